@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tree of dataclasses holds every setting; YAML files, command lines and ROS parameters are views of it.
+
+A setting's dotted name (``tracker.min_iou``) is the same in all three. `settings` lists them with default, unit,
+range and description; `load` reads a YAML file and dotted overrides over the defaults.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from monodvps_ros.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any,
+    description: str,
+    *,
+    unit: str = "",
+    at_least: float | None = None,
+    at_most: float | None = None,
+    choices: Sequence[str] = (),
+    read_only: bool = False,
+) -> Any:
+    """Declare one setting of a configuration dataclass.
+
+    Args:
+        default: the value where nothing else is said; lists are given as tuples.
+        description: one sentence for people; stands in YAML comments, ``--help`` and parameter descriptors.
+        unit: of the value, where it has one.
+        at_least: smallest value allowed.
+        at_most: largest value allowed.
+        choices: the words allowed, for a text.
+        read_only: true where it cannot be changed while the node runs.
+    """
+    metadata = {
+        "description": description,
+        "unit": unit,
+        "at_least": at_least,
+        "at_most": at_most,
+        "choices": tuple(choices),
+        "read_only": read_only,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the tree, as `settings` lists it."""
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+    unit: str
+    at_least: float | None
+    at_most: float | None
+    choices: tuple[str, ...]
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the network; stored in the header of its weights."""
+
+    encoder: str = setting("mobilenetv3_large_100", "timm encoder, by name.", read_only=True)
+    output_stride: int = setting(16, "Stride of the encoder's last map: 16 or 32.", at_least=16, at_most=32)
+    label_space: str = setting("cityscapes", "Classes to predict.", choices=("cityscapes", "semkitti"))
+    input_height: int = setting(192, "Height that images are resized to.", unit="px", at_least=64, at_most=4096)
+    input_width: int = setting(640, "Width that images are resized to.", unit="px", at_least=64, at_most=8192)
+    aspp_channels: int = setting(256, "Channels of each ASPP branch and of its output.", at_least=8)
+    semantic_channels: int = setting(256, "Channels of the semantic decoder and head.", at_least=8)
+    instance_channels: int = setting(128, "Channels of the instance decoder.", at_least=8)
+    head_channels: int = setting(32, "Channels of the centre and offset heads.", at_least=8)
+    min_depth_m: float = setting(0.1, "Depth that disparity 1 stands for.", unit="m", at_least=1e-3)
+    max_depth_m: float = setting(100.0, "Depth that disparity 0 stands for.", unit="m", at_least=1.0)
+    flow: bool = setting(True, "Build the optical-flow decoder.")
+
+    def __post_init__(self) -> None:
+        """Check what single ranges cannot."""
+        _check_ranges(self)
+        if self.output_stride not in (16, 32):
+            raise ConfigError(f"network.output_stride is {self.output_stride}; it must be 16 or 32")
+        for name in ("input_height", "input_width"):
+            if getattr(self, name) % 32:
+                raise ConfigError(f"network.{name} is {getattr(self, name)}; it must be a multiple of 32")
+        if self.min_depth_m >= self.max_depth_m:
+            raise ConfigError(
+                f"network.min_depth_m ({self.min_depth_m}) must be below network.max_depth_m ({self.max_depth_m})"
+            )
+
+
+@dataclass(frozen=True)
+class GroupingConfig:
+    """From centres and offsets to instances (Cheng et al. 2020, section 3.2)."""
+
+    center_threshold: float = setting(0.1, "Least height of a centre peak.", at_least=0.0, at_most=1.0)
+    nms_kernel: int = setting(7, "Window in which a centre must be the highest, odd.", unit="px", at_least=1)
+    top_k: int = setting(200, "Most instances in a frame.", at_least=1, at_most=999)
+    min_stuff_area: int = setting(2048, "Stuff smaller than this at 1024 x 2048 becomes void.", unit="px", at_least=0)
+    min_thing_area: int = setting(0, "Instances smaller than this at 1024 x 2048 become void.", unit="px", at_least=0)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_ranges(self)
+        if self.nms_kernel % 2 == 0:
+            raise ConfigError(f"grouping.nms_kernel is {self.nms_kernel}; it must be odd")
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How instances keep their ids from frame to frame."""
+
+    min_iou: float = setting(0.1, "Least mask overlap (IoU, at or above) of one object in two frames.", at_least=0.0,
+                             at_most=1.0)  # fmt: skip
+    max_age: int = setting(15, "Frames for which an object that is hidden is remembered.", unit="frames", at_least=0)
+    flow: str = setting(
+        "auto",
+        "What carries masks on: the network's flow, OpenCV's DIS flow, the network's where it has one, or nothing.",
+        choices=("auto", "network", "dis", "none"),
+    )
+    class_votes: bool = setting(True, "Decide an object's class by all of its frames, not by the newest alone.")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class ScaleConfig:
+    """From the network's depth to metres."""
+
+    mode: str = setting(
+        "camera_height",
+        "Take the factor from the camera's height above the road, from fixed_factor, or leave depth as it is.",
+        choices=("camera_height", "fixed", "none"),
+    )
+    camera_height_m: float = setting(1.5, "Height of the camera above the road.", unit="m", at_least=0.05, at_most=50.0)
+    fixed_factor: float = setting(1.0, "Factor for mode 'fixed'.", at_least=1e-6, at_most=1e6)
+    smoothing: float = setting(0.9, "Share of the old factor kept each frame; 0 takes each frame alone.", at_least=0.0,
+                               at_most=0.999)  # fmt: skip
+    min_road_points: int = setting(500, "Fewer road pixels than this measure nothing.", unit="px", at_least=10)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """The labelled point cloud."""
+
+    stride: int = setting(2, "Take every n-th pixel in both directions.", unit="px", at_least=1, at_most=64)
+    organized: bool = setting(True, "Keep image order with NaN for missing points; else leave missing points out.")
+    max_range_m: float = setting(80.0, "Points farther along the axis are left out.", unit="m", at_least=0.1)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What runs for each frame."""
+
+    device: str = setting("auto", "auto (CUDA where there is one), cpu, cuda or cuda:N.", read_only=True)
+    weights: str = setting(
+        "",
+        "Weights file (safetensors). Empty: the weights that ship with the package; "
+        "'random': untrained weights from a fixed seed, to try the plumbing.",
+        read_only=True,
+    )
+    output_size: str = setting("camera", "Size at which maps are published.", choices=("camera", "network"))
+    precision: str = setting("auto", "float32, or float16 on CUDA; auto takes float16 on CUDA.",
+                             choices=("auto", "float32", "float16"), read_only=True)  # fmt: skip
+    sky_depth: bool = setting(False, "Publish depth for sky too, instead of NaN.")
+    timing: bool = setting(False, "Time each stage.")
+    grouping: GroupingConfig = field(default_factory=GroupingConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_ranges(self)
+
+
+def settings(config_class: type, prefix: str = "") -> Iterator[Setting]:
+    """List the leaves of a configuration class, depth first, by their dotted names.
+
+    Args:
+        config_class: a dataclass whose fields are settings or further such dataclasses.
+        prefix: put before each name.
+    """
+    hints = typing.get_type_hints(config_class)
+    for entry in dataclasses.fields(config_class):
+        kind = hints[entry.name]
+        if dataclasses.is_dataclass(kind):
+            yield from settings(typing.cast(type, kind), f"{prefix}{entry.name}.")
+            continue
+        default = entry.default_factory() if callable(entry.default_factory) else entry.default
+        yield Setting(name=prefix + entry.name, type=kind, default=default, **entry.metadata)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a configuration into plain nested dictionaries, tuples into lists, ready for YAML or JSON."""
+    return {
+        entry.name: to_dict(value) if dataclasses.is_dataclass(value) else _plain(value)
+        for entry in dataclasses.fields(config)
+        for value in [getattr(config, entry.name)]
+    }
+
+
+def from_dict(config_class: type[T], values: Mapping[str, Any], where: str = "configuration", prefix: str = "") -> T:
+    """Build a configuration from nested dictionaries; what is not named keeps its default.
+
+    Args:
+        config_class: the dataclass to build.
+        values: nested dictionaries with the names of its fields.
+        where: where the values come from, for error messages.
+        prefix: dotted name of this part of the tree.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is of the wrong type, out of range or not among the choices.
+    """
+    hints = typing.get_type_hints(config_class)
+    names = [entry.name for entry in dataclasses.fields(typing.cast(Any, config_class))]
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in names:
+            raise ConfigError(f"{where}: unknown key '{prefix}{key}'; known here: {', '.join(names)}")
+        kind = hints[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: '{prefix}{key}' must hold a group of keys but is {value!r}")
+            arguments[key] = from_dict(typing.cast(type, kind), value, where, f"{prefix}{key}.")
+        else:
+            arguments[key] = _convert(value, kind, f"{where}: '{prefix}{key}'")
+    try:
+        return config_class(**arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def load(config_class: type[T], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> T:
+    """Read a configuration: defaults, then a YAML file, then overrides by dotted name.
+
+    Args:
+        config_class: the dataclass to build.
+        path: a YAML file, or None for the defaults.
+        overrides: dotted name to value; texts are read as YAML scalars (``"0.5"``, ``"true"``).
+
+    Raises:
+        ConfigError: the file cannot be read or is not a mapping, or as `from_dict` says.
+    """
+    values: dict[str, Any] = {}
+    where = "configuration"
+    if path is not None:
+        where = str(path)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: must hold keys and values at the top but holds {type(values).__name__}")
+    for name, value in (overrides or {}).items():
+        _set(values, name, yaml.safe_load(value) if isinstance(value, str) and value else value)
+    return from_dict(config_class, values, where)
+
+
+def replace(config: T, name: str, value: Any) -> T:
+    """Return a copy of a configuration with one setting changed, by its dotted name.
+
+    Raises:
+        ConfigError: as `from_dict` says.
+    """
+    values = to_dict(config)
+    _set(values, name, value)
+    return from_dict(type(config), values)
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *groups, last = dotted.split(".")
+    for group in groups:
+        inner = values.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"'{dotted}': '{group}' is a value, not a group of keys")
+        values = inner
+    values[last] = value
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _convert(value: Any, kind: Any, what: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _convert(value, next(a for a in typing.get_args(kind) if a is not type(None)), what)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{what} must be a list but is {value!r}")
+        inner = typing.get_args(kind)[0]
+        return tuple(_convert(item, inner, what) for item in value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{what} must be of type {kind.__name__} but is {value!r}")
+
+
+def _check_ranges(config: Any) -> None:
+    for entry in dataclasses.fields(config):
+        if dataclasses.is_dataclass(getattr(config, entry.name)):
+            continue
+        meta, value = entry.metadata, getattr(config, entry.name)
+        for item in value if isinstance(value, tuple) else (value,):
+            _check_value(f"{type(config).__name__}.{entry.name}", item, meta)
+
+
+def _check_value(name: str, value: Any, meta: Mapping[str, Any]) -> None:
+    if meta["choices"] and value not in meta["choices"]:
+        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(meta['choices'])}")
+    if isinstance(value, float) and math.isnan(value):
+        raise ConfigError(f"{name} is NaN; give a number")
+    low, high = meta["at_least"], meta["at_most"]
+    if low is not None and value < low:
+        raise ConfigError(f"{name} is {value}; it must be at least {low}")
+    if high is not None and value > high:
+        raise ConfigError(f"{name} is {value}; it must be at most {high}")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's exceptions.
+
+A message says what was wrong, the value got, what was expected and what to do about it.
+All derive from `MonoDVPSError`; those that a caller's argument can cause are also `ValueError`.
+"""
+
+
+class MonoDVPSError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class ShapeError(MonoDVPSError, ValueError):
+    """An array or tensor has the wrong shape or dtype, or two arguments disagree on a size."""
+
+
+class LabelError(MonoDVPSError, ValueError):
+    """A class, instance or panoptic id is outside its label space."""
+
+
+class ConfigError(MonoDVPSError, ValueError):
+    """A configuration has an unknown key, or a value that is of the wrong type or out of range."""
+
+
+class EncodingError(MonoDVPSError, ValueError):
+    """An image message has an encoding or a layout that cannot be decoded."""
+
+
+class DataError(MonoDVPSError, ValueError):
+    """A file or recording is missing, damaged or inconsistent; the message names path and value."""
+
+
+class WeightsError(MonoDVPSError, ValueError):
+    """Weights are missing, damaged, or do not fit the network that is to take them."""
+
+
+class DeviceError(MonoDVPSError, RuntimeError):
+    """The asked-for compute device is absent or was lost."""
+
+
+class NotFiniteError(MonoDVPSError, ArithmeticError):
+    """A loss term is NaN or infinite; the message names the term, the sample and the step."""
+
+
+class MissingDependencyError(MonoDVPSError, ImportError):
+    """An optional dependency is not installed; the message gives the command that installs it."""

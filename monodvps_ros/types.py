@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What passes between the rooms: camera frames, truth, a model's output, and what is perceived.
+
+All are frozen and checked where they are made. Arrays are (row, column); camera maths is (u, v).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monodvps_ros.errors import ShapeError
+from monodvps_ros.labels import LabelSpace
+from monodvps_ros.shapes import check_shapes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CameraFrame:
+    """One rectified image of a pinhole camera.
+
+    Attributes:
+        image: (H, W, 3) uint8, red, green, blue.
+        stamp_ns: time of acquisition in nanoseconds.
+        frame_id: name of the camera's optical frame (z forward, x right, y down).
+        intrinsics: (3, 3) float64 pinhole matrix K in pixels of this image, integer coordinates at pixel centres;
+            None where it is not known.
+
+    Raises:
+        ShapeError: a shape or dtype differs.
+    """
+
+    image: NDArray[np.uint8]
+    stamp_ns: int
+    frame_id: str = "camera"
+    intrinsics: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        """Check shapes and dtype."""
+        check_shapes(image=(self.image, "H W 3"), intrinsics=(self.intrinsics, "3 3"))
+        if self.image.dtype != np.uint8:
+            raise ShapeError(f"image must be uint8 but is {self.image.dtype}; convert it first")
+        if 0 in self.image.shape:
+            raise ShapeError(f"image is {self.image.shape}: it has no pixels")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FrameTruth:
+    """What is known for certain of one frame; whatever is not known is None.
+
+    Attributes:
+        panoptic: (H, W) uint16 panoptic ids whose instance ids persist over the sequence; 65535 is void.
+        depth_m: (H, W) float32 metres along the optical axis; NaN where there is none.
+        flow_px: (H, W, 2) float32 (dx, dy) from this frame to the previous one in pixels; NaN where there is none.
+        flow_visible: (H, W) bool, true where the surface seen here was seen in the previous frame too.
+        world_from_camera: (4, 4) float64, carries points of the camera's optical frame into a fixed frame, metres.
+
+    Raises:
+        ShapeError: a shape or dtype differs, or two maps differ in size.
+    """
+
+    panoptic: NDArray[np.uint16] | None = None
+    depth_m: NDArray[np.float32] | None = None
+    flow_px: NDArray[np.float32] | None = None
+    flow_visible: NDArray[np.bool_] | None = None
+    world_from_camera: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        """Check shapes and dtypes."""
+        check_shapes(
+            panoptic=(self.panoptic, "H W"),
+            depth_m=(self.depth_m, "H W"),
+            flow_px=(self.flow_px, "H W 2"),
+            flow_visible=(self.flow_visible, "H W"),
+            world_from_camera=(self.world_from_camera, "4 4"),
+        )
+        dtypes = {"panoptic": np.uint16, "depth_m": np.float32, "flow_px": np.float32, "flow_visible": np.bool_}
+        for name, dtype in dtypes.items():
+            value = getattr(self, name)
+            if value is not None and value.dtype != dtype:
+                raise ShapeError(f"{name} must be {np.dtype(dtype)} but is {value.dtype}")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sample:
+    """One frame of a sequence with its truth and its place.
+
+    Attributes:
+        frame: the image, its stamp and its camera.
+        truth: what is known of it; empty where the source has no truth.
+        sequence: name of the sequence; frames of one sequence follow each other in time.
+        index: 0-based place in the sequence.
+        source: where it came from, for error messages and reports (a path, or path and topic).
+    """
+
+    frame: CameraFrame
+    truth: FrameTruth = field(default_factory=FrameTruth)
+    sequence: str = "0"
+    index: int = 0
+    source: str = ""
+
+
+@runtime_checkable
+class SampleSource(Protocol):
+    """Samples in time order: a bag, a data set, a folder of images, a video file, a synthetic drive."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Nominal frames per second."""
+        ...
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Label space of the panoptic truth."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read from the first sample; may be called again."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class NetworkOutput:
+    """What a model says of a batch of images of size H x W, each map at a size of the model's choice.
+
+    A model gives either `center_heatmap` and `offsets_px` or `instances`, and either `disparities` or `depth_m`.
+
+    Attributes:
+        class_logits: (B, C, h, w) scores before softmax.
+        center_heatmap: (B, 1, h, w), about 1 at the centre of an instance, no sigmoid after it.
+        offsets_px: (B, 2, h, w) (dy, dx) from a pixel to its instance's centre, in pixels of the H x W image.
+        instances: (B, H, W) int64, 1.. for instances, 0 for none.
+        disparities: finest first, each (B, 1, h, w), in (0, 1), sigmoid output; a live model may give one only.
+        depth_m: (B, 1, h, w) metres.
+        depth_features: finest first, the maps before each disparity's last convolution; training only.
+        flow_px: finest first, each (B, 2, h, w) (dx, dy) from this frame to the previous one, in pixels of H x W;
+            empty where the model has no flow or no previous frame was given.
+        memory: what the model wants back with the next frame; on the model's device.
+    """
+
+    class_logits: Tensor
+    center_heatmap: Tensor | None = None
+    offsets_px: Tensor | None = None
+    instances: Tensor | None = None
+    disparities: tuple[Tensor, ...] = ()
+    depth_m: Tensor | None = None
+    depth_features: tuple[Tensor, ...] = ()
+    flow_px: tuple[Tensor, ...] = ()
+    memory: tuple[Tensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that each part has one of its forms."""
+        if self.instances is None and (self.center_heatmap is None or self.offsets_px is None):
+            raise ShapeError("a model must give center_heatmap and offsets_px, or instances; got neither")
+        if not self.disparities and self.depth_m is None:
+            raise ShapeError("a model must give disparities or depth_m; got neither")
+
+
+@runtime_checkable
+class PerceptionModel(Protocol):
+    """What the pipeline asks of a model; our network and the foundation models both keep it."""
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Classes of `NetworkOutput.class_logits`."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images that the model wants."""
+        ...
+
+    @property
+    def depth_range_m(self) -> tuple[float, float]:
+        """Nearest and farthest depth that disparities 1 and 0 stand for, in the model's own unit."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What weights it runs, in words, for reports and diagnostics."""
+        ...
+
+    def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
+        """Look at one image.
+
+        Args:
+            image: (1, 3, H, W) float, red, green, blue in 0..1, of `input_size`.
+            memory: `NetworkOutput.memory` of the previous frame; empty after a start or a reset.
+        """
+        ...
+
+
+class Output(str, Enum):
+    """What can be asked of the pipeline; what nobody asks for is not computed."""
+
+    DEPTH = "depth"
+    PANOPTIC = "panoptic"
+    COLOR = "color"
+    SEMANTIC = "semantic"
+    CONFIDENCE = "confidence"
+    SEGMENTS = "segments"
+    CLOUD = "cloud"
+
+
+ALL_OUTPUTS = frozenset(Output)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of a panoptic map.
+
+    Attributes:
+        panoptic_id: its value in the map.
+        track_id: never reused while the pipeline lives; 0 for stuff.
+        class_id: id in the label space.
+        class_name: name in the label space.
+        is_thing: true for an instance, false for stuff.
+        score: mean probability of its class over its pixels, 0..1.
+        area_px: pixels.
+        box_px: (x_min, y_min, x_max, y_max) in pixels, both ends included.
+        median_depth_m: metres; NaN where no pixel has depth.
+        centroid_m: mean of its 3-D points in the optical frame (x, y, z), metres; NaN without K or depth.
+        age_frames: frames since the track began, this one included; 0 for stuff.
+    """
+
+    panoptic_id: int
+    track_id: int
+    class_id: int
+    class_name: str
+    is_thing: bool
+    score: float
+    area_px: int
+    box_px: tuple[int, int, int, int]
+    median_depth_m: float
+    centroid_m: tuple[float, float, float]
+    age_frames: int
+
+
+#: One point of the cloud as it lies in a PointCloud2: 24 bytes; `rgb` holds 0x00RRGGBB as the bits of a float32.
+POINT_DTYPE = np.dtype(
+    {
+        "names": ["x", "y", "z", "rgb", "label", "instance"],
+        "formats": ["<f4", "<f4", "<f4", "<f4", "<u4", "<u4"],
+        "offsets": [0, 4, 8, 12, 16, 20],
+        "itemsize": 24,
+    }
+)
+
+
+class ScaleState(str, Enum):
+    """Where the metres of the depth maps come from."""
+
+    NONE = "none"  # depth is in the network's own unit
+    FIXED = "fixed"  # a constant factor
+    MEASURED = "measured"  # camera height over the height seen, smoothed over time
+    HELD = "held"  # the last measured factor; the road is not seen well enough now
+    WAITING = "waiting"  # asked for, but the road has not been seen yet
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleEstimate:
+    """The factor from the network's depth to metres.
+
+    Attributes:
+        factor: metres per unit of the network's depth.
+        confidence: 0..1, how far this frame's measurement can be trusted; 1 where the factor is fixed.
+        state: where the factor comes from.
+    """
+
+    factor: float
+    confidence: float
+    state: ScaleState
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Perception:
+    """What is perceived in one frame; what was not asked for is None. Maps are of one size, H x W.
+
+    Attributes:
+        stamp_ns: the frame's stamp.
+        frame_id: the frame's optical frame.
+        intrinsics: (3, 3) float64 K of the H x W maps; None where the camera is not known.
+        depth_m: (H, W) float32 metres along the optical axis; NaN for sky and where there is none.
+        panoptic: (H, W) uint16 panoptic ids; 65535 is void.
+        color: (H, W, 3) uint8 rendering of the panoptic map.
+        semantic: (H, W) uint8 class ids; 255 is void.
+        confidence: (H, W) uint8, 255 times the probability of the pixel's class.
+        segments: one entry for each id in `panoptic`, void left out.
+        cloud: (h, w) or (N,) of `POINT_DTYPE`, in the optical frame, metres; strided as configured.
+        scale: the factor applied to the depth.
+        timings_ms: milliseconds by stage; empty unless timing is on.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    intrinsics: NDArray[np.float64] | None
+    depth_m: NDArray[np.float32] | None
+    panoptic: NDArray[np.uint16] | None
+    color: NDArray[np.uint8] | None
+    semantic: NDArray[np.uint8] | None
+    confidence: NDArray[np.uint8] | None
+    segments: tuple[Segment, ...] | None
+    cloud: NDArray[Any] | None
+    scale: ScaleEstimate
+    timings_ms: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def as_image_tensor(image: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Turn an (H, W, 3) uint8 image into a (1, 3, H, W) float32 tensor in 0..1 on a device."""
+    check_shapes(image=(image, "H W 3"))
+    return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255.0
