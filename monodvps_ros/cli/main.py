@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entry of the `monodvps` command line.
+
+Commands stand in a table. A command's module is imported only when it is called, so that ``monodvps --help`` is quick
+and a missing optional dependency hurts only the command that needs it.
+"""
+
+import importlib
+import importlib.metadata
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from monodvps_ros.errors import MonoDVPSError
+
+#: Name on the command line -> (module:function, help in one line).
+COMMANDS = {
+    "demo": ("monodvps_ros.cli.demo:demo", "Run the node on a drive over DDS; leave a recording, pictures, a report."),
+    "play": ("monodvps_ros.cli.play:play", "Publish a bag, a folder of images or a video as a ROS 2 camera."),
+    "scenes": ("monodvps_ros.cli.scenes:scenes", "Render synthetic drives with exact truth to a bag or a data set."),
+    "train": ("monodvps_ros.cli.train:train", "Train the network on bags or data sets."),
+    "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions for a recording."),
+    "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Score predictions against truth; JSON and HTML report."),
+    "describe": ("monodvps_ros.cli.describe:describe", "Show a network: layers, sizes, weights and their model card."),
+}
+
+#: Exit codes: a user's error, and an interruption by Ctrl-C (128 + SIGINT).
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process.
+
+    Args:
+        arguments: words after the program's name; None takes those of the process.
+
+    Raises:
+        SystemExit: always; 0 for success, 2 for a wrong command line or a `MonoDVPSError` (one line on stderr),
+            130 for Ctrl-C, else what the command returns.
+    """
+    try:
+        _application()(args=arguments, prog_name="monodvps")
+    except KeyboardInterrupt:  # before a command took over
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _application() -> typer.Typer:
+    application = typer.Typer(
+        help="Depth, panoptic masks with lasting ids and labelled clouds from one camera.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    application.callback(no_args_is_help=True)(_options)
+    for name, (target, text) in COMMANDS.items():
+        application.command(
+            name,
+            help=text,
+            add_help_option=False,  # the command's own module answers --help
+            context_settings={
+                "ignore_unknown_options": True,
+                "allow_extra_args": True,
+                "allow_interspersed_args": False,
+            },
+        )(_forward(target))
+    return application
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"monodvps {_version()}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("monodvps_ros")
+    except importlib.metadata.PackageNotFoundError:
+        return "(from a source tree, not installed)"
+
+
+def _forward(target: str) -> Any:
+    """Make a command that hands its words to the one in `target`, imported when called."""
+
+    def call(context: typer.Context) -> None:
+        module, _, function = target.partition(":")
+        try:
+            command = getattr(importlib.import_module(module), function)
+            inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            inner.command()(command)
+            code = typer.main.get_command(inner).main(
+                args=list(context.args), prog_name=context.command_path, standalone_mode=False
+            )
+        except MonoDVPSError as error:
+            typer.echo(f"monodvps: {_one_line(error)}", err=True)
+            raise typer.Exit(EXIT_USER_ERROR) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "monodvps_ros":
+                raise
+            typer.echo(f"monodvps: {context.command_path} needs the Python package '{error.name}', which is not "
+                       "installed here; see Installation in README.md", err=True)  # fmt: skip
+            raise typer.Exit(EXIT_USER_ERROR) from None
+        except (KeyboardInterrupt, typer.Abort):
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(code if isinstance(code, int) else 0)
+
+    return call
+
+
+def _one_line(error: MonoDVPSError) -> str:
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: help without imports, one line for a user's error, exit codes."""
+
+import importlib
+import re
+import subprocess
+import sys
+import types
+
+import pytest
+import typer
+
+from monodvps_ros.cli import main as entry
+from monodvps_ros.errors import DataError
+
+
+def run(arguments):
+    with pytest.raises(SystemExit) as exit_info:
+        entry.main(arguments)
+    return exit_info.value.code or 0
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Put one function behind the command `probe`."""
+
+    def install(function):
+        module = types.ModuleType("probe_module")
+        module.probe = function
+        monkeypatch.setitem(sys.modules, "probe_module", module)
+        monkeypatch.setattr(entry, "COMMANDS", {"probe": ("probe_module:probe", "Probe the command line.")})
+
+    return install
+
+
+def test_help_lists_every_command_and_imports_none():
+    code = (
+        "import sys\n"
+        "from monodvps_ros.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'rclpy', 'lightning', 'matplotlib', 'rosbags'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in entry.COMMANDS:
+        assert re.search(rf"\b{name}\b", done.stdout)
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_every_command_in_the_table_exists(name):
+    module, _, function = entry.COMMANDS[name][0].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_version_is_shown(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("monodvps ")
+
+
+def test_unknown_command_is_a_usage_error(capsys):
+    assert run(["nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_words_and_options_reach_the_command(command):
+    seen = []
+
+    def probe(path: str, count: int = 1, loud: bool = False) -> None:
+        seen.append((path, count, loud))
+
+    command(probe)
+    assert run(["probe", "--count", "3", "a b", "--loud"]) == 0
+    assert seen == [("a b", 3, True)]
+
+
+def test_help_of_a_command_is_its_own(command, capsys):
+    def probe(count: int = 1) -> None:
+        """Count to a number."""
+
+    command(probe)
+    assert run(["probe", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Count to a number" in out
+    assert "--count" in out
+    assert "monodvps probe" in out
+
+
+def test_wrong_option_of_a_command_is_a_usage_error(command, capsys):
+    def probe(count: int = 1) -> None: ...
+
+    command(probe)
+    assert run(["probe", "--count", "many"]) == 2
+    assert "many" in capsys.readouterr().err
+
+
+def test_users_error_is_one_line_and_code_2(command, capsys):
+    def probe() -> None:
+        raise DataError("/no/such.bag: not found;\ngive a path")
+
+    command(probe)
+    assert run(["probe"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "monodvps: /no/such.bag: not found; give a path\n"
+    assert captured.out == ""
+
+
+def test_programming_error_keeps_its_traceback(command):
+    def probe() -> None:
+        raise RuntimeError("a bug")
+
+    command(probe)
+    with pytest.raises(RuntimeError, match="a bug"):
+        entry.main(["probe"])
+
+
+def test_interruption_is_quiet_and_130(command, capsys):
+    def probe() -> None:
+        raise KeyboardInterrupt
+
+    command(probe)
+    assert run(["probe"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("value", "code"), [(None, 0), (0, 0), (1, 1)])
+def test_what_a_command_returns_is_the_exit_code(command, value, code):
+    def probe() -> int:
+        return value
+
+    command(probe)
+    assert run(["probe"]) == code
+
+
+def test_exit_raised_in_a_command_is_kept(command):
+    def probe() -> None:
+        raise typer.Exit(7)
+
+    command(probe)
+    assert run(["probe"]) == 7
+
+
+def test_missing_optional_package_is_named(command, capsys):
+    def probe() -> None:
+        importlib.import_module("a_package_that_is_not_there.inner")
+
+    command(probe)
+    assert run(["probe"]) == 2
+    assert "a_package_that_is_not_there" in capsys.readouterr().err
