@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinhole camera, rigid motion, back-projection, projection and warping.
+
+Convention, here and everywhere in the package: pixel (u, v) = (0, 0) is the *centre* of the top left pixel, so an
+image of W columns covers u from -0.5 to W - 0.5. Resizing by s therefore maps u to s * (u + 0.5) - 0.5.
+Camera axes: x right, y down, z forward. Depth is z, not the length of the ray. Maps of pixel coordinates hold (u, v)
+in their channels, maps of flow hold (dx, dy). ``source_from_target`` carries points of the target camera into the
+source camera.
+"""
+
+from monodvps_ros.geometry.intrinsics import crop_intrinsics, flip_intrinsics, resize_matrix, scale_intrinsics
+from monodvps_ros.geometry.motion import (
+    axis_angle_to_matrix,
+    invert_transform,
+    transform_from_axis_angle,
+    transform_points,
+)
+from monodvps_ros.geometry.projection import (
+    MIN_PROJECTED_DEPTH,
+    back_project,
+    depth_to_disparity,
+    disparity_to_depth,
+    pixel_grid,
+    project,
+)
+from monodvps_ros.geometry.warping import inside_image, visible_both_ways, warp, warp_by_depth, warp_by_flow
+
+__all__ = [
+    "MIN_PROJECTED_DEPTH",
+    "axis_angle_to_matrix",
+    "back_project",
+    "crop_intrinsics",
+    "depth_to_disparity",
+    "disparity_to_depth",
+    "flip_intrinsics",
+    "inside_image",
+    "invert_transform",
+    "pixel_grid",
+    "project",
+    "resize_matrix",
+    "scale_intrinsics",
+    "transform_from_axis_angle",
+    "transform_points",
+    "visible_both_ways",
+    "warp",
+    "warp_by_depth",
+    "warp_by_flow",
+]
