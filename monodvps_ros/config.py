@@ -7,6 +7,7 @@ range and description; `load` reads a YAML file and dotted overrides over the de
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,8 +121,21 @@ class GroupingConfig:
 class TrackerConfig:
     """How instances keep their ids from frame to frame."""
 
-    min_iou: float = setting(0.1, "Least mask overlap (IoU, at or above) of one object in two frames.", at_least=0.0,
-                             at_most=1.0)  # fmt: skip
+    min_iou: float = setting(
+        0.1, "Least mask overlap (IoU, at or above) of one object in two frames.", at_least=0.001, at_most=1.0
+    )
+    min_iou_across_classes: float = setting(
+        0.5,
+        "The same where the class changed from one frame to the next; class_votes must be on.",
+        at_least=0.001,
+        at_most=1.0,
+    )
+    min_overlap_hidden: float = setting(
+        0.5,
+        "Least share of the smaller mask that a new object and a hidden one's carried mask have in common.",
+        at_least=0.001,
+        at_most=1.0,
+    )
     max_age: int = setting(15, "Frames for which an object that is hidden is remembered.", unit="frames", at_least=0)
     flow: str = setting(
         "auto",
@@ -146,8 +160,12 @@ class ScaleConfig:
     )
     camera_height_m: float = setting(1.5, "Height of the camera above the road.", unit="m", at_least=0.05, at_most=50.0)
     fixed_factor: float = setting(1.0, "Factor for mode 'fixed'.", at_least=1e-6, at_most=1e6)
-    smoothing: float = setting(0.9, "Share of the old factor kept each frame; 0 takes each frame alone.", at_least=0.0,
-                               at_most=0.999)  # fmt: skip
+    drift: float = setting(
+        0.05,
+        "Relative change of the factor to expect from one frame to the next; smaller smooths more.",
+        at_least=1e-4,
+        at_most=1.0,
+    )
     min_road_points: int = setting(500, "Fewer road pixels than this measure nothing.", unit="px", at_least=10)
 
     def __post_init__(self) -> None:
@@ -180,8 +198,12 @@ class PipelineConfig:
         read_only=True,
     )
     output_size: str = setting("camera", "Size at which maps are published.", choices=("camera", "network"))
-    precision: str = setting("auto", "float32, or float16 on CUDA; auto takes float16 on CUDA.",
-                             choices=("auto", "float32", "float16"), read_only=True)  # fmt: skip
+    precision: str = setting(
+        "auto",
+        "float32, or float16 on CUDA; auto takes float16 on CUDA.",
+        choices=("auto", "float32", "float16"),
+        read_only=True,
+    )
     sky_depth: bool = setting(False, "Publish depth for sky too, instead of NaN.")
     timing: bool = setting(False, "Time each stage.")
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
@@ -192,6 +214,63 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """The perception node."""
+
+    cameras: tuple[str, ...] = setting(
+        ("",),
+        "Names of the cameras; each has its topics in a namespace of its name, its own tracker and its own scale, "
+        "and all share one network. An empty name: one camera, topics without a further namespace.",
+        read_only=True,
+    )
+    autostart: bool = setting(True, "Configure and activate at start; else wait for a lifecycle manager.",
+                              read_only=True)  # fmt: skip
+    compressed: bool = setting(False, "Subscribe to image/compressed instead of image.", read_only=True)
+    rectified: str = setting(
+        "auto",
+        "Whether the image has its lens distortion removed already. auto: true where the image topic's name contains "
+        "'rect' or the camera has no distortion.",
+        choices=("auto", "true", "false"),
+        read_only=True,
+    )
+    camera_info_sync: str = setting(
+        "latest",
+        "Take the newest camera_info, or only the one with exactly the image's stamp.",
+        choices=("latest", "exact"),
+        read_only=True,
+    )
+    input_depth: int = setting(2, "Images that the middleware queues for the node.", unit="messages", at_least=1,
+                               at_most=100, read_only=True)  # fmt: skip
+    output_depth: int = setting(5, "Messages of each output kept for slow subscribers.", unit="messages", at_least=1,
+                                at_most=100, read_only=True)  # fmt: skip
+    max_gap_s: float = setting(
+        2.0,
+        "Images farther apart than this are not one sequence: tracker, flow history and scale start anew.",
+        unit="s",
+        at_least=0.01,
+        at_most=3600.0,
+    )
+    diagnostics_period_s: float = setting(1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1,
+                                          at_most=60.0, read_only=True)  # fmt: skip
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+    def __post_init__(self) -> None:
+        """Check ranges and the cameras' names."""
+        _check_ranges(self)
+        if not self.cameras:
+            raise ConfigError("NodeConfig.cameras is empty; name each camera, or give one empty name: ['']")
+        if len(set(self.cameras)) != len(self.cameras):
+            raise ConfigError(f"NodeConfig.cameras is {list(self.cameras)}; each name must be given once")
+        for name in self.cameras:
+            if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+                raise ConfigError(
+                    f"NodeConfig.cameras has {name!r}; a name must be letters, digits and underscores, a letter first"
+                )
+            if not name and len(self.cameras) > 1:
+                raise ConfigError(f"NodeConfig.cameras is {list(self.cameras)}; only a single camera may go unnamed")
 
 
 def settings(config_class: type, prefix: str = "") -> Iterator[Setting]:
