@@ -106,7 +106,7 @@ class GroupingConfig:
 
     center_threshold: float = setting(0.1, "Least height of a centre peak.", at_least=0.0, at_most=1.0)
     nms_kernel: int = setting(7, "Window in which a centre must be the highest, odd.", unit="px", at_least=1)
-    top_k: int = setting(200, "Most instances in a frame.", at_least=1, at_most=999)
+    top_k: int = setting(200, "Most instances in a frame.", at_least=1, at_most=399)
     min_stuff_area: int = setting(2048, "Stuff smaller than this at 1024 x 2048 becomes void.", unit="px", at_least=0)
     min_thing_area: int = setting(0, "Instances smaller than this at 1024 x 2048 become void.", unit="px", at_least=0)
 

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which device to compute on."""
+
+import torch
+
+from monodvps_ros.errors import DeviceError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that a configuration names.
+
+    Args:
+        name: ``auto`` (CUDA where there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DeviceError: the name is not a device's, or that device is absent; there is no silent fall back to another.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"device '{name}' is not a device; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DeviceError(f"device '{name}' is absent: {count} CUDA devices are visible; use auto or cpu")
+    elif device.type != "cpu":
+        raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+    return device

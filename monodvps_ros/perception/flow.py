@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optical flow for models that have none of their own: OpenCV's DIS flow (Kroeger et al. 2016)."""
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class DisFlow:
+    """Flow from each frame to the one before, on the CPU."""
+
+    def __init__(self) -> None:
+        self._method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._previous: NDArray[np.uint8] | None = None
+
+    def reset(self) -> None:
+        """Forget the previous frame."""
+        self._previous = None
+
+    def step(self, image: Tensor) -> Tensor | None:
+        """Take the next frame.
+
+        Args:
+            image: (1, 3, h, w) float in 0..1.
+
+        Returns:
+            (2, h, w) float32 (dx, dy) from this frame to the previous one, pixels, on the image's device; None for the
+            first frame, or where the size changed.
+        """
+        rgb = (image[0] * 255.0).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
+        gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        previous, self._previous = self._previous, np.asarray(gray, np.uint8)
+        if previous is None or previous.shape != gray.shape:
+            return None
+        flow = self._method.calc(gray, previous, None)
+        return torch.from_numpy(flow).permute(2, 0, 1).to(image.device)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From class scores, centres and offsets to a panoptic map: the grouping of Panoptic-DeepLab.
+
+Source: Cheng et al. 2020, section 3.2 (peaks by max-pooling, pixels to the nearest centre, majority vote of classes).
+Everything runs on the device of the scores with fixed shapes: instances are padded to the configured top-k.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from monodvps_ros.config import GroupingConfig
+from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.shapes import check_shapes
+from monodvps_ros.types import NetworkOutput
+
+#: Pixels of the image size that area limits are given for (Cityscapes, 1024 x 2048).
+REFERENCE_AREA = 1024 * 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """A panoptic map as codes: 0 void, 1..K instances in the order of their scores, K + 1 + c stuff of class c.
+
+    Attributes:
+        codes: (h, w) int64.
+        semantic: (h, w) int64, the class of highest score of each pixel.
+        instance_class: (K,) int64 class of each instance by majority vote; -1 where there is no such instance.
+        instance_area: (K,) int64 pixels.
+        instance_score: (K,) float height of the centre's peak, 0..; 1 where the model gives instances directly.
+    """
+
+    codes: Tensor
+    semantic: Tensor
+    instance_class: Tensor
+    instance_area: Tensor
+    instance_score: Tensor
+
+    @property
+    def capacity(self) -> int:
+        """K, the number of instance codes, used or not."""
+        return self.instance_class.shape[0]
+
+
+def group(output: NetworkOutput, size: tuple[int, int], labels: LabelSpace, config: GroupingConfig) -> Grouping:
+    """Group one image's pixels into segments.
+
+    Args:
+        output: of a batch of one; its maps may be smaller than `size`, its offsets are in pixels of `size`.
+        size: (h, w) of the map to make: the network's input size.
+        labels: the classes of the scores.
+        config: thresholds; areas are given for 1024 x 2048 and scaled to `size`.
+
+    Returns:
+        The panoptic map as codes. Thing pixels with no centre in the image are void, as is stuff that is too small.
+
+    Raises:
+        ShapeError: the batch is not one, or the number of classes differs from the label space.
+    """
+    check_shapes(
+        class_logits=(output.class_logits, f"1 {len(labels)} h w"),
+        center_heatmap=(output.center_heatmap, "1 1 a b"),
+        offsets_px=(output.offsets_px, "1 2 a b"),
+        instances=(output.instances, f"1 {size[0]} {size[1]}"),
+    )
+    semantic = _upsample(output.class_logits, size)[0].argmax(0)
+    is_thing = torch.from_numpy(labels.is_thing.copy()).to(semantic.device)
+    thing = is_thing[semantic]
+    if output.instances is not None:
+        scores = torch.ones(config.top_k, device=semantic.device)
+        given = output.instances[0]
+        instances = torch.where(thing & (given <= config.top_k), given, 0)
+    else:
+        scores, instances = _assign(output, size, thing, config)
+    area_scale = size[0] * size[1] / REFERENCE_AREA
+    classes, areas, instances = _vote(
+        instances, semantic, len(labels), config.top_k, config.min_thing_area * area_scale
+    )
+    stuff_area = torch.bincount(semantic.flatten(), minlength=len(labels))
+    keep = ~is_thing & (stuff_area >= config.min_stuff_area * area_scale)
+    stuff_code = torch.where(keep, torch.arange(len(labels), device=semantic.device) + config.top_k + 1, 0)
+    codes = torch.where(thing, instances, stuff_code[semantic])
+    return Grouping(codes, semantic, classes, areas, torch.where(classes >= 0, scores, 0.0))
+
+
+def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tensor]:
+    """Find the peaks of a centre heatmap.
+
+    Args:
+        heatmap: (h, w) float.
+        config: a peak is at least `center_threshold` high and the highest in its `nms_kernel` window.
+
+    Returns:
+        Heights (K,), highest first, 0 where there are fewer than K peaks; and places (K, 2) int64 as (row, column).
+        Of neighbours that are exactly equal each counts; of equals at the K-th place the earlier in row order stays.
+    """
+    pooled = functional.max_pool2d(heatmap[None, None], config.nms_kernel, stride=1, padding=config.nms_kernel // 2)
+    peak = (heatmap == pooled[0, 0]) & (heatmap >= config.center_threshold)
+    heights = torch.where(peak, heatmap, 0.0).flatten()
+    count = min(config.top_k, heights.numel())
+    order = torch.sort(heights, descending=True, stable=True)
+    scores = functional.pad(order.values[:count], (0, config.top_k - count))
+    places = functional.pad(order.indices[:count], (0, config.top_k - count))
+    width = heatmap.shape[1]
+    return scores, torch.stack((places // width, places % width), dim=1)
+
+
+def panoptic_without_tracks(grouping: Grouping) -> Tensor:
+    """Number the instances of one image from 1 within each class, strongest first.
+
+    Returns:
+        (h, w) int64 panoptic ids; void is 65535. What is beyond 999 instances of a class is void.
+    """
+    classes = grouping.instance_class
+    earlier = (classes[None] == classes[:, None]).tril()  # instance j <= i of the same class
+    rank = earlier.sum(1)
+    known = (classes >= 0) & (rank < LABEL_DIVISOR)
+    ids = torch.where(known, classes * LABEL_DIVISOR + rank, VOID_PANOPTIC_ID)
+    return code_table(grouping, ids)[grouping.codes]
+
+
+def code_table(grouping: Grouping, instance_values: Tensor) -> Tensor:
+    """Return panoptic ids by code: void, the given value of each instance (K,), and class * 1000 for stuff."""
+    void = instance_values.new_tensor([VOID_PANOPTIC_ID])
+    stuff = torch.arange(_MOST_CLASSES, device=void.device, dtype=void.dtype) * LABEL_DIVISOR
+    return torch.cat((void, instance_values, stuff))
+
+
+_MOST_CLASSES = VOID_PANOPTIC_ID // LABEL_DIVISOR
+
+
+def _upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return functional.interpolate(maps.float(), size, mode="bilinear", align_corners=False)
+
+
+def _assign(
+    output: NetworkOutput, size: tuple[int, int], thing: Tensor, config: GroupingConfig
+) -> tuple[Tensor, Tensor]:
+    assert output.center_heatmap is not None and output.offsets_px is not None
+    scores, places = find_centers(_upsample(output.center_heatmap, size)[0, 0], config)
+    offsets = _upsample(output.offsets_px, size)[0].float().flatten(1)
+    pixels = torch.arange(offsets.shape[1], device=thing.device)
+    count = config.top_k
+    if thing.device.type == "cpu":  # shapes may vary here, so that only what there is has to be looked at
+        pixels, count = thing.flatten().nonzero()[:, 0], int((scores > 0).sum())
+    instances = torch.zeros_like(thing, dtype=torch.int64)
+    if count == 0 or pixels.numel() == 0:
+        return scores, instances
+    # The origin is moved to the middle of the image: small numbers keep float32 exact to a fraction of a pixel.
+    middle = torch.tensor(size, device=thing.device) / 2
+    pointed = torch.stack((pixels // size[1], pixels % size[1]), 1) + offsets[:, pixels].T - middle
+    centers = places[:count] - middle
+    reach = torch.where(scores[:count] > 0, (centers**2).sum(1), torch.inf)
+    nearest = torch.addmm(reach, pointed, centers.T, alpha=-2.0).argmin(1) + 1
+    found = nearest * (scores[:1] > 0)
+    instances.view(-1)[pixels] = torch.where(thing.flatten()[pixels], found, 0)
+    return scores, instances
+
+
+def _vote(
+    instances: Tensor, semantic: Tensor, classes: int, capacity: int, min_area: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    votes = torch.bincount((instances * classes + semantic).flatten(), minlength=(capacity + 1) * classes)
+    votes = votes.view(capacity + 1, classes)
+    areas = votes.sum(1)
+    exists = (areas > 0) & (areas >= min_area)
+    exists[0] = False
+    winner = torch.where(exists, votes.argmax(1), -1)
+    kept = torch.where(exists, torch.arange(capacity + 1, device=instances.device), 0)
+    return winner[1:], torch.where(exists, areas, 0)[1:], kept[instances]

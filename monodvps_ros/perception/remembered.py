@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks of the objects that a tracker follows, carried on while an object is hidden, in whole or in part.
+
+An object that goes behind another shrinks before it is gone, and comes out at its other end. So what is remembered is
+its whole mask, from the last frame in which it was not much smaller than before, moved on by the object's own motion.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Masks are remembered at every second pixel in both directions.
+STRIDE = 2
+#: A mask that is at least this share of the remembered one replaces it: the object is seen whole.
+WHOLE = 0.9
+#: What the remembered area is multiplied with in each frame that it is kept, so that an object may recede.
+SHRINK = 0.97
+#: Share of the newest displacement in the smoothed one.
+NEWEST = 0.5
+
+
+class RememberedMasks:
+    """One mask, displacement and motion for each track, in the tracker's row order.
+
+    Args:
+        size: (h, w) of the maps.
+        device: where the masks lie.
+    """
+
+    def __init__(self, size: tuple[int, int] | torch.Size, device: torch.device) -> None:
+        grid = -(-size[0] // STRIDE), -(-size[1] // STRIDE)
+        self._masks = torch.zeros((0, *grid), dtype=torch.bool, device=device)
+        self._area = torch.zeros(0, device=device)
+        self._shift = torch.zeros((0, 2), device=device)  # (dx, dy) since the mask was taken, pixels of the map
+        self._motion = torch.zeros((0, 2), device=device)  # (dx, dy) a frame, smoothed
+        self._center = torch.zeros((0, 2), device=device)  # (x, y) where last seen
+
+    def see(self, tracks: Tensor, count: int, flow_px: Tensor | None) -> None:
+        """Take in a frame.
+
+        Args:
+            tracks: (h, w) int64, row + 1 of the track seen at each pixel, 0 for none.
+            count: number of tracks; new ones are the last rows.
+            flow_px: (2, h, w) from this frame to the previous one; None takes the motion of the masks' centres.
+        """
+        self._grow(count)
+        if count == 0:
+            return
+        area, center, motion = self._measure(tracks, count, flow_px)
+        seen = area > 0
+        known = self._area > 0
+        if flow_px is None:
+            motion = torch.where((seen & known)[:, None], center - self._center, 0.0)
+        fresh = seen & known & (self._motion == 0).all(1)
+        blend = torch.where(fresh, 1.0, NEWEST)[:, None]
+        self._motion = torch.where(
+            (seen & (known | (flow_px is not None)))[:, None],
+            torch.where(known[:, None], self._motion + blend * (motion - self._motion), motion),
+            self._motion,
+        )
+        self._center = torch.where(seen[:, None], center, self._center + self._motion)
+        self._area *= SHRINK
+        whole = seen & (area >= WHOLE * self._area)
+        self._shift = torch.where(whole[:, None], 0.0, self._shift + self._motion)
+        small = tracks[::STRIDE, ::STRIDE]
+        rows = torch.arange(1, count + 1, device=tracks.device)
+        if tracks.device.type == "cpu":  # only what changes has to be touched
+            changed = whole.nonzero()[:, 0]
+            self._masks[changed] = small == rows[changed, None, None]
+        else:
+            self._masks = torch.where(whole[:, None, None], small == rows[:, None, None], self._masks)
+        self._area = torch.where(whole, area, self._area)
+
+    def overlap(self, rows: NDArray[np.int64], instances: Tensor, capacity: int) -> NDArray[np.float64]:
+        """Compare masks that are carried on by one more frame of their motion with this frame's instances.
+
+        Args:
+            rows: (R,) tracks to compare.
+            instances: (h, w) int64 0..capacity, 0 for none.
+            capacity: K.
+
+        Returns:
+            (R, K) shared area over the smaller of the two areas, 0..1.
+        """
+        chosen = torch.from_numpy(rows).to(self._masks.device)
+        carried = self._carried(chosen).flatten(1).float()
+        small = instances[::STRIDE, ::STRIDE].flatten()
+        shared = torch.zeros((len(rows), capacity + 1), device=small.device)
+        shared.scatter_add_(1, small.expand(len(rows), -1), carried)
+        detected = torch.bincount(small, minlength=capacity + 1).float()
+        smaller = torch.minimum(carried.sum(1)[:, None], detected[None])
+        return (shared / smaller.clamp(min=1.0))[:, 1:].double().cpu().numpy()
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Drop all rows that are not true."""
+        chosen = torch.from_numpy(np.flatnonzero(rows)).to(self._masks.device)
+        for name in ("_masks", "_area", "_shift", "_motion", "_center"):
+            setattr(self, name, getattr(self, name)[chosen])
+
+    def _grow(self, count: int) -> None:
+        for name in ("_masks", "_area", "_shift", "_motion", "_center"):
+            old = getattr(self, name)
+            added = old.new_zeros((count - old.shape[0], *old.shape[1:]))
+            if added.shape[0]:
+                setattr(self, name, torch.cat((old, added)))
+
+    def _carried(self, rows: Tensor) -> Tensor:
+        height, width = self._masks.shape[1:]
+        shift = ((self._shift[rows] + self._motion[rows]) / STRIDE).round().long()
+        y = torch.arange(height, device=rows.device) - shift[:, 1:]
+        x = torch.arange(width, device=rows.device) - shift[:, :1]
+        inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+        index = y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]
+        return self._masks[rows].flatten(1).gather(1, index.flatten(1)).view_as(inside) & inside
+
+    def _measure(self, tracks: Tensor, count: int, flow_px: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        flat = tracks.flatten()
+        height, width = tracks.shape
+        area = torch.bincount(flat, minlength=count + 1)[1:].float()
+        y = torch.arange(height, device=flat.device).repeat_interleave(width)
+        x = torch.arange(width, device=flat.device).repeat(height)
+        parts = [x.float(), y.float()]
+        if flow_px is not None:
+            parts += [-part.flatten().float().nan_to_num() for part in flow_px]
+        sums = [torch.bincount(flat, part, minlength=count + 1)[1:] for part in parts]
+        means = torch.stack(sums, 1).float() / area.clamp(min=1.0)[:, None]
+        return area, means[:, :2], means[:, 2:]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Panoptic maps in colour: the class's colour, instances in shades of it, light contours."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
+
+#: Colour of contours between segments.
+CONTOUR = 255
+#: How far a shade departs from its class's colour, of 255.
+SHADE = 70.0
+#: The golden ratio's fractional part: successive multiples spread evenly over 0..1 (Knuth, TAOCP 6.4).
+GOLDEN = 0.6180339887
+
+
+def instance_colors(class_id: NDArray[np.int64], instance_id: NDArray[np.int64], labels: LabelSpace) -> NDArray[np.uint8]:
+    """Colours of segments.
+
+    Args:
+        class_id: (N,) ids, 255 for void.
+        instance_id: (N,) ids, 0 for stuff; the same id always has the same shade.
+        labels: gives the classes' colours.
+
+    Returns:
+        (N, 3) uint8 red, green, blue; void is black.
+    """
+    palette = np.zeros((256, 3), np.float64)
+    palette[: len(labels)] = labels.colors
+    base = palette[np.where((class_id >= 0) & (class_id < len(labels)), class_id, VOID_CLASS_ID)]
+    phases = np.stack([(instance_id * GOLDEN * step) % 1.0 for step in (1.0, 2.0, 3.0)], 1)
+    shade = np.where(instance_id[:, None] > 0, SHADE * (2.0 * phases - 0.6), 0.0)
+    return np.clip(base + shade, 0, 255).astype(np.uint8)
+
+
+def draw_panoptic(codes: Tensor, colors: Tensor) -> Tensor:
+    """Colour a code map and draw contours where a pixel differs from the one to its right or below.
+
+    Args:
+        codes: (H, W) integer.
+        colors: (S, 3) uint8 colour of each code.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    picture = colors[codes]
+    edge = torch.zeros_like(codes, dtype=torch.bool)
+    edge[:, :-1] = codes[:, :-1] != codes[:, 1:]
+    edge[:-1] |= codes[:-1] != codes[1:]
+    picture[edge] = CONTOUR
+    return picture

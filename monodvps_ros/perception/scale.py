@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metres from a known camera height: the road's plane is measured in the network's depth and compared with it.
+
+Petrovai & Nedevschi, section 3.4, name the median height of road points. That assumes a camera that looks level; here
+the plane itself is fitted, so pitch and roll are allowed. A plane n . X = h seen through a pinhole is linear in inverse
+depth: 1 / z = (n / h) . ray, so the fit is three unknowns over pixels, and h = 1 / |n / h|.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from monodvps_ros.config import ScaleConfig
+from monodvps_ros.shapes import check_shapes
+from monodvps_ros.types import ScaleEstimate, ScaleState
+
+#: Rounds of reweighting (Tukey's biweight); the fit is settled well before.
+ROUNDS = 6
+#: Tukey's constant: full efficiency of 95 % for normal errors, in standard deviations.
+TUKEY = 4.685
+#: A road steeper than this against the camera's x-z plane is not believed.
+MAX_TILT_DEG = 25.0
+#: Least relative error of a measurement that is believed, however smooth the road seems.
+LEAST_ERROR = 0.002
+#: A measurement that is off by more of its standard errors than this is taken for a change of the network's scale.
+JUMP = 3.0
+
+
+def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tensor:
+    """Fit a plane to road pixels and measure the camera's height above it.
+
+    Args:
+        inverse_depth: (N,) float, 1 / z in the network's unit.
+        rays: (N, 3) float, K^-1 (u, v, 1) of each pixel.
+        weight: (N,) float, 1 for road pixels that count, 0 for others.
+
+    Returns:
+        (4,) float64: height in the network's unit; relative spread of the residuals, robust; share of road pixels that
+        agree with the plane; tilt of the plane's normal against the camera's y axis in degrees. The height is NaN
+        where there is no plane.
+
+    Source: ours; Tukey's biweight (Beaton & Tukey 1974) with the median absolute deviation as scale.
+    """
+    check_shapes(inverse_depth=(inverse_depth, "N"), rays=(rays, "N 3"), weight=(weight, "N"))
+    target, rows, road = inverse_depth.double(), rays.double(), weight.double()
+    ridge = 1e-12 * torch.eye(3, dtype=torch.float64, device=rows.device)
+    # Relative residuals: a network's error grows with the depth, so each pixel counts by its own inverse depth.
+    relative = road / target.clamp(min=1e-9).square()
+    influence = torch.ones_like(target)
+    plane, spread, residual = rows.new_zeros(3), rows.new_zeros(()), torch.zeros_like(target)
+    for _ in range(ROUNDS):
+        weighted = rows * (relative * influence)[:, None]
+        normal_matrix = weighted.T @ rows
+        scale = normal_matrix.diagonal().sum().clamp(min=1e-30)
+        plane = torch.linalg.solve(normal_matrix / scale + ridge, weighted.T @ target / scale)
+        residual = (rows @ plane - target).abs() / target.clamp(min=1e-9)
+        spread = _weighted_median(residual, road) * 1.4826
+        cut = (TUKEY * spread).clamp(min=1e-6)
+        influence = (1.0 - (residual / cut).square()).clamp(min=0.0).square()
+    length = plane.norm()
+    agree = (road * (residual <= (3.0 * spread).clamp(min=LEAST_ERROR))).sum() / road.sum().clamp(min=1.0)
+    tilt = torch.rad2deg(torch.acos((plane[1] / length.clamp(min=1e-30)).clamp(-1.0, 1.0)))
+    height = torch.where(length > 0, 1.0 / length.clamp(min=1e-30), torch.nan)
+    return torch.stack((height, spread, agree, tilt))
+
+
+class ScaleEstimator:
+    """Turns measured heights into a factor that is steady and yet follows the network's own changes of scale.
+
+    A Kalman filter on the logarithm of the factor: `drift` is how far it may move from frame to frame, the spread of
+    the road's residuals says how far a measurement can be trusted.
+
+    Args:
+        config: mode, camera height and smoothing.
+    """
+
+    def __init__(self, config: ScaleConfig) -> None:
+        self.config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the factor measured so far."""
+        self._log_factor = 0.0
+        self._variance = math.inf
+
+    @property
+    def needs_road(self) -> bool:
+        """True where `update` wants a measurement."""
+        return self.config.mode == "camera_height"
+
+    def update(self, measurement: tuple[float, float, float, float] | None, road_points: int) -> ScaleEstimate:
+        """Take in one frame.
+
+        Args:
+            measurement: what `fit_road_height` returned; None where there was nothing to measure.
+            road_points: number of road pixels that it was measured from.
+
+        Returns:
+            The factor to apply to this frame's depth.
+        """
+        if self.config.mode == "none":
+            return ScaleEstimate(1.0, 1.0, ScaleState.NONE)
+        if self.config.mode == "fixed":
+            return ScaleEstimate(self.config.fixed_factor, 1.0, ScaleState.FIXED)
+        self._variance += self.config.drift**2
+        confidence = 0.0
+        if measurement is not None and road_points >= self.config.min_road_points:
+            confidence = self._measure(*measurement, road_points)
+        if math.isinf(self._variance):
+            return ScaleEstimate(1.0, 0.0, ScaleState.WAITING)
+        state = ScaleState.MEASURED if confidence > 0 else ScaleState.HELD
+        return ScaleEstimate(math.exp(self._log_factor), confidence, state)
+
+    def _measure(self, height: float, spread: float, agree: float, tilt_deg: float, road_points: int) -> float:
+        if not (math.isfinite(height) and height > 0 and math.isfinite(spread)) or tilt_deg > MAX_TILT_DEG:
+            return 0.0
+        confidence = agree / (1.0 + (spread / 0.05) ** 2)
+        if confidence < 0.1:
+            return 0.0
+        # Neighbouring residuals go together: only every min_road_points-th pixel counts as a measurement of its own.
+        error = spread**2 * self.config.min_road_points / road_points + LEAST_ERROR**2
+        measured = math.log(self.config.camera_height_m / height)
+        if math.isinf(self._variance):
+            self._log_factor, self._variance = measured, error
+            return confidence
+        off = measured - self._log_factor
+        if off**2 > JUMP**2 * (self._variance + error):
+            self._variance = off**2 * (off**2 / error)  # believed to the share that its own error leaves
+        gain = self._variance / (self._variance + error)
+        self._log_factor += gain * off
+        self._variance *= 1.0 - gain
+        return confidence
+
+
+def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
+    """Lower median of the values whose weight is not 0; NaN where there is none."""
+    count = (weight > 0).sum()
+    ordered = torch.where(weight > 0, values, torch.inf).sort().values
+    middle = ((count - 1).clamp(min=0) // 2).reshape(1)
+    return torch.where(count > 0, ordered.gather(0, middle)[0], torch.nan)

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instances keep their ids from frame to frame.
+
+The paper's rule (Petrovai & Nedevschi, section 3.1, after Qiao et al. 2021): the previous panoptic map is carried into
+this frame by the flow, and instances of one class whose masks overlap are one object. Beyond it, ours: pairs are
+chosen one to one so that the sum of overlaps is greatest; an object that is not seen is remembered with its mask
+carried on by its own motion; an object's class is decided by votes over its life.
+
+Masks live on the device; what comes down to the CPU is the small table of overlaps, once a frame.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from monodvps_ros.config import TrackerConfig
+from monodvps_ros.labels import MAX_INSTANCE_ID
+from monodvps_ros.perception.grouping import Grouping
+from monodvps_ros.perception.remembered import RememberedMasks
+from monodvps_ros.shapes import check_shapes
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedInstances:
+    """What the tracker says of the K instances of a frame; rows of absent instances hold -1 in `class_id`.
+
+    Attributes:
+        track_id: (K,) int64, 1.., never used twice by one tracker.
+        instance_id: (K,) int64 1..999, unique among the objects that are alive, over all classes.
+        class_id: (K,) int64.
+        age_frames: (K,) int64 frames since the track began, this one included.
+    """
+
+    track_id: NDArray[np.int64]
+    instance_id: NDArray[np.int64]
+    class_id: NDArray[np.int64]
+    age_frames: NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class _Tracks:
+    """Objects that are alive, a row each."""
+
+    classes: int
+    track_id: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    instance_id: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    born: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    latest_class: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    votes: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.votes = np.zeros((len(self.track_id), self.classes), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.track_id)
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        for name in ("track_id", "instance_id", "born", "seen", "latest_class", "votes"):
+            setattr(self, name, getattr(self, name)[rows])
+
+    def append(self, other: "_Tracks") -> None:
+        for name in ("track_id", "instance_id", "born", "seen", "latest_class", "votes"):
+            setattr(self, name, np.concatenate((getattr(self, name), getattr(other, name))))
+
+
+class Tracker:
+    """Follows the instances of one camera.
+
+    Args:
+        classes: number of classes of the label space.
+        config: thresholds and memory.
+    """
+
+    def __init__(self, classes: int, config: TrackerConfig) -> None:
+        self.config = config
+        self._classes = classes
+        self._next_track_id = 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all objects; track ids go on where they were, so that none is used twice."""
+        self._frame = 0
+        self._tracks = _Tracks(self._classes)
+        self._map: Tensor | None = None
+        self._remembered: RememberedMasks | None = None
+        self._id_last_used = np.full(MAX_INSTANCE_ID + 1, -1, np.int64)
+
+    @property
+    def needs_flow(self) -> bool:
+        """True where the next update has a previous map that flow could carry on."""
+        return self.config.flow != "none" and self._map is not None
+
+    def update(self, grouping: Grouping, flow_px: Tensor | None = None) -> TrackedInstances:
+        """Take in one frame; call it for every frame, those without instances too.
+
+        Args:
+            grouping: the frame's instances.
+            flow_px: (2, h, w) (dx, dy) from this frame to the previous one, pixels of the (h, w) map;
+                None compares the masks as they lie.
+
+        Returns:
+            Ids, class and age of each of the K instances.
+
+        Raises:
+            ShapeError: the map's size changed without a reset, or the flow is of another size.
+        """
+        check_shapes(
+            "call reset() when the size changes",
+            codes=(grouping.codes, "h w"),
+            flow_px=(flow_px, "2 h w"),
+            previous=(self._map, "h w"),
+        )
+        capacity = grouping.capacity
+        instances = torch.where(grouping.codes <= capacity, grouping.codes, 0)
+        if self._remembered is None:
+            self._remembered = RememberedMasks(instances.shape, instances.device)
+        detected = grouping.instance_class.cpu().numpy()
+        row_of = self._match(instances, capacity, detected, flow_px)
+        row_of = self._begin(detected, row_of)
+        self._see(detected, row_of)
+        lookup = torch.from_numpy(np.concatenate(([0], row_of + 1))).to(instances.device)
+        self._map = lookup[instances]
+        self._remembered.see(self._map, len(self._tracks), flow_px)
+        self._forget()
+        self._frame += 1
+        return self._tell(detected, row_of)
+
+    def _match(
+        self, instances: Tensor, capacity: int, detected: NDArray[np.int64], flow_px: Tensor | None
+    ) -> NDArray[np.int64]:
+        """Return the row of the track of each detection, -1 where there is none."""
+        tracks, row_of = self._tracks, np.full(capacity, -1, np.int64)
+        if len(tracks) == 0 or self._map is None or self._remembered is None:
+            return row_of
+        carried = carry(self._map, flow_px) if flow_px is not None else self._map
+        table = torch.bincount((carried * (capacity + 1) + instances).flatten(),
+                               minlength=(len(tracks) + 1) * (capacity + 1))  # fmt: skip
+        iou = _iou(table.view(len(tracks) + 1, capacity + 1).cpu().numpy())
+        visible = tracks.seen == self._frame - 1
+        same_class = self._class_of(slice(None))[:, None] == detected[None]
+        same_class |= tracks.latest_class[:, None] == detected[None]
+        exists = (detected >= 0)[None]
+        _assign(np.where(visible[:, None] & exists & same_class, iou, 0.0), self.config.min_iou, row_of)
+        if self.config.class_votes:
+            _assign(np.where(visible[:, None] & exists, iou, 0.0), self.config.min_iou_across_classes, row_of)
+        hidden = np.flatnonzero(~visible)
+        if len(hidden) and (row_of[detected >= 0] < 0).any():
+            overlap = np.zeros_like(iou)
+            overlap[hidden] = self._remembered.overlap(hidden, instances, capacity)
+            _assign(np.where(exists & same_class, overlap, 0.0), self.config.min_overlap_hidden, row_of)
+        return row_of
+
+    def _begin(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Begin a track for each detection that has none."""
+        fresh = np.flatnonzero((detected >= 0) & (row_of < 0))
+        free = np.ones(MAX_INSTANCE_ID + 1, bool)
+        free[0] = False
+        free[self._tracks.instance_id] = False
+        candidates = np.flatnonzero(free)
+        order = np.argsort(self._id_last_used[candidates], kind="stable")
+        fresh = fresh[: len(candidates)]
+        begun = _Tracks(
+            self._classes,
+            track_id=self._next_track_id + np.arange(len(fresh)),
+            instance_id=candidates[order[: len(fresh)]],
+            born=np.full(len(fresh), self._frame),
+            seen=np.full(len(fresh), self._frame),
+            latest_class=detected[fresh],
+        )
+        row_of = row_of.copy()
+        row_of[fresh] = len(self._tracks) + np.arange(len(fresh))
+        self._next_track_id += len(fresh)
+        self._tracks.append(begun)
+        return row_of
+
+    def _see(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> None:
+        found = np.flatnonzero(row_of >= 0)
+        rows = row_of[found]
+        self._tracks.seen[rows] = self._frame
+        self._tracks.latest_class[rows] = detected[found]
+        self._tracks.votes[rows, detected[found]] += 1
+        self._id_last_used[self._tracks.instance_id[rows]] = self._frame
+
+    def _forget(self) -> None:
+        """Drop objects that were hidden for too long, and the longest hidden where ids would run out."""
+        assert self._map is not None and self._remembered is not None
+        hidden_for = self._frame - self._tracks.seen
+        keep = hidden_for <= self.config.max_age
+        surplus = int(keep.sum()) - _MOST_TRACKS
+        if surplus > 0:
+            keep[np.argsort(-np.where(keep, hidden_for, -1), kind="stable")[:surplus]] = False
+        if keep.all():
+            return
+        new_row = np.concatenate(([0], np.where(keep, np.cumsum(keep), 0)))
+        self._map = torch.from_numpy(new_row).to(self._map.device)[self._map]
+        self._remembered.keep(keep)
+        self._tracks.keep(keep)
+
+    def _class_of(self, rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
+        """The most voted class of each track; of equals, the one seen last."""
+        votes = self._tracks.votes[rows]
+        latest = self._tracks.latest_class[rows]
+        if not self.config.class_votes or len(latest) == 0:
+            return latest
+        best = votes.max(1)
+        return np.where(votes[np.arange(len(latest)), latest] == best, latest, votes.argmax(1))
+
+    def _tell(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> TrackedInstances:
+        """Ids by detection; `row_of` counts rows before anything was forgotten, of which seen tracks never are."""
+        told = TrackedInstances(*(np.full(len(detected), fill, np.int64) for fill in (0, 0, -1, 0)))
+        found = np.flatnonzero(row_of >= 0)
+        order = np.argsort(row_of[found], kind="stable")  # seen rows keep their order when others are dropped
+        rows = np.flatnonzero(self._tracks.seen == self._frame - 1)
+        found = found[order]
+        told.track_id[found] = self._tracks.track_id[rows]
+        told.instance_id[found] = self._tracks.instance_id[rows]
+        told.class_id[found] = self._class_of(rows)
+        told.age_frames[found] = self._frame - self._tracks.born[rows]
+        return told
+
+
+#: Seen and hidden objects together; leaves free instance ids for a frame full of new ones.
+_MOST_TRACKS = 600
+
+
+def carry(previous: Tensor, flow_px: Tensor) -> Tensor:
+    """Carry the previous frame's map into this one: each pixel takes the nearest value that its flow points to.
+
+    Args:
+        previous: (h, w) integer map of the previous frame.
+        flow_px: (2, h, w) (dx, dy) from this frame to the previous one, pixels; not finite means outside.
+
+    Returns:
+        (h, w) of the same dtype; 0 where the flow points outside.
+    """
+    height, width = previous.shape
+    rows = torch.arange(height, device=previous.device)[:, None] + flow_px[1].float()
+    columns = torch.arange(width, device=previous.device) + flow_px[0].float()
+    inside = (rows > -0.5) & (rows < height - 0.5) & (columns > -0.5) & (columns < width - 0.5)
+    index = torch.where(inside, rows.round() * width + columns.round(), 0.0).long()
+    return torch.where(inside, previous.flatten()[index], 0)
+
+
+def _iou(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Intersections over unions of tracks and detections from their co-occurrence table, background at 0."""
+    union = table.sum(1)[1:, None] + table.sum(0)[None, 1:] - table[1:, 1:]
+    return table[1:, 1:] / np.maximum(union, 1)
+
+
+def _assign(overlap: NDArray[np.float64], least: float, row_of: NDArray[np.int64]) -> None:
+    """Pair free tracks and free detections one to one with the greatest sum of overlaps, each at least `least`."""
+    allowed = np.where(overlap >= least, overlap, 0.0)
+    allowed[row_of[row_of >= 0]] = 0.0
+    allowed[:, row_of >= 0] = 0.0
+    tracks, detections = linear_sum_assignment(allowed, maximize=True)
+    paired = allowed[tracks, detections] > 0
+    row_of[detections[paired]] = tracks[paired]
