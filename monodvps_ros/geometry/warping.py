@@ -86,8 +86,9 @@ def warp_by_depth(
 
     Returns:
         The image, (B, C, H, W), and where it can be believed, (B, 1, H, W) bool: the depth is finite and positive,
-        the point lies before the source camera and projects inside the source. Elsewhere the image is finite, and
-        no gradient reaches a depth that is not positive or not finite.
+        the point lies before the source camera and projects inside the source. Elsewhere the image is finite (0 where
+        the point is behind the camera), and no gradient reaches a depth that is not positive or not finite, nor one
+        whose point is behind the camera.
 
     Raises:
         ShapeError: a shape differs, or arguments disagree on a size; as `warp` says.
@@ -105,7 +106,8 @@ def warp_by_depth(
     points = back_project(torch.where(usable, depth_m, 1.0), intrinsics)
     points = transform_points(source_from_target, points)
     pixels = project(points, intrinsics if source_intrinsics is None else source_intrinsics)
-    valid = usable & (points[:, 2:3] > MIN_PROJECTED_DEPTH) & inside_image(pixels, (sizes["h"], sizes["w"]))
+    pixels = torch.where(points[:, 2:3] > MIN_PROJECTED_DEPTH, pixels, torch.nan)
+    valid = usable & inside_image(pixels, (sizes["h"], sizes["w"]))
     return warp(source, pixels, mode, padding), valid
 
 
