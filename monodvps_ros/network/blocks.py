@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two convolution blocks that decoders and heads are made of, and the way maps are enlarged."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def conv_norm(in_channels: int, out_channels: int, kernel: int, dilation: int = 1, groups: int = 1) -> nn.Sequential:
+    """Make a convolution without bias, a batch normalisation and a ReLU; the size stays.
+
+    Args:
+        in_channels: channels in.
+        out_channels: channels out.
+        kernel: odd height and width of the kernel.
+        dilation: pixels from one tap to the next.
+        groups: groups of the convolution; `in_channels` makes it depthwise.
+    """
+    padding = dilation * (kernel // 2)
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, 1, padding, dilation, groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+
+
+def separable(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    """Make a depthwise-separable convolution: depthwise, then 1x1, each followed by normalisation and ReLU.
+
+    Args:
+        in_channels: channels in.
+        out_channels: channels out.
+        kernel: odd height and width of the depthwise kernel.
+        dilation: pixels from one tap of the depthwise kernel to the next.
+
+    Source: the decoder convolution of Panoptic-DeepLab (Cheng et al. 2020, section 3.1).
+    """
+    return nn.Sequential(
+        conv_norm(in_channels, in_channels, kernel, dilation, groups=in_channels),
+        conv_norm(in_channels, out_channels, 1),
+    )
+
+
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize maps bilinearly.
+
+    Pixel squares are aligned (``align_corners=False``), as everywhere in this package: the corner-aligned resize
+    of the TensorFlow and PyTorch releases of Panoptic-DeepLab belongs to their inputs of odd size (1025 x 2049).
+
+    Args:
+        maps: (B, C, h, w).
+        size: height and width wanted.
+
+    Returns:
+        (B, C, *size).
+    """
+    if maps.shape[2:] == size:
+        return maps
+    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optical-flow decoder: coarse to fine on the shared features of two frames.
+
+The paper takes its flow decoder from VPS-Transformer, whose layers are not published. This is the usual
+self-supervised form instead: warp, correlate, estimate, level by level, as in PWC-Net (Sun et al. 2018), with one
+estimator shared by all levels (Liu et al. 2020, ARFlow) and features normalised before correlation (Jonschkowski et al.
+2020, "What matters in unsupervised optical flow").
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monodvps_ros.geometry import warp_by_flow
+from monodvps_ros.network.blocks import enlarge
+from monodvps_ros.shapes import check_shapes
+
+RADIUS = 4
+FLOW_FEATURES = 32
+#: Strides of the levels, finest first. The last is the map at stride 16, halved: it doubles the reach, which is then
+#: 4 * (4 + 8 + 16 + 32) = 240 px, at 1/64 of the finest level's cost.
+FLOW_STRIDES = (4, 8, 16, 32)
+_SLOPE = 0.1
+
+
+def correlate(first: Tensor, second: Tensor, radius: int = RADIUS) -> Tensor:
+    """Compare each pixel of one map with a square neighbourhood in another.
+
+    Args:
+        first: (B, C, H, W).
+        second: (B, C, H, W); outside of it is 0.
+        radius: reach in rows and columns.
+
+    Returns:
+        (B, (2 radius + 1)^2, H, W): channel (dy + radius) (2 radius + 1) + dx + radius holds the sum over C of
+        first(y, x) second(y + dy, x + dx).
+
+    Raises:
+        ShapeError: the maps differ in shape.
+
+    Source: Sun et al. 2018, Eq. 2, without its division by C. Computed as one matrix product of image rows per row
+    offset, from which the diagonals are read by a change of view.
+    """
+    sizes = check_shapes(first=(first, "B C H W"), second=(second, "B C H W"))
+    batch, channels, height, width = (sizes[letter] for letter in "BCHW")
+    side, padded = 2 * radius + 1, width + 2 * radius
+    rows = first.permute(0, 2, 3, 1).reshape(batch * height, width, channels)
+    around = functional.pad(second, (radius, radius, radius, radius)).permute(0, 2, 1, 3)
+    found = []
+    for offset in range(side):
+        other = around[:, offset : offset + height].reshape(batch * height, channels, padded)
+        products = torch.bmm(rows, other).flatten(1)  # row x, column x + dx: a diagonal band
+        skewed = functional.pad(products, (0, width)).reshape(-1, width, padded + 1)
+        found.append(skewed[:, :, :side].reshape(batch, height, width, side))
+    return torch.cat(found, 3).permute(0, 3, 1, 2)
+
+
+class FlowDecoder(nn.Module):
+    """Flow from the current frame to the previous one."""
+
+    def __init__(self, encoder_channels: tuple[int, ...], channels: int) -> None:
+        """Build the decoder.
+
+        Args:
+            encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
+            channels: of the estimator's first layers.
+        """
+        super().__init__()
+        self.project = nn.ModuleList(nn.Conv2d(count, FLOW_FEATURES, 1) for count in encoder_channels[1:4])
+        cost = (2 * RADIUS + 1) ** 2
+        half = max(channels // 2, 8)
+        self.estimate = nn.Sequential(
+            _convolution(cost + FLOW_FEATURES + 2, channels),
+            _convolution(channels, channels),
+            _convolution(channels, half),
+        )
+        self.predict = _flow_convolution(half)
+        self.context = nn.Sequential(
+            _convolution(half + 2, half, 1), _convolution(half, half, 2), _convolution(half, half, 4)
+        )
+        self.correct = _flow_convolution(half)
+
+    def describe(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Make what is compared between frames; this is what a live model remembers of a frame.
+
+        Args:
+            features: the encoder's maps.
+
+        Returns:
+            Maps (B, 32, H/s, W/s) for the strides 4, 8, 16 and 32, of length 1 along the channels.
+        """
+        maps = [project(features[place]) for place, project in enumerate(self.project, start=1)]
+        maps.append(functional.avg_pool2d(maps[-1], 2))
+        return tuple(functional.normalize(entry, dim=1, eps=1e-6) for entry in maps)
+
+    def forward(self, current: tuple[Tensor, ...], previous: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Find flow.
+
+        Args:
+            current: `describe` of the current frame.
+            previous: `describe` of the previous frame, of the same shapes.
+
+        Returns:
+            Flow (B, 2, H/s, W/s) for the strides s of 4, 8, 16 and 32: (dx, dy) from the current frame to the previous
+            one in pixels of the H x W image.
+        """
+        found: list[Tensor] = []
+        shape = current[-1].shape
+        flow = current[-1].new_zeros(shape[0], 2, shape[2], shape[3])  # in pixels of its own level
+        for mine, theirs in zip(reversed(current), reversed(previous), strict=True):
+            size = (mine.shape[2], mine.shape[3])
+            if flow.shape[2:] != size:
+                flow = 2.0 * enlarge(flow, size)
+            moved = warp_by_flow(theirs, flow, padding="zeros")[0] if found else theirs
+            cost = functional.leaky_relu(correlate(mine, moved), _SLOPE)
+            hidden = self.estimate(torch.cat([cost, mine, flow], 1))
+            flow = flow + self.predict(hidden)
+            flow = flow + self.correct(self.context(torch.cat([hidden, flow], 1)))
+            found.append(flow)
+        return tuple(stride * entry for stride, entry in zip(FLOW_STRIDES, reversed(found), strict=True))
+
+
+def _convolution(in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation),
+        nn.LeakyReLU(_SLOPE, inplace=True),
+    )
+
+
+def _flow_convolution(in_channels: int) -> nn.Conv2d:
+    """Make a last convolution that begins near zero, so that flow begins there too."""
+    final = nn.Conv2d(in_channels, 2, 3, padding=1)
+    nn.init.normal_(final.weight, std=1e-3)
+    nn.init.zeros_(final.bias)  # type: ignore[arg-type]
+    return final

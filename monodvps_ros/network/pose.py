@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pose network: how the camera moved between two frames."""
+
+import torch
+from torch import Tensor, nn
+
+from monodvps_ros.network.encoder import Encoder
+from monodvps_ros.network.normalize import Normalize
+from monodvps_ros.shapes import check_shapes
+
+_CHANNELS = 256
+#: Motions begin small, where warped images still overlap; without it photometric training diverges at its start.
+POSE_SCALE = 0.01
+
+
+class PoseNetwork(nn.Module):
+    """Two frames in, motion of the camera out. Apart from the shared encoder, and needed in training alone.
+
+    Source: the pose network of Godard et al. 2019 (monodepth2), section 3.3 and supplementary section A: an encoder on
+    the two frames joined along their channels (pretrained first filters spread over both and halved, which timm does
+    for six channels), then 1x1 to 256, two 3x3 of 256, 1x1 to 6, the mean over the map, times 0.01.
+    """
+
+    def __init__(self, encoder: str = "resnet18", weights: str = "") -> None:
+        """Build the network.
+
+        Args:
+            encoder: timm model.
+            weights: 'hub', a file, or empty for random ones, as for `Encoder`.
+
+        Raises:
+            ConfigError: as `Encoder` says.
+            WeightsError: as `Encoder` says.
+        """
+        super().__init__()
+        self.normalize = Normalize()
+        self.encoder = Encoder(encoder, 32, in_channels=6, weights=weights)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(self.encoder.channels[4], _CHANNELS, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(_CHANNELS, 6, 1),
+        )
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the motion between two frames in the order in which they were taken.
+
+        Args:
+            first: (B, 3, H, W) in 0..1, the earlier frame.
+            second: (B, 3, H, W) in 0..1, the later frame.
+
+        Returns:
+            Axis-angle rotation (B, 3) in radians and translation (B, 3) in the unit of the depth: the motion that
+            carries points of the first camera into the second camera. For the other direction invert it.
+
+        Raises:
+            ShapeError: a shape differs.
+        """
+        check_shapes(first=(first, "B 3 H W"), second=(second, "B 3 H W"))
+        features = self.encoder(torch.cat([self.normalize(first), self.normalize(second)], 1))
+        motion = POSE_SCALE * self.decoder(features[4]).mean((2, 3))
+        return motion[:, :3], motion[:, 3:]
