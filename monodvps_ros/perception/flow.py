@@ -12,7 +12,7 @@ class DisFlow:
     """Flow from each frame to the one before, on the CPU."""
 
     def __init__(self) -> None:
-        self._method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._previous: NDArray[np.uint8] | None = None
 
     def reset(self) -> None:
@@ -34,5 +34,5 @@ class DisFlow:
         previous, self._previous = self._previous, np.asarray(gray, np.uint8)
         if previous is None or previous.shape != gray.shape:
             return None
-        flow = self._method.calc(gray, previous, None)
+        flow = self._method.calc(gray, previous, np.zeros((*gray.shape, 2), np.float32))
         return torch.from_numpy(flow).permute(2, 0, 1).to(image.device)

@@ -26,14 +26,12 @@ class Grouping:
 
     Attributes:
         codes: (h, w) int64.
-        semantic: (h, w) int64, the class of highest score of each pixel.
         instance_class: (K,) int64 class of each instance by majority vote; -1 where there is no such instance.
         instance_area: (K,) int64 pixels.
         instance_score: (K,) float height of the centre's peak, 0..; 1 where the model gives instances directly.
     """
 
     codes: Tensor
-    semantic: Tensor
     instance_class: Tensor
     instance_area: Tensor
     instance_score: Tensor
@@ -44,14 +42,34 @@ class Grouping:
         return self.instance_class.shape[0]
 
 
-def group(output: NetworkOutput, size: tuple[int, int], labels: LabelSpace, config: GroupingConfig) -> Grouping:
+def classify(
+    output: NetworkOutput, size: tuple[int, int], with_probability: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Return the class of highest score of each pixel, and its probability.
+
+    Args:
+        output: of a batch of one; its scores may be smaller than `size`.
+        size: (h, w) of the map to make.
+        with_probability: also return the softmax of the winning score.
+
+    Returns:
+        (h, w) int64 class ids; and (h, w) float32 in 0..1, or None.
+    """
+    logits = upsample(output.class_logits, size)[0]
+    best = logits.max(0)
+    if not with_probability:
+        return best.indices, None
+    return best.indices, (best.values.float() - logits.float().logsumexp(0)).exp()
+
+
+def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: GroupingConfig) -> Grouping:
     """Group one image's pixels into segments.
 
     Args:
-        output: of a batch of one; its maps may be smaller than `size`, its offsets are in pixels of `size`.
-        size: (h, w) of the map to make: the network's input size.
+        output: of a batch of one; its maps may be smaller than the map to make, its offsets are in that map's pixels.
+        semantic: (h, w) int64 class ids from `classify`, at the network's input size.
         labels: the classes of the scores.
-        config: thresholds; areas are given for 1024 x 2048 and scaled to `size`.
+        config: thresholds; areas are given for 1024 x 2048 and scaled to the map.
 
     Returns:
         The panoptic map as codes. Thing pixels with no centre in the image are void, as is stuff that is too small.
@@ -59,13 +77,13 @@ def group(output: NetworkOutput, size: tuple[int, int], labels: LabelSpace, conf
     Raises:
         ShapeError: the batch is not one, or the number of classes differs from the label space.
     """
+    size = (semantic.shape[0], semantic.shape[1])
     check_shapes(
         class_logits=(output.class_logits, f"1 {len(labels)} h w"),
         center_heatmap=(output.center_heatmap, "1 1 a b"),
         offsets_px=(output.offsets_px, "1 2 a b"),
         instances=(output.instances, f"1 {size[0]} {size[1]}"),
     )
-    semantic = _upsample(output.class_logits, size)[0].argmax(0)
     is_thing = torch.from_numpy(labels.is_thing.copy()).to(semantic.device)
     thing = is_thing[semantic]
     if output.instances is not None:
@@ -82,7 +100,7 @@ def group(output: NetworkOutput, size: tuple[int, int], labels: LabelSpace, conf
     keep = ~is_thing & (stuff_area >= config.min_stuff_area * area_scale)
     stuff_code = torch.where(keep, torch.arange(len(labels), device=semantic.device) + config.top_k + 1, 0)
     codes = torch.where(thing, instances, stuff_code[semantic])
-    return Grouping(codes, semantic, classes, areas, torch.where(classes >= 0, scores, 0.0))
+    return Grouping(codes, classes, areas, torch.where(classes >= 0, scores, 0.0))
 
 
 def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tensor]:
@@ -94,17 +112,23 @@ def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tenso
 
     Returns:
         Heights (K,), highest first, 0 where there are fewer than K peaks; and places (K, 2) int64 as (row, column).
-        Of neighbours that are exactly equal each counts; of equals at the K-th place the earlier in row order stays.
+        Of equals in one window, and of equals at the K-th place, the first in row order stays.
     """
-    pooled = functional.max_pool2d(heatmap[None, None], config.nms_kernel, stride=1, padding=config.nms_kernel // 2)
-    peak = (heatmap == pooled[0, 0]) & (heatmap >= config.center_threshold)
-    heights = torch.where(peak, heatmap, 0.0).flatten()
+    peak = (heatmap == _window_max(heatmap, config)) & (heatmap >= config.center_threshold)
+    # A plateau has several highest pixels; ranks that fall in row order leave one of them. Exact up to 2^24 pixels.
+    rank = torch.arange(heatmap.numel(), 0, -1, device=heatmap.device, dtype=torch.float32).view_as(heatmap)
+    rank = torch.where(peak, rank, 0.0)
+    heights = torch.where(peak & (rank == _window_max(rank, config)), heatmap, 0.0).flatten()
     count = min(config.top_k, heights.numel())
     order = torch.sort(heights, descending=True, stable=True)
     scores = functional.pad(order.values[:count], (0, config.top_k - count))
     places = functional.pad(order.indices[:count], (0, config.top_k - count))
     width = heatmap.shape[1]
     return scores, torch.stack((places // width, places % width), dim=1)
+
+
+def _window_max(values: Tensor, config: GroupingConfig) -> Tensor:
+    return functional.max_pool2d(values[None, None], config.nms_kernel, stride=1, padding=config.nms_kernel // 2)[0, 0]
 
 
 def panoptic_without_tracks(grouping: Grouping) -> Tensor:
@@ -131,7 +155,8 @@ def code_table(grouping: Grouping, instance_values: Tensor) -> Tensor:
 _MOST_CLASSES = VOID_PANOPTIC_ID // LABEL_DIVISOR
 
 
-def _upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B, C, h, w) maps bilinearly, pixel centres as in `geometry`; those of the right size stay as they are."""
     if tuple(maps.shape[-2:]) == size:
         return maps
     return functional.interpolate(maps.float(), size, mode="bilinear", align_corners=False)
@@ -141,8 +166,8 @@ def _assign(
     output: NetworkOutput, size: tuple[int, int], thing: Tensor, config: GroupingConfig
 ) -> tuple[Tensor, Tensor]:
     assert output.center_heatmap is not None and output.offsets_px is not None
-    scores, places = find_centers(_upsample(output.center_heatmap, size)[0, 0], config)
-    offsets = _upsample(output.offsets_px, size)[0].float().flatten(1)
+    scores, places = find_centers(upsample(output.center_heatmap, size)[0, 0], config)
+    offsets = upsample(output.offsets_px, size)[0].float().flatten(1)
     pixels = torch.arange(offsets.shape[1], device=thing.device)
     count = config.top_k
     if thing.device.type == "cpu":  # shapes may vary here, so that only what there is has to be looked at

@@ -8,15 +8,17 @@ from torch import Tensor
 
 from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
 
-#: Colour of contours between segments.
-CONTOUR = 255
+#: Contours between segments: white, as a word of red, green and blue.
+CONTOUR = 0x00FFFFFF
 #: How far a shade departs from its class's colour, of 255.
 SHADE = 70.0
 #: The golden ratio's fractional part: successive multiples spread evenly over 0..1 (Knuth, TAOCP 6.4).
 GOLDEN = 0.6180339887
 
 
-def instance_colors(class_id: NDArray[np.int64], instance_id: NDArray[np.int64], labels: LabelSpace) -> NDArray[np.uint8]:
+def instance_colors(
+    class_id: NDArray[np.int64], instance_id: NDArray[np.int64], labels: LabelSpace
+) -> NDArray[np.uint8]:
     """Colours of segments.
 
     Args:
@@ -45,9 +47,11 @@ def draw_panoptic(codes: Tensor, colors: Tensor) -> Tensor:
     Returns:
         (H, W, 3) uint8.
     """
-    picture = colors[codes]
+    # One 32-bit word a pixel (red, green, blue, nothing in memory order): a third of the gathers of three bytes.
+    words = torch.cat((colors, torch.zeros_like(colors[:, :1])), 1).view(torch.int32).flatten()
+    picture = words.index_select(0, codes.flatten()).view_as(codes)
     edge = torch.zeros_like(codes, dtype=torch.bool)
-    edge[:, :-1] = codes[:, :-1] != codes[:, 1:]
+    torch.ne(codes[:, :-1], codes[:, 1:], out=edge[:, :-1])
     edge[:-1] |= codes[:-1] != codes[1:]
-    picture[edge] = CONTOUR
-    return picture
+    picture.masked_fill_(edge, CONTOUR)
+    return picture.view(torch.uint8).view(*codes.shape, 4)[..., :3].contiguous()

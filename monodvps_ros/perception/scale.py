@@ -121,12 +121,10 @@ class ScaleEstimator:
         # Neighbouring residuals go together: only every min_road_points-th pixel counts as a measurement of its own.
         error = spread**2 * self.config.min_road_points / road_points + LEAST_ERROR**2
         measured = math.log(self.config.camera_height_m / height)
-        if math.isinf(self._variance):
-            self._log_factor, self._variance = measured, error
-            return confidence
         off = measured - self._log_factor
-        if off**2 > JUMP**2 * (self._variance + error):
-            self._variance = off**2 * (off**2 / error)  # believed to the share that its own error leaves
+        if math.isinf(self._variance) or off**2 > JUMP**2 * (self._variance + error):
+            self._log_factor, self._variance = measured, error  # the first one, or the network's scale changed
+            return confidence
         gain = self._variance / (self._variance + error)
         self._log_factor += gain * off
         self._variance *= 1.0 - gain

@@ -15,7 +15,7 @@ class SegmentStatistics:
 
     Attributes:
         area_px: (S,) int64 pixels of the published map.
-        box_px: (S, 4) int64 x_min, y_min, x_max, y_max in the published map, ends included; meaningless where area is 0.
+        box_px: (S, 4) int64 x_min, y_min, x_max, y_max in the published map, ends included; void where the area is 0.
         score: (S,) float64 mean probability of the pixels' classes.
         median_depth_m: (S,) float64; NaN where no pixel has depth.
         centroid_m: (S, 3) float64; NaN where no pixel has depth, or no rays were given.
@@ -69,9 +69,7 @@ def measure_segments(
     Raises:
         ShapeError: the maps differ in size.
     """
-    check_shapes(
-        codes=(codes, "h w"), probability=(probability, "h w"), depth_m=(depth_m, "h w"), rays=(rays, "2 h w")
-    )
+    check_shapes(codes=(codes, "h w"), probability=(probability, "h w"), depth_m=(depth_m, "h w"), rays=(rays, "2 h w"))
     flat, size = codes.flatten(), (codes.shape[0], codes.shape[1])
     row_span, column_span = grid.spans(size)
     weight = (row_span[0][:, None] * column_span[0]).flatten()
@@ -115,7 +113,9 @@ def _medians(flat: Tensor, depth_m: Tensor, count: int) -> Tensor:
     start = (number.cumsum(0) - number)[:count]
     number = number[:count]
     last = max(keys.numel() - 1, 0)
-    middle = [keys[(start + offset.clamp(min=0)).clamp(max=last)] & 0xFFFFFFFF for offset in ((number - 1) // 2, number // 2)]
+    middle = [
+        keys[(start + offset.clamp(min=0)).clamp(max=last)] & 0xFFFFFFFF for offset in ((number - 1) // 2, number // 2)
+    ]
     values = [part.int().view(torch.float32).double() for part in middle]
     return torch.where(number > 0, (values[0] + values[1]) / 2, torch.nan)
 
@@ -124,5 +124,8 @@ def _centroids(flat: Tensor, depth_m: Tensor, rays: Tensor, count: int) -> Tenso
     valid = torch.isfinite(depth_m)
     depth = torch.where(valid, depth_m, 0.0)
     number = torch.bincount(flat, valid.flatten().double(), minlength=count)
-    sums = [torch.bincount(flat, part.flatten().double(), minlength=count) for part in (rays[0] * depth, rays[1] * depth, depth)]
+    sums = [
+        torch.bincount(flat, part.flatten().double(), minlength=count)
+        for part in (rays[0] * depth, rays[1] * depth, depth)
+    ]
     return torch.where(number[:, None] > 0, torch.stack(sums, 1) / number.clamp(min=1.0)[:, None], torch.nan)

@@ -91,9 +91,9 @@ class Tracker:
         self._id_last_used = np.full(MAX_INSTANCE_ID + 1, -1, np.int64)
 
     @property
-    def needs_flow(self) -> bool:
+    def has_history(self) -> bool:
         """True where the next update has a previous map that flow could carry on."""
-        return self.config.flow != "none" and self._map is not None
+        return self._map is not None
 
     def update(self, grouping: Grouping, flow_px: Tensor | None = None) -> TrackedInstances:
         """Take in one frame; call it for every frame, those without instances too.
@@ -249,7 +249,7 @@ def carry(previous: Tensor, flow_px: Tensor) -> Tensor:
 def _iou(table: NDArray[np.int64]) -> NDArray[np.float64]:
     """Intersections over unions of tracks and detections from their co-occurrence table, background at 0."""
     union = table.sum(1)[1:, None] + table.sum(0)[None, 1:] - table[1:, 1:]
-    return table[1:, 1:] / np.maximum(union, 1)
+    return np.asarray(table[1:, 1:] / np.maximum(union, 1), np.float64)
 
 
 def _assign(overlap: NDArray[np.float64], least: float, row_of: NDArray[np.int64]) -> None:

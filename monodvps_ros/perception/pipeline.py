@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a frame: image in; depth, panoptic map with persistent ids, segments and cloud out.
+
+One `Pipeline` follows one camera; several may share one model. The same `step` serves the ROS node, the command line,
+the evaluation and the demo.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from monodvps_ros.config import PipelineConfig
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.perception.device import resolve_device
+from monodvps_ros.perception.flow import DisFlow
+from monodvps_ros.perception.grouping import classify, group, upsample
+from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
+from monodvps_ros.perception.publishing import Findings, nothing, publish
+from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
+from monodvps_ros.perception.timing import StageTimer
+from monodvps_ros.perception.tracker import Tracker
+from monodvps_ros.types import (
+    ALL_OUTPUTS,
+    CameraFrame,
+    NetworkOutput,
+    Output,
+    Perception,
+    PerceptionModel,
+    ScaleEstimate,
+)
+
+#: Outputs that need instances and their tracks.
+_TRACKED = frozenset({Output.PANOPTIC, Output.COLOR, Output.SEGMENTS, Output.CLOUD})
+_METRIC = frozenset({Output.DEPTH, Output.SEGMENTS, Output.CLOUD})
+
+
+class Pipeline:
+    """Everything that runs for each frame of one camera.
+
+    Args:
+        model: keeps the `PerceptionModel` protocol; its weights must lie on the configuration's device.
+        config: what to publish, tracker, scale, cloud.
+
+    Raises:
+        DeviceError: the configured device is absent.
+        ConfigError: float16 is asked for on a CPU.
+    """
+
+    def __init__(self, model: PerceptionModel, config: PipelineConfig | None = None) -> None:
+        self.model = model
+        self.config = config or PipelineConfig()
+        self.device = resolve_device(self.config.device)
+        if self.config.precision == "float16" and self.device.type != "cuda":
+            raise ConfigError(f"precision float16 needs CUDA but the device is {self.device}; use auto or float32")
+        labels = model.label_space
+        self._road = labels.names.index("road") if "road" in labels.names else None
+        self._tracker = Tracker(len(labels), self.config.tracker)
+        self._scale = ScaleEstimator(self.config.scale)
+        self._dis = DisFlow()
+        self._plan: Plan | None = None
+        self.resets = 0
+        self._last_stamp_ns: int | None = None
+        self._forget()
+
+    def reset(self) -> None:
+        """Forget all that was seen: tracks, flow history and scale. Track ids are not used again."""
+        self.resets += 1
+        self._forget()
+
+    def configure(self, config: PipelineConfig) -> None:
+        """Take over a changed configuration between two frames; tracks and scale stay.
+
+        Raises:
+            ConfigError: device, weights or precision differ, for which a new pipeline is needed.
+        """
+        for name in ("device", "weights", "precision"):
+            if getattr(config, name) != getattr(self.config, name):
+                raise ConfigError(f"{name} cannot change while running; make a new pipeline")
+        self.config = config
+        self._tracker.config = config.tracker
+        if config.scale != self._scale.config:
+            self._scale = ScaleEstimator(config.scale)
+        self._plan = None
+
+    @torch.inference_mode()
+    def step(self, frame: CameraFrame, wanted: frozenset[Output] = ALL_OUTPUTS) -> Perception:
+        """Perceive one frame.
+
+        A stamp before the last one resets tracks, flow history and scale, as does a new image size.
+
+        Args:
+            frame: the image, its stamp and its camera. Without K there is no cloud and no scale from the road.
+            wanted: what to compute. While nothing that needs tracks is wanted, nothing is tracked.
+
+        Returns:
+            What was wanted, at the camera's or the network's size as configured; the rest is None.
+
+        Raises:
+            ConfigError: K is unusable; or `tracker.flow` is `network` and the model has no flow.
+        """
+        timer = StageTimer(self.config.timing, self.device)
+        plan = self._prepare(frame)
+        self._last_stamp_ns = frame.stamp_ns
+        if not wanted:
+            self._forget_motion()
+            return nothing(frame, plan, self._scale.update(None, 0))
+        image = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.device, non_blocking=True)
+        timer.done("upload")
+        seen = self._resize(image, plan)
+        timer.done("resize")
+        output = self._infer(seen)
+        timer.done("network")
+        needs_probability = bool(wanted & {Output.CONFIDENCE, Output.SEGMENTS})
+        semantic, probability = classify(output, plan.network_size, needs_probability)
+        timer.done("upsample")
+        grouping = tracked = None
+        if wanted & _TRACKED:
+            grouping = group(output, semantic, self.model.label_space, self.config.grouping)
+            timer.done("grouping")
+            tracked = self._tracker.update(grouping, self._flow(output, seen, plan))
+            timer.done("tracker")
+        else:
+            self._forget_motion()
+        inverse_depth = self._inverse_depth(output)
+        scale = self._measure_scale(inverse_depth, semantic, plan) if wanted & _METRIC else self._scale.update(None, 0)
+        timer.done("scale")
+        found = Findings(image, inverse_depth, semantic, probability, grouping, tracked, scale)
+        return publish(frame, wanted, plan, found, self.model.label_space, self.config, timer)
+
+    def _prepare(self, frame: CameraFrame) -> Plan:
+        if self._last_stamp_ns is not None and frame.stamp_ns < self._last_stamp_ns:
+            self.reset()
+        if self._plan is None or not self._plan.fits(frame.size, frame.intrinsics):
+            if self._plan is not None and self._plan.camera_size != frame.size:
+                self.reset()
+            self._plan = make_plan(
+                frame.size,
+                frame.intrinsics,
+                self.model.input_size,
+                self.config.output_size,
+                self.config.cloud.stride,
+                self.device,
+            )
+        return self._plan
+
+    def _forget(self) -> None:
+        self._last_stamp_ns = None
+        self._scale.reset()
+        self._tracker.reset()
+        self._forget_motion()
+
+    def _forget_motion(self) -> None:
+        self._memory: tuple[Tensor, ...] = ()
+        self._dis.reset()
+        if self._tracker.has_history:
+            self._tracker.reset()
+
+    def _resize(self, image: Tensor, plan: Plan) -> Tensor:
+        planes = image.permute(2, 0, 1)[None]
+        if plan.camera_size != plan.network_size:
+            # uint8 resizing keeps to a sixteenth of the memory traffic of float, and is exact to half a grey level.
+            if self.device.type != "cpu":
+                planes = planes.float()
+            planes = functional.interpolate(
+                planes, plan.network_size, mode="bilinear", align_corners=False, antialias=True
+            )
+        return planes.float().div_(255.0).clamp_(0.0, 1.0)
+
+    def _infer(self, seen: Tensor) -> NetworkOutput:
+        half = self.device.type == "cuda" and self.config.precision != "float32"
+        with torch.autocast(self.device.type, torch.float16, enabled=half):
+            output = self.model.infer(seen, self._memory)
+        self._memory = output.memory
+        return output
+
+    def _flow(self, output: NetworkOutput, seen: Tensor, plan: Plan) -> Tensor | None:
+        kind = self.config.tracker.flow
+        if kind == "none":
+            return None
+        if kind == "dis" or (kind == "auto" and not output.memory):
+            return self._dis.step(seen)
+        if not output.memory:
+            raise ConfigError("tracker.flow is 'network' but the model has no flow; use auto, dis or none")
+        if not output.flow_px or not self._tracker.has_history:
+            return None
+        return upsample(output.flow_px[0], plan.network_size)[0]
+
+    def _inverse_depth(self, output: NetworkOutput) -> Tensor:
+        """(1, 1, h, w) inverse depth in the network's unit; it is what is interpolated, so that edges stay sane."""
+        if output.depth_m is not None:
+            return output.depth_m.float().clamp(min=1e-6).reciprocal()
+        near, far = self.model.depth_range_m
+        return output.disparities[0].float() * (1.0 / near - 1.0 / far) + 1.0 / far
+
+    def _measure_scale(self, inverse_depth: Tensor, semantic: Tensor, plan: Plan) -> ScaleEstimate:
+        if not self._scale.needs_road or plan.road_rays is None or self._road is None:
+            return self._scale.update(None, 0)
+        road = (semantic[::ROAD_STRIDE, ::ROAD_STRIDE] == self._road).flatten().float()
+        sampled = upsample(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
+        points = road.sum() * ROAD_STRIDE**2
+        height, spread, agree, tilt, count = torch.cat(
+            (fit_road_height(sampled, plan.road_rays, road), points.double()[None])
+        ).tolist()
+        return self._scale.update((height, spread, agree, tilt), int(count))
