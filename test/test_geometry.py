@@ -353,6 +353,13 @@ class TestWarpByFlow:
         assert warped[0, 0, :, :3].round().tolist() == [[1, 2, 3], [1, 2, 3], [9, 10, 11]]
         assert valid[0, 0].tolist() == [[True, True, True, False]] * 3
 
+    def test_half_precision_keeps_coordinates_exact(self):
+        image = torch.arange(2048.0).expand(1, 1, 1, 2048)
+        flow = torch.full((1, 2, 1, 2048), 0.25, dtype=torch.float16)
+        flow[:, 1] = 0.0
+        warped, _ = geometry.warp_by_flow(image, flow)
+        assert warped[0, 0, 0, 2000].item() == pytest.approx(2000.25, abs=1e-3)
+
     def test_unknown_flow_is_not_valid(self):
         flow = torch.zeros(1, 2, 2, 2)
         flow[0, 1, 0, 0] = float("nan")

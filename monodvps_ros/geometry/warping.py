@@ -46,7 +46,7 @@ def warp(image: Tensor, pixels: Tensor, mode: str = "bilinear", padding: str = "
             sample near the edge blends with it.
 
     Returns:
-        (B, C, H, W); of the dtype of `pixels` if bilinear, of `image` if nearest. Where a coordinate is NaN it is 0.
+        (B, C, H, W), of the dtype of `image`. Where a coordinate is NaN it is 0.
 
     Raises:
         ShapeError: a shape differs, B disagrees, the mode or padding is unknown, or an image of integers is to be
@@ -118,7 +118,8 @@ def warp_by_flow(
 
     Args:
         source: (B, C, H, W) image to sample.
-        flow_px: (B, 2, H, W) (dx, dy) in pixels, from the image that is wanted to the source.
+        flow_px: (B, 2, H, W) (dx, dy) in pixels, from the image that is wanted to the source; half precision is
+            added to the coordinates in float32.
         mode: 'bilinear' or 'nearest'.
         padding: as in `warp`.
 
@@ -129,7 +130,8 @@ def warp_by_flow(
         ShapeError: a shape differs, or arguments disagree on a size; as `warp` says.
     """
     sizes = check_shapes(source=(source, "B C H W"), flow_px=(flow_px, "B 2 H W"))
-    pixels = pixel_grid(sizes["H"], sizes["W"], flow_px.device, flow_px.dtype) + flow_px
+    dtype = torch.promote_types(flow_px.dtype, torch.float32)
+    pixels = pixel_grid(sizes["H"], sizes["W"], flow_px.device, dtype) + flow_px
     return warp(source, pixels, mode, padding), inside_image(pixels, (sizes["H"], sizes["W"]))
 
 
@@ -170,7 +172,8 @@ def _bilinear(image: Tensor, pixels: Tensor, padding: str) -> Tensor:
     u = pixels[:, 0].clamp(-2.0, width + 1.0)
     v = pixels[:, 1].clamp(-2.0, height + 1.0)
     grid = torch.stack([(2.0 * u + 1.0) / width - 1.0, (2.0 * v + 1.0) / height - 1.0], 3)
-    return functional.grid_sample(image.to(grid.dtype), grid, "bilinear", padding, align_corners=False)
+    sampled = functional.grid_sample(image.to(grid.dtype), grid, "bilinear", padding, align_corners=False)
+    return sampled.to(image.dtype)
 
 
 def _nearest(image: Tensor, pixels: Tensor) -> Tensor:
