@@ -4,11 +4,13 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.network.monodvps import MonoDVPS
+
+_FLOW_MODULES = ("flow_decoder", *(f"flow_decoder.project.{level}" for level in range(3)))
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,27 @@ def _parameters(part: nn.Module) -> int:
     return sum(parameter.numel() for parameter in part.parameters())
 
 
-def _count(network: MonoDVPS, image: torch.Tensor, finest_only: bool) -> dict[str, int]:
-    with torch.no_grad(), FlopCounterMode(network, display=False, depth=None) as counter:
-        features = network.encode(image)
-        output = network.decode(features, finest_only=finest_only)
-        remembering = _total(counter, "FlowDecoder")
-        if output.memory:
-            network.find_flow(output.memory, output.memory)
-    found = {}
+class _Frame(nn.Module):
+    """All that is done for one frame, as one call: modules are named by the way they are reached from it."""
+
+    def __init__(self, network: MonoDVPS, finest_only: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.finest_only = finest_only
+
+    def forward(self, image: Tensor) -> None:
+        memory = self.network.decode(self.network.encode(image), finest_only=self.finest_only).memory
+        if memory:
+            self.network.find_flow(memory, memory)
+
+
+def _count(network: MonoDVPS, image: Tensor, finest_only: bool) -> dict[str, int]:
+    """Count by the module's dotted name; what its submodules cost is counted in it too."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        _Frame(network, finest_only)(image)
+    found: dict[str, int] = {}
     for name, operations in counter.get_flop_counts().items():
-        found[name.partition(".")[2]] = sum(operations.values()) // 2
-    if network.flow_decoder is not None:
-        found["flow_decoder"] = (counter.get_total_flops() - remembering) // 2
+        found[name.removeprefix("_Frame.network.")] = sum(operations.values()) // 2
+    # Remembering a frame is not a call of the flow decoder's `forward`, which is what the counter sees.
+    found["flow_decoder"] = sum(count for name, count in found.items() if name in _FLOW_MODULES)
     return found
-
-
-def _total(counter: FlopCounterMode, _: str) -> int:
-    return counter.get_total_flops()

@@ -56,6 +56,7 @@ class Decoder(nn.Module):
         self,
         encoder_channels: tuple[int, ...],
         output_stride: int,
+        *,
         aspp_channels: int,
         channels: int,
         skips: tuple[int, int],

@@ -54,7 +54,9 @@ class Encoder(nn.Module):
                 nn.BatchNorm2d(_STEM_CHANNELS),
                 nn.ReLU(inplace=True),
             )
-        self.channels = tuple(_STEM_CHANNELS if index < 0 else int(info[index]["num_chs"]) for index in self._order)
+        self.channels: tuple[int, ...] = tuple(
+            _STEM_CHANNELS if index < 0 else int(info[index]["num_chs"]) for index in self._order
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Encode an image.
@@ -66,8 +68,8 @@ class Encoder(nn.Module):
             Maps (B, C, H/s, W/s) for the strides s of 2, 4, 8, 16 and the output stride.
         """
         maps = self.body(image)
-        own = () if self.stem is None else (self.stem(image),)
-        return tuple(maps[place] if place >= 0 else own[0] for place in self._places)
+        own = [] if self.stem is None else [self.stem(image)]
+        return (*own, *(maps[place] for place in self._places if place >= 0))
 
 
 def _feature_info(name: str, output_stride: int) -> list[dict[str, Any]]:
@@ -76,7 +78,7 @@ def _feature_info(name: str, output_stride: int) -> list[dict[str, Any]]:
         raise ConfigError(f"network.encoder '{name}' is not a timm model; similar names: {near}")
     try:
         with torch.device("meta"):
-            model = timm.create_model(name, features_only=True, **_stride_option(output_stride))
+            model: Any = timm.create_model(name, features_only=True, **_stride_option(output_stride))
     except (AssertionError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
         advice = "set network.output_stride to 32" if output_stride != 32 else "choose another encoder"
         reason = str(error) or "its stages cannot be dilated"
@@ -86,7 +88,7 @@ def _feature_info(name: str, output_stride: int) -> list[dict[str, Any]]:
     return list(model.feature_info.get_dicts())
 
 
-def _stride_option(output_stride: int) -> dict[str, int]:
+def _stride_option(output_stride: int) -> dict[str, Any]:
     return {} if output_stride == 32 else {"output_stride": output_stride}
 
 

@@ -20,6 +20,7 @@ FLOW_FEATURES = 32
 #: Strides of the levels, finest first. The last is the map at stride 16, halved: it doubles the reach, which is then
 #: 4 * (4 + 8 + 16 + 32) = 240 px, at 1/64 of the finest level's cost.
 FLOW_STRIDES = (4, 8, 16, 32)
+_BLOCK = 8
 _SLOPE = 0.1
 
 
@@ -38,20 +39,23 @@ def correlate(first: Tensor, second: Tensor, radius: int = RADIUS) -> Tensor:
     Raises:
         ShapeError: the maps differ in shape.
 
-    Source: Sun et al. 2018, Eq. 2, without its division by C. Computed as one matrix product of image rows per row
-    offset, from which the diagonals are read by a change of view.
+    Source: Sun et al. 2018, Eq. 2, without its division by C. Ours: rows are cut into short blocks; one matrix product
+    compares a block with all columns it can reach in another row, and the diagonal band of that product is kept.
     """
     sizes = check_shapes(first=(first, "B C H W"), second=(second, "B C H W"))
     batch, channels, height, width = (sizes[letter] for letter in "BCHW")
-    side, padded = 2 * radius + 1, width + 2 * radius
-    rows = first.permute(0, 2, 3, 1).reshape(batch * height, width, channels)
-    around = functional.pad(second, (radius, radius, radius, radius)).permute(0, 2, 1, 3)
+    side, span = 2 * radius + 1, _BLOCK + 2 * radius
+    count = -(-width // _BLOCK)
+    extra = count * _BLOCK - width
+    blocks = functional.pad(first, (0, extra)).permute(0, 2, 3, 1).reshape(-1, _BLOCK, channels)
+    around = functional.pad(second, (radius, radius + extra, radius, radius)).permute(0, 2, 3, 1).contiguous()
+    windows = around.unfold(2, span, _BLOCK)  # B, H + 2 radius, count, C, span
     found = []
     for offset in range(side):
-        other = around[:, offset : offset + height].reshape(batch * height, channels, padded)
-        products = torch.bmm(rows, other).flatten(1)  # row x, column x + dx: a diagonal band
-        skewed = functional.pad(products, (0, width)).reshape(-1, width, padded + 1)
-        found.append(skewed[:, :, :side].reshape(batch, height, width, side))
+        reached = windows[:, offset : offset + height].reshape(-1, channels, span)
+        products = torch.bmm(blocks, reached).flatten(1)  # (x, x') at x span + x'; wanted are x <= x' < x + side
+        skewed = functional.pad(products, (0, _BLOCK)).reshape(-1, _BLOCK, span + 1)  # (x, x') at column x' - x
+        found.append(skewed[:, :, :side].reshape(batch, height, count * _BLOCK, side)[:, :, :width])
     return torch.cat(found, 3).permute(0, 3, 1, 2)
 
 

@@ -29,7 +29,7 @@ def prepare_for_inference(network: MonoDVPS) -> MonoDVPS:
     for convolution, norm_name in _find_pairs(network):
         _fold(network, convolution, norm_name)
     network.is_prepared = True
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def _find_pairs(network: MonoDVPS) -> list[tuple[nn.Conv2d, str]]:

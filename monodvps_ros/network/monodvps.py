@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole network: a shared encoder, two decoders, their heads, the depth head and the flow decoder."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -48,8 +50,9 @@ class MonoDVPS(nn.Module):
         self.encoder = Encoder(config.encoder, config.output_stride, weights=encoder_weights)
         channels, stride = self.encoder.channels, config.output_stride
         aspp, semantic, instance = config.aspp_channels, config.semantic_channels, config.instance_channels
-        self.semantic_decoder = Decoder(channels, stride, aspp, semantic, SEMANTIC_SKIPS, config.separable_aspp)
-        self.instance_decoder = Decoder(channels, stride, aspp, instance, INSTANCE_SKIPS, config.separable_aspp)
+        context: dict[str, Any] = {"aspp_channels": aspp, "separable_aspp": config.separable_aspp}
+        self.semantic_decoder = Decoder(channels, stride, channels=semantic, skips=SEMANTIC_SKIPS, **context)
+        self.instance_decoder = Decoder(channels, stride, channels=instance, skips=INSTANCE_SKIPS, **context)
         self.semantic_head = Head(semantic, semantic, len(self._labels))
         self.center_head = Head(instance, config.head_channels, 1)
         self.offset_head = Head(instance, config.head_channels, 2)
