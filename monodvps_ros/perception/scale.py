@@ -43,10 +43,13 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
     Source: ours; Tukey's biweight (Beaton & Tukey 1974) with the median absolute deviation as scale.
     """
     check_shapes(inverse_depth=(inverse_depth, "N"), rays=(rays, "N 3"), weight=(weight, "N"))
-    target, rows, road = inverse_depth.double(), rays.double(), weight.double()
+    target, rows = inverse_depth.double(), rays.double()
+    road = weight.double() * (target > 0)
     ridge = 1e-12 * torch.eye(3, dtype=torch.float64, device=rows.device)
     # Relative residuals: a network's error grows with the depth, so each pixel counts by its own inverse depth.
-    relative = road / target.clamp(min=1e-9).square()
+    # Near the horizon that would be without bound, so beyond ten times the median depth it no longer grows.
+    unit = target.clamp(min=1e-9).maximum(0.1 * _weighted_median(target, road).nan_to_num(1.0))
+    relative = road / unit.square()
     influence = torch.ones_like(target)
     plane, spread, residual = rows.new_zeros(3), rows.new_zeros(()), torch.zeros_like(target)
     for _ in range(ROUNDS):
@@ -54,7 +57,7 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
         normal_matrix = weighted.T @ rows
         scale = normal_matrix.diagonal().sum().clamp(min=1e-30)
         plane = torch.linalg.solve(normal_matrix / scale + ridge, weighted.T @ target / scale)
-        residual = (rows @ plane - target).abs() / target.clamp(min=1e-9)
+        residual = (rows @ plane - target).abs() / unit
         spread = _weighted_median(residual, road) * 1.4826
         cut = (TUKEY * spread).clamp(min=1e-6)
         influence = (1.0 - (residual / cut).square()).clamp(min=0.0).square()

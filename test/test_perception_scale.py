@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metric scale: planes with pitch and roll, outliers, jumps, smoothing, and what cannot be measured."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from monodvps_ros.config import ScaleConfig
+from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
+from monodvps_ros.types import ScaleState
+
+FX, FY, CX, CY = 370.0, 368.0, 319.5, 80.0
+
+
+def road(height_m, pitch_deg=0.0, roll_deg=0.0, rows=range(124, 192, 4)):
+    """Inverse depth and rays of pixels that look at a plane under a tilted camera."""
+    v, u = np.meshgrid(np.array(list(rows)), np.arange(0, 640, 4), indexing="ij")
+    rays = np.stack(((u - CX) / FX, (v - CY) / FY, np.ones_like(u, float)), -1).reshape(-1, 3)
+    pitch, roll = math.radians(pitch_deg), math.radians(roll_deg)
+    normal = np.array([math.sin(roll) * math.cos(pitch), math.cos(roll) * math.cos(pitch), math.sin(pitch)])
+    return torch.from_numpy(rays @ normal / height_m), torch.from_numpy(rays)
+
+
+@pytest.mark.parametrize(("pitch", "roll"), [(0, 0), (4, 0), (-3, 2), (10, -5)])
+def test_the_height_of_a_tilted_camera_is_exact(pitch, roll):
+    inverse_depth, rays = road(1.37, pitch, roll)
+    height, spread, agree, tilt = fit_road_height(inverse_depth, rays, torch.ones(len(rays))).tolist()
+    assert height == pytest.approx(1.37, rel=1e-9)
+    assert spread < 1e-9
+    assert agree == 1.0
+    assert tilt == pytest.approx(math.degrees(math.acos(math.cos(math.radians(pitch)) * math.cos(math.radians(roll)))))
+
+
+def test_pixels_that_are_not_road_do_not_count():
+    inverse_depth, rays = road(2.0)
+    weight = (torch.arange(len(rays)) % 3 == 0).float()
+    spoilt = torch.where(weight > 0, inverse_depth, 7.0)
+    assert fit_road_height(spoilt, rays, weight)[0] == pytest.approx(2.0, rel=1e-9)
+
+
+def test_a_quarter_of_wrong_pixels_is_outvoted():
+    generator = np.random.default_rng(0)
+    inverse_depth, rays = road(1.5, 2.0)
+    wrong = torch.from_numpy(generator.random(len(rays)) < 0.25)
+    noisy = inverse_depth * torch.from_numpy(1 + 0.02 * generator.standard_normal(len(rays)))
+    spoilt = torch.where(wrong, inverse_depth * 1.6, noisy)
+    height, _, agree, _ = fit_road_height(spoilt, rays, torch.ones(len(rays))).tolist()
+    assert height == pytest.approx(1.5, rel=0.01)
+    assert 0.6 < agree < 0.8
+
+
+def test_no_road_at_all_measures_nothing():
+    inverse_depth, rays = road(1.5)
+    height = fit_road_height(inverse_depth, rays, torch.zeros(len(rays)))[0]
+    assert math.isnan(height)
+
+
+def measure(estimator, height_m, noise=0.0, seed=0, points=20000):
+    inverse_depth, rays = road(height_m)
+    generator = np.random.default_rng(seed)
+    inverse_depth = inverse_depth * torch.from_numpy(1 + noise * generator.standard_normal(len(rays)))
+    return estimator.update(tuple(fit_road_height(inverse_depth, rays, torch.ones(len(rays))).tolist()), points)
+
+
+def test_an_unknown_factor_in_each_frame_is_recovered():
+    generator = np.random.default_rng(1)
+    estimator = ScaleEstimator(ScaleConfig(camera_height_m=1.65))
+    errors = []
+    for step in range(100):
+        factor = math.exp(generator.uniform(-1.5, 1.5))  # true metres = factor * network's depth
+        got = measure(estimator, 1.65 / factor, noise=0.02, seed=step)
+        errors.append(abs(got.factor / factor - 1))
+    assert np.mean(np.array(errors) < 0.02) >= 0.95
+
+
+def test_noise_is_smoothed_when_the_scale_is_steady():
+    steady = ScaleEstimator(ScaleConfig(camera_height_m=1.5, drift=0.001))
+    alone = ScaleEstimator(ScaleConfig(camera_height_m=1.5, drift=1.0))
+    heights = 1.5 * np.exp(0.01 * np.random.default_rng(2).standard_normal(60))
+    spreads = [[measure(each, h, noise=0.1, points=500).factor for h in heights][20:] for each in (steady, alone)]
+    assert np.std(spreads[0]) < 0.5 * np.std(spreads[1])
+
+
+def test_states_follow_what_is_seen():
+    estimator = ScaleEstimator(ScaleConfig(camera_height_m=1.5, min_road_points=500))
+    assert estimator.update(None, 0) == dataclasses.replace(estimator.update(None, 0), state=ScaleState.WAITING)
+    assert measure(estimator, 1.5, points=499).state is ScaleState.WAITING
+    first = measure(estimator, 0.5, points=500)
+    assert first.state is ScaleState.MEASURED
+    assert first.factor == pytest.approx(3.0, rel=1e-6)
+    held = estimator.update(None, 0)
+    assert (held.state, held.confidence) == (ScaleState.HELD, 0.0)
+    assert held.factor == pytest.approx(3.0, rel=1e-6)
+    estimator.reset()
+    assert estimator.update(None, 0).state is ScaleState.WAITING
+
+
+def test_a_wall_is_not_a_road():
+    estimator = ScaleEstimator(ScaleConfig())
+    assert estimator.update((1.5, 0.01, 1.0, 26.0), 20000).state is ScaleState.WAITING
+    assert estimator.update((1.5, 0.01, 1.0, 24.0), 20000).state is ScaleState.MEASURED
+
+
+def test_fixed_and_none_do_not_look():
+    assert ScaleEstimator(ScaleConfig(mode="fixed", fixed_factor=7.0)).update(None, 0).factor == 7.0
+    none = ScaleEstimator(ScaleConfig(mode="none")).update((9.0, 0.0, 1.0, 0.0), 20000)
+    assert (none.factor, none.state) == (1.0, ScaleState.NONE)
