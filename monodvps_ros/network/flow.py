@@ -91,11 +91,12 @@ class FlowDecoder(nn.Module):
             features: the encoder's maps.
 
         Returns:
-            Maps (B, 32, H/s, W/s) for the strides 4, 8, 16 and 32, of length 1 along the channels.
+            Maps (B, 32, H/s, W/s) for the strides 4, 8, 16 and 32; each channel's mean over the map is 0, and the
+            mean square over map and channels is 1.
         """
         maps = [project(features[place]) for place, project in enumerate(self.project, start=1)]
         maps.append(functional.avg_pool2d(maps[-1], 2))
-        return tuple(functional.normalize(entry, dim=1, eps=1e-6) for entry in maps)
+        return tuple(_standardize(entry) for entry in maps)
 
     def forward(self, current: tuple[Tensor, ...], previous: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Find flow.
@@ -116,12 +117,21 @@ class FlowDecoder(nn.Module):
             if flow.shape[2:] != size:
                 flow = 2.0 * enlarge(flow, size)
             moved = warp_by_flow(theirs, flow, padding="zeros")[0] if found else theirs
-            cost = functional.leaky_relu(correlate(mine, moved), _SLOPE)
+            cost = functional.leaky_relu(correlate(mine, moved) / FLOW_FEATURES, _SLOPE)
             hidden = self.estimate(torch.cat([cost, mine, flow], 1))
             flow = flow + self.predict(hidden)
             flow = flow + self.correct(self.context(torch.cat([hidden, flow], 1)))
             found.append(flow)
         return tuple(stride * entry for stride, entry in zip(FLOW_STRIDES, reversed(found), strict=True))
+
+
+def _standardize(maps: Tensor) -> Tensor:
+    """Center and scale, so that correlations are of the same size at every level and early in training.
+
+    One scale for a whole map, not one per pixel: what has no texture must not look certain.
+    """
+    centered = maps - maps.mean((2, 3), keepdim=True)
+    return centered / (centered.square().mean((1, 2, 3), keepdim=True) + 1e-6).sqrt()
 
 
 def _convolution(in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:

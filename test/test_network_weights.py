@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights files: what is written comes back, and each way in which a file can be wrong says so."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from monodvps_ros.config import NetworkConfig
+from monodvps_ros.errors import DeviceError, WeightsError
+from monodvps_ros.network import MonoDVPS, load_network, load_weights, prepare_for_inference, read_card, save_weights
+
+TINY = {
+    "encoder": "mobilenetv3_small_050",
+    "input_height": 64,
+    "input_width": 96,
+    "aspp_channels": 16,
+    "semantic_channels": 16,
+    "instance_channels": 16,
+    "flow_channels": 16,
+}
+CARD = {"training_data": ["synthetic"], "metrics": {"PQ": 0.5}}
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    return MonoDVPS(NetworkConfig(**TINY)).eval()
+
+
+@pytest.fixture
+def file(tmp_path, network):
+    save_weights(tmp_path / "w.safetensors", network, CARD)
+    return tmp_path / "w.safetensors"
+
+
+def _rewrite(file, change_header=None, change_tensors=None):
+    tensors, header = load_file(file), read_card(file)
+    if change_header:
+        change_header(header)
+    if change_tensors:
+        change_tensors(tensors)
+    save_file(tensors, file, metadata={"monodvps": json.dumps(header)})
+
+
+def test_round_trip(file, network):
+    loaded = load_network(file, for_inference=False)
+    assert loaded.config == network.config
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert "mobilenetv3_small_050" in loaded.description
+    assert "synthetic" in loaded.description
+    card = read_card(file)
+    assert card["card"] == CARD
+    assert card["input_size"] == [64, 96]
+    assert card["label_space"][0] == "road"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_loaded_for_inference_answers_as_saved(file, network):
+    image = torch.rand(1, 3, 64, 96)
+    expected, found = network.infer(image), load_network(file).infer(image)
+    assert torch.allclose(expected.class_logits, found.class_logits, atol=1e-4)
+    assert torch.allclose(expected.disparities[0], found.disparities[0], atol=1e-4)
+
+
+def test_half_is_half_the_size_and_loads_as_float32(tmp_path, file, network):
+    half = tmp_path / "half.safetensors"
+    save_weights(half, network, {}, half=True)
+    assert half.stat().st_size < 0.6 * file.stat().st_size
+    loaded = load_network(half, for_inference=False)
+    weight = loaded.semantic_head.final.weight
+    assert weight.dtype == torch.float32
+    assert torch.allclose(weight, network.semantic_head.final.weight, atol=1e-3)
+
+
+def test_random_is_the_same_each_time_and_leaves_the_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, two = load_network("random"), load_network("random")
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert "random" in one.description
+
+
+def test_absent_file(tmp_path):
+    with pytest.raises(WeightsError, match=r"absent.safetensors: no such weights file"):
+        load_network(tmp_path / "absent.safetensors")
+
+
+def test_shipped_weights_that_are_not_there(monkeypatch):
+    monkeypatch.setattr("monodvps_ros.network.weights._SHIPPED", "none.safetensors")
+    with pytest.raises(WeightsError, match=r"no weights ship with this build"):
+        load_network("")
+
+
+def test_truncated_file(file):
+    whole = file.read_bytes()
+    for length in (0, 4, 200, len(whole) - 100):
+        file.write_bytes(whole[:length])
+        with pytest.raises(WeightsError, match=r"not a whole safetensors file"):
+            load_network(file)
+
+
+def test_not_safetensors(tmp_path):
+    file = tmp_path / "w.pth"
+    torch.save({"a": torch.zeros(1)}, file)
+    with pytest.raises(WeightsError, match=r"not a whole safetensors file"):
+        load_network(file)
+
+
+def test_safetensors_of_somebody_else(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, file)
+    with pytest.raises(WeightsError, match=r"without the 'monodvps' header"):
+        load_network(file)
+    save_file({"a": torch.zeros(1)}, file, metadata={"monodvps": "{"})
+    with pytest.raises(WeightsError, match=r"not JSON"):
+        load_network(file)
+
+
+def test_another_format_or_version(file):
+    _rewrite(file, lambda header: header.update(format="monodvps_ros/99"))
+    with pytest.raises(WeightsError, match=r"format is 'monodvps_ros/99'; this version reads 'monodvps_ros/1'"):
+        load_network(file)
+
+
+def test_header_that_describes_no_network(file):
+    _rewrite(file, lambda header: header.pop("network"))
+    with pytest.raises(WeightsError, match=r"describes no network"):
+        load_network(file)
+
+
+def test_unknown_setting_in_the_header(file):
+    _rewrite(file, lambda header: header["network"].update(wings=2))
+    with pytest.raises(WeightsError, match=r"unknown key 'wings'"):
+        load_network(file)
+
+
+def test_other_classes(file):
+    _rewrite(file, lambda header: header.update(label_space=["road", "sky"]))
+    with pytest.raises(WeightsError, match=r"its classes are \['road', 'sky'\]"):
+        load_network(file)
+
+
+def test_missing_and_unknown_tensors(file):
+    def change(tensors):
+        tensors["wings.weight"] = tensors.pop("semantic_head.final.weight")
+
+    _rewrite(file, change_tensors=change)
+    with pytest.raises(WeightsError, match=r"missing: semantic_head.final.weight; not of this network: wings.weight"):
+        load_network(file)
+
+
+def test_tensors_of_another_shape(file):
+    _rewrite(file, change_tensors=lambda tensors: tensors.update({"semantic_head.final.bias": torch.zeros(3)}))
+    with pytest.raises(WeightsError, match=r"semantic_head.final.bias \(3,\) for \(19,\)"):
+        load_network(file)
+
+
+def test_tensors_that_are_not_finite(file):
+    _rewrite(file, change_tensors=lambda tensors: tensors["semantic_head.final.bias"].fill_(float("nan")))
+    with pytest.raises(WeightsError, match=r"not finite: semantic_head.final.bias"):
+        load_network(file)
+
+
+def test_another_architecture(file):
+    with pytest.raises(WeightsError, match=r"aspp_channels is 16 there and 24 here"):
+        load_weights(MonoDVPS(NetworkConfig(**{**TINY, "aspp_channels": 24})), file)
+
+
+def test_another_input_size_is_the_same_architecture(file, network):
+    larger = MonoDVPS(NetworkConfig(**{**TINY, "input_width": 128}))
+    load_weights(larger, file)
+    assert torch.equal(larger.semantic_head.final.weight, network.semantic_head.final.weight)
+    assert larger.input_size == (64, 128)
+
+
+def test_absent_device(file):
+    with pytest.raises(DeviceError, match=r"cannot hold the network"):
+        load_network(file, "cuda:77")
+
+
+def test_a_prepared_network_cannot_be_saved(tmp_path, network):
+    with pytest.raises(WeightsError, match=r"prepared for inference"):
+        save_weights(tmp_path / "w.safetensors", prepare_for_inference(network), {})
+
+
+def test_writing_where_one_cannot(tmp_path, network):
+    with pytest.raises(WeightsError, match=r"cannot be written"):
+        save_weights(tmp_path / "no" / "folder.safetensors", network, {})
+    with pytest.raises(WeightsError, match=r"model card"):
+        save_weights(tmp_path / "w.safetensors", network, {"data": {1, 2}})
+    assert list(tmp_path.iterdir()) == []
