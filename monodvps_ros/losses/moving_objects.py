@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moving objects, found by what camera motion alone cannot explain (Eq. 9)."""
+
+import torch
+from torch import Tensor
+
+from monodvps_ros.errors import ShapeError
+from monodvps_ros.geometry import warp_by_depth, warp_by_flow
+from monodvps_ros.labels import VOID_PANOPTIC_ID
+from monodvps_ros.losses.panoptic_map import panoptic_with_channel, thing_pixels
+from monodvps_ros.shapes import check_shapes
+
+
+def iou_threshold_at(progress: float, start: float = 0.7, end: float = 0.3) -> float:
+    """Return the threshold T of `moving_object_mask`, which falls linearly while training goes on.
+
+    Args:
+        progress: 0 at the first step, 1 at the last; taken as 0 or 1 outside of them.
+        start: T at the first step.
+        end: T at the last step.
+
+    Source: section 3.3 of Petrovai & Nedevschi, with T = 0.7 at the start; it does not say where T ends.
+    """
+    share = min(max(progress, 0.0), 1.0)
+    return start + (end - start) * share
+
+
+def occlusion_mask(source: Tensor, carried: Tensor, threshold: float) -> Tensor:
+    """Tell where flow carried the right colours: O = [exp(-|I_s - I_t->s|) > r].
+
+    Args:
+        source: (B, C, H, W) source image in 0..1.
+        carried: (B, C, H, W) target image, warped to the source by flow.
+        threshold: r, in 0..1; 1 - 0.9 is a difference of about 0.1 in 0..1.
+
+    Returns:
+        (B, 1, H, W) bool, true where not occluded.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Source: section 3.3 of Petrovai & Nedevschi; the difference is averaged over channels (ours).
+    """
+    check_shapes(source=(source, "B C H W"), carried=(carried, "B C H W"))
+    return (-(source - carried).abs().mean(1, keepdim=True)).exp() > threshold
+
+
+def reconstruct_panoptic(
+    panoptic: Tensor,
+    target: Tensor,
+    source: Tensor,
+    flow_px: Tensor,
+    depth_m: Tensor,
+    *,
+    source_from_target: Tensor,
+    intrinsics: Tensor,
+    occlusion_threshold: float = 0.85,
+) -> Tensor:
+    """Carry the target's panoptic map to the source by flow, and back by depth and camera motion: Eq. 9.
+
+    P_s->t = (O P^_t->s)<p'>: flow follows both the camera and the objects, depth and camera motion follow the camera
+    alone; what comes back in its place stands still.
+
+    Args:
+        panoptic: (B, H, W) or (B, 1, H, W) panoptic ids of the target, integer, void 65535.
+        target: (B, C, H, W) target image in 0..1.
+        source: (B, C, H, W) source image in 0..1.
+        flow_px: (B, 2, H, W) (dx, dy) at the source's pixels, pointing into the target.
+        depth_m: (B, 1, H, W) depth of the target.
+        source_from_target: (B, 4, 4) motion of the camera, as `geometry.warp_by_depth` takes it.
+        intrinsics: (B, 3, 3) K of these H x W images.
+        occlusion_threshold: r of `occlusion_mask`.
+
+    Returns:
+        Panoptic ids of the shape of `panoptic`; void where nothing is known: the surface is occluded, leaves the
+        image, lies behind the source camera or has no depth.
+
+    Raises:
+        ShapeError: arguments disagree on a size, or panoptic is not of an integer dtype.
+
+    Source: Eq. 9 of Petrovai & Nedevschi. The paper's product with O makes occluded pixels 0, which is a class in our
+    ids; they become void.
+    """
+    ids = panoptic_with_channel(panoptic)
+    check_shapes(
+        panoptic=(ids, "B 1 H W"),
+        target=(target, "B C H W"),
+        source=(source, "B C H W"),
+        flow_px=(flow_px, "B 2 H W"),
+        depth_m=(depth_m, "B 1 H W"),
+        source_from_target=(source_from_target, "B 4 4"),
+        intrinsics=(intrinsics, "B 3 3"),
+    )
+    with torch.no_grad():
+        carried, inside = warp_by_flow(target, flow_px)
+        known = inside & occlusion_mask(source, carried, occlusion_threshold)
+        at_source = warp_by_flow(ids, flow_px, mode="nearest")[0].masked_fill(~known, VOID_PANOPTIC_ID)
+        back, valid = warp_by_depth(at_source, depth_m, source_from_target, intrinsics, mode="nearest")
+        return back.masked_fill(~valid, VOID_PANOPTIC_ID).reshape(panoptic.shape)
+
+
+def moving_object_mask(
+    panoptic: Tensor, warped_panoptic: Tensor, thing_ids: tuple[int, ...], iou_threshold: float
+) -> Tensor:
+    """Find the instances that camera motion does not bring to where they are.
+
+    An instance moves where its masks in the two maps overlap with an IoU below the threshold. Pixels that are void in
+    either map are in neither mask; an instance of which no pixel is left is not judged, and is kept.
+
+    Args:
+        panoptic: (B, H, W) or (B, 1, H, W) panoptic ids of the target, integer, void 65535.
+        warped_panoptic: the same shape, `reconstruct_panoptic` of it.
+        thing_ids: class ids of things; stuff does not move.
+        iou_threshold: T, in 0..1; an IoU of exactly T stands still.
+
+    Returns:
+        Bool of the shape of `panoptic`: false where a moving instance is in either map, true elsewhere. All true where
+        there are no things, where the maps are equal (the perfect fit), and where `warped_panoptic` is all void.
+
+    Raises:
+        ShapeError: the shapes differ, or a map is not of an integer dtype.
+
+    Source: section 3.3 of Petrovai & Nedevschi; that unknown pixels are left out of the IoU is ours: an object half out
+    of the other image would otherwise count as moving.
+    """
+    ids = panoptic_with_channel(panoptic)
+    warped = panoptic_with_channel(warped_panoptic, "warped_panoptic")
+    check_shapes(panoptic=(ids, "B 1 H W"), warped_panoptic=(warped, "B 1 H W"))
+    if not 0.0 <= iou_threshold <= 1.0:
+        raise ShapeError(f"iou_threshold is {iou_threshold}; it must be in 0..1")
+    count = VOID_PANOPTIC_ID + 1
+    first = count * torch.arange(ids.shape[0], device=ids.device)[:, None, None, None]
+    keys, warped_keys = ids + first, warped + first
+    known = (ids != VOID_PANOPTIC_ID) & (warped != VOID_PANOPTIC_ID)
+    bins = count * ids.shape[0]
+    area = torch.bincount(keys[known], minlength=bins) + torch.bincount(warped_keys[known], minlength=bins)
+    common = torch.bincount(keys[known & (ids == warped)], minlength=bins)
+    union = area - common
+    moving = (union > 0) & (common < iou_threshold * union)
+    here = moving[keys] & thing_pixels(ids, thing_ids)
+    there = moving[warped_keys] & thing_pixels(warped, thing_ids)
+    return ~(here | there).reshape(panoptic.shape)

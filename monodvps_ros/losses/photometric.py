@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photometric error (Eq. 3) and its minimum over source images with auto-masking."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from monodvps_ros.errors import ShapeError
+from monodvps_ros.losses.panoptic_map import with_channel
+from monodvps_ros.losses.reduction import masked_mean
+from monodvps_ros.shapes import check_shapes
+
+_C1 = 0.01**2
+_C2 = 0.03**2
+#: Standard deviation of the noise that breaks ties between standing still and reprojection (Godard et al. 2019).
+TIE_NOISE = 1e-5
+
+
+def ssim_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Measure the structural dissimilarity of two images, (1 - SSIM) / 2 clamped to 0..1.
+
+    Args:
+        prediction: (B, C, H, W) in 0..1, H and W at least 2.
+        target: (B, C, H, W) in 0..1.
+
+    Returns:
+        (B, C, H, W), 0 where the 3 x 3 neighbourhoods are equal (no gradient there), 1 where they are opposite.
+
+    Raises:
+        ShapeError: the shapes differ, or an image has fewer than 2 rows or columns.
+
+    Source: Wang et al. 2004, with means over 3 x 3 boxes of reflection-padded images as in Godard et al. 2017.
+    """
+    sizes = check_shapes(prediction=(prediction, "B C H W"), target=(target, "B C H W"))
+    if min(sizes["H"], sizes["W"]) < 2:
+        raise ShapeError(f"prediction is {tuple(prediction.shape)}: reflection padding needs at least 2 x 2 pixels")
+    x = functional.pad(prediction, (1, 1, 1, 1), "reflect")
+    y = functional.pad(target, (1, 1, 1, 1), "reflect")
+    mean_x, mean_y = functional.avg_pool2d(x, 3, 1), functional.avg_pool2d(y, 3, 1)
+    variance_x = functional.avg_pool2d(x * x, 3, 1) - mean_x * mean_x
+    variance_y = functional.avg_pool2d(y * y, 3, 1) - mean_y * mean_y
+    covariance = functional.avg_pool2d(x * y, 3, 1) - mean_x * mean_y
+    above = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    below = (mean_x * mean_x + mean_y * mean_y + _C1) * (variance_x + variance_y + _C2)
+    return ((1 - above / below) / 2).clamp(0, 1)
+
+
+def photometric_error(prediction: Tensor, target: Tensor, alpha: float = 0.85) -> Tensor:
+    """Measure pixel by pixel how two images differ: Eq. 3.
+
+    pe = alpha / 2 (1 - SSIM) + (1 - alpha) |target - prediction|, each averaged over the channels; the first summand
+    is clamped to 0..alpha.
+
+    Args:
+        prediction: (B, C, H, W) in 0..1, H and W at least 2.
+        target: (B, C, H, W) in 0..1.
+        alpha: share of the structural part.
+
+    Returns:
+        (B, 1, H, W), 0 for a perfect fit, with a gradient of 0 there.
+
+    Raises:
+        ShapeError: the shapes differ, or an image has fewer than 2 rows or columns.
+
+    Source: Eq. 3 of Petrovai & Nedevschi, after Godard et al. 2019, Eq. 2.
+    """
+    structure = ssim_error(prediction, target).mean(1, keepdim=True)
+    return alpha * structure + (1 - alpha) * (target - prediction).abs().mean(1, keepdim=True)
+
+
+def minimum_reprojection_loss(
+    warped: Sequence[Tensor] | Tensor,
+    sources: Sequence[Tensor] | Tensor,
+    target: Tensor,
+    mask: Tensor | None = None,
+    *,
+    valid: Sequence[Tensor] | None = None,
+    generator: torch.Generator | None = None,
+    alpha: float = 0.85,
+) -> Tensor:
+    """Average the photometric error to the source image that fits each pixel best; leave standing pixels out.
+
+    Where some unwarped source fits a pixel at least as well as every warped one does, the pixel stands still in the
+    image (a standing camera, or an object that drives along). It counts with that unwarped source's error, which is
+    constant, so it gives no gradient: a pixel trains only where warping explains it better than standing still. (The
+    paper's sentence on this has the comparison the other way round; its reference, Godard et al. 2019, is followed.)
+
+    Args:
+        warped: S source images warped to the target, each (B, 3, H, W), or stacked in front as (S, B, 3, H, W).
+        sources: the S source images before warping, in the same form; empty for no auto-masking.
+        target: (B, 3, H, W) in 0..1.
+        mask: (B, 1, H, W) or (B, H, W), 1 or true where a pixel counts, 0 where it does not (moving objects); None
+            where all count.
+        valid: for each source (B, 1, H, W) bool, where its warped image can be believed; elsewhere it is no candidate
+            for the minimum, and a pixel for which no source is does not count. None where all can.
+        generator: draws the noise that breaks ties between standing still and reprojection: normal, of standard
+            deviation `TIE_NOISE`, used in the comparison only. None: no noise, and a tie counts as standing still.
+        alpha: as in `photometric_error`.
+
+    Returns:
+        Scalar: for each image the sum over its counted pixels divided by their number, averaged over the batch.
+        Perfect fit: 0. Standing camera: the mean error of the unwarped sources, 0 if nothing moves, without gradient.
+        A mask of zeros: 0, without gradient.
+
+    Raises:
+        ShapeError: shapes differ, the numbers of images differ, or there is no source.
+
+    Source: Godard et al. 2019, Eqs. 1 and 5; section 3.2 of Petrovai & Nedevschi.
+    """
+    candidates, unwarped = _images(warped, "warped"), _images(sources, "sources")
+    if not candidates or (unwarped and len(unwarped) != len(candidates)):
+        raise ShapeError(
+            f"warped holds {len(candidates)} images but sources holds {len(unwarped)}: "
+            "give one or more, and as many of the one as of the other"
+        )
+    if valid is not None and len(valid) != len(candidates):
+        raise ShapeError(f"valid holds {len(valid)} masks but warped holds {len(candidates)} images")
+    errors = reprojection_errors(candidates, target, "warped", alpha)
+    standing = reprojection_errors(unwarped, target, "sources", alpha) if unwarped else None
+    keep = None
+    if mask is not None:
+        keep = with_channel(mask, "mask")
+        check_shapes(target=(target, "B 3 H W"), mask=(keep, "B 1 H W"))
+    usable = None
+    if valid is not None:
+        for place, entry in enumerate(valid):
+            check_shapes("", target=(target, "B 3 H W"), **{f"valid[{place}]": (entry, "B 1 H W")})
+        usable = torch.cat(list(valid), 1)
+    return reduce_minimum(errors, standing, keep, usable, generator)
+
+
+def reprojection_errors(images: Sequence[Tensor], target: Tensor, name: str = "warped", alpha: float = 0.85) -> Tensor:
+    """Measure the photometric error of each of S images to the target.
+
+    Args:
+        images: S images, each (B, 3, H, W).
+        target: (B, 3, H, W).
+        name: what error messages call the images.
+        alpha: as in `photometric_error`.
+
+    Returns:
+        (B, S, H, W).
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    for place, image in enumerate(images):
+        check_shapes("", target=(target, "B 3 H W"), **{f"{name}[{place}]": (image, "B 3 H W")})
+    return torch.cat([photometric_error(image, target, alpha) for image in images], 1)
+
+
+def reduce_minimum(
+    errors: Tensor,
+    standing: Tensor | None = None,
+    mask: Tensor | None = None,
+    valid: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Do what `minimum_reprojection_loss` does with errors that are known already.
+
+    Args:
+        errors: (B, S, H, W) of the warped sources.
+        standing: (B, S, H, W) of the unwarped ones; None for no auto-masking.
+        mask: (B, 1, H, W), 1 or true where a pixel counts.
+        valid: (B, S, H, W) bool, where a warped source is a candidate.
+        generator: as for `minimum_reprojection_loss`.
+
+    Returns:
+        Scalar.
+    """
+    if mask is None:
+        mask = torch.ones_like(errors[:, :1], dtype=torch.bool)
+    if valid is not None:
+        errors = errors.masked_fill(~valid, torch.inf)
+        mask = mask * valid.any(1, keepdim=True)
+    best = errors.min(1, keepdim=True).values
+    if standing is not None:
+        still = standing.min(1, keepdim=True).values.detach()
+        threshold = still
+        if generator is not None:
+            noise = torch.randn(still.shape, generator=generator, device=generator.device)
+            threshold = still + TIE_NOISE * noise.to(still)
+        best = torch.where(threshold <= best, still, best)
+    return masked_mean(best, mask)
+
+
+def _images(images: Sequence[Tensor] | Tensor, name: str) -> Sequence[Tensor]:
+    if not isinstance(images, Tensor):
+        return images
+    if images.dim() not in (4, 5):
+        raise ShapeError(f"{name} is {tuple(images.shape)} but must be (S, B, 3, H, W), or a sequence of (B, 3, H, W)")
+    return images.unbind(0) if images.dim() == 5 else (images,)
