@@ -103,6 +103,54 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """The training objective, Eqs. 10 and 11 of Petrovai & Nedevschi; a term of weight 0 is not computed."""
+
+    depth: float = setting(50.0, "Weight of all depth terms together.", at_least=0.0)
+    semantic: float = setting(1.0, "Weight of the class scores' loss.", at_least=0.0)
+    instance: float = setting(1.0, "Weight of centres and offsets together.", at_least=0.0)
+    flow: float = setting(10.0, "Weight of the optical-flow loss.", at_least=0.0)
+    photometric: float = setting(1.0, "Weight of the minimum reprojection loss among the depth terms.", at_least=0.0)
+    smoothness: float = setting(1e-3, "Weight of edge-aware smoothness among the depth terms.", at_least=0.0)
+    panoptic_smoothness: float = setting(0.01, "Weight of panoptic-guided smoothness among the depth terms.",
+                                         at_least=0.0)  # fmt: skip
+    panoptic_edges: float = setting(1e-4, "Weight of panoptic edge discontinuity among the depth terms.", at_least=0.0)
+    triplet: float = setting(0.1, "Weight of the panoptic-guided triplet loss among the depth terms.", at_least=0.0)
+    supervised_depth: float = setting(0.0, "Weight of the loss against measured depth among the depth terms.",
+                                      at_least=0.0)  # fmt: skip
+    center: float = setting(200.0, "Weight of the centre heatmap among the instance terms.", at_least=0.0)
+    offset: float = setting(0.01, "Weight of the offsets among the instance terms.", at_least=0.0)
+    ssim_share: float = setting(0.85, "Share of SSIM in the photometric error.", at_least=0.0, at_most=1.0)
+    auto_mask: bool = setting(True, "Leave pixels that stand still out of the reprojection loss.")
+    mask_moving_objects: bool = setting(True, "Leave moving objects out of the reprojection loss.")
+    iou_start: float = setting(0.7, "Instances that overlap less than this after reprojection move: first step.",
+                               at_least=0.0, at_most=1.0)  # fmt: skip
+    iou_end: float = setting(0.3, "The same at the last step; linear between the two.", at_least=0.0, at_most=1.0)
+    occlusion_threshold: float = setting(
+        0.85, "Flow is believed where exp(-colour difference) is above this.", at_least=0.0, at_most=1.0
+    )
+    triplet_patch: int = setting(5, "Rows and columns of a triplet patch, odd.", unit="px", at_least=3)
+    triplet_stride: int = setting(5, "Pixels between triplet patches; 1 for dense ones.", unit="px", at_least=1)
+    triplet_margin: float = setting(0.3, "By how much other segments' features must be farther away.", at_least=0.0)
+    triplet_min_members: int = setting(4, "Least number of positives and of negatives in a patch.", at_least=1)
+    hard_pixels: float = setting(0.2, "Share of an image's pixels, the hardest, that train the class scores.",
+                                 at_least=1e-6, at_most=1.0)  # fmt: skip
+    small_instance_px: int = setting(4096, "Instances smaller than this weigh more in the class scores' loss.",
+                                     unit="px", at_least=0)  # fmt: skip
+    small_instance_weight: float = setting(3.0, "How much more.", at_least=0.0)
+    flow_smoothness: float = setting(75.0, "Weight of smoothness within the flow loss.", at_least=0.0)
+    scale_invariance: float = setting(
+        0.5, "Share of a common factor that costs nothing against measured depth.", at_least=0.0, at_most=1.0
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_ranges(self)
+        if self.triplet_patch % 2 == 0:
+            raise ConfigError(f"loss.triplet_patch is {self.triplet_patch}; it must be odd")
+
+
+@dataclass(frozen=True)
 class GroupingConfig:
     """From centres and offsets to instances (Cheng et al. 2020, section 3.2)."""
 
@@ -244,6 +292,13 @@ class NodeConfig:
         choices=("latest", "exact"),
         read_only=True,
     )
+    input_reliability: str = setting(
+        "auto",
+        "QoS reliability asked of the image's publisher. auto: reliable where every publisher offers it, else best "
+        "effort, which fits every publisher but loses large images on transports that are set up for small ones.",
+        choices=("auto", "reliable", "best_effort"),
+        read_only=True,
+    )
     input_depth: int = setting(2, "Images that the middleware queues for the node.", unit="messages", at_least=1,
                                at_most=100, read_only=True)  # fmt: skip
     output_depth: int = setting(5, "Messages of each output kept for slow subscribers.", unit="messages", at_least=1,
@@ -291,7 +346,9 @@ class SceneConfig:
     traffic: float = setting(1.0, "Vehicles and people, as a multiple of the usual number.", at_least=0.0, at_most=2.0)
     weather: str = setting("any", "Light and weather; 'any' lets the seed choose.",
                            choices=("any", "clear", "morning", "evening", "overcast", "fog"))  # fmt: skip
-    view_distance_m: float = setting(250.0, "What is farther away is not drawn.", unit="m", at_least=50.0, at_most=1000.0)
+    view_distance_m: float = setting(
+        250.0, "What is farther away is not drawn.", unit="m", at_least=50.0, at_most=1000.0
+    )
     antialias: bool = setting(True, "Smooth the outlines by four samples a pixel; the truth is not touched.")
     device: str = setting("cpu", "Where frames are rendered: cpu, cuda or cuda:N.")
 
