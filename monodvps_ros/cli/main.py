@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("monodvps_ros.cli.train:train", "Train the network on bags or data sets."),
     "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions for a recording."),
     "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Score predictions against truth; JSON and HTML report."),
+    "benchmark": ("monodvps_ros.cli.benchmark:benchmark", "Time each stage of a frame's way, beside the usual way."),
     "describe": ("monodvps_ros.cli.describe:describe", "Show a network: layers, sizes, weights and their model card."),
 }
 

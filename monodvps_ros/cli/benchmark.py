@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps benchmark`: time each stage of the way of a frame, beside the usual way to do it, in one run."""
+
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+#: Camera sizes by their names in the report.
+SIZES = {"375x1242": (375, 1242), "1080p": (1080, 1920)}
+#: Stages in the order of a frame's way.
+ORDER = (
+    "decode", "resize", "network", "upsample", "grouping", "tracker", "scale", "cloud", "pack", "publish",
+)  # fmt: skip
+#: Calls before counting begins.
+WARM_UP = 2
+
+
+def benchmark(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Counted calls of each stage.")] = 15,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for torch; 0 leaves it as it is.")] = 0,
+    weights: Annotated[str, typer.Option(help="Weights of the network; 'random' for untrained ones.")] = "random",
+) -> None:
+    """Time each stage, ours and the usual way in turn, and show the medians.
+
+    Stages that are ROS messages (decode, pack, publish) need rclpy and the built messages; without them they are named
+    as left out.
+    """
+    import torch  # noqa: PLC0415 (a second of start-up that --help does not need)
+
+    if threads:
+        torch.set_num_threads(threads)
+    console = Console()
+    report: dict[str, Any] = {"machine": {**_machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}}
+    with_ros = all(importlib.util.find_spec(name) is not None for name in ("rclpy", "monodvps_ros.msg"))
+    for name, size in SIZES.items():
+        report[name] = _measure(size, repeats, weights, with_ros)
+        console.print(_table(name, report[name]))
+    if not with_ros:
+        console.print("Left out: decode, pack, publish (rclpy or the built messages are not here; run in the set-up of "
+                      "README.md)")  # fmt: skip
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        console.print(f"Written: {json_file}")
+
+
+def in_turn_ms(ours: Callable[[], Any], usual: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Time two calls in turn, so that a change of the machine's speed meets both.
+
+    Returns:
+        Median milliseconds of each.
+    """
+    for _ in range(WARM_UP):
+        ours()
+        usual()
+    spent: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for call, times in zip((ours, usual), spent, strict=True):
+            begun = time.perf_counter()
+            call()
+            times.append((time.perf_counter() - begun) * 1e3)
+    return statistics.median(spent[0]), statistics.median(spent[1])
+
+
+def _measure(size: tuple[int, int], repeats: int, weights: str, with_ros: bool) -> dict[str, Any]:
+    from monodvps_ros.cli.benchmark_stages import Stage, make_frame, stages, whole_frame  # noqa: PLC0415
+    from monodvps_ros.network import load_network  # noqa: PLC0415
+
+    frame = make_frame(size, load_network(weights, "cpu").input_size)
+    found: dict[str, Any] = {}
+
+    def time_all(rows: list[Stage]) -> None:
+        for stage in rows:
+            ours_ms, usual_ms = in_turn_ms(stage.ours, stage.usual, repeats)
+            found[stage.name] = {
+                "ours_ms": round(ours_ms, 3), "usual_ms": round(usual_ms, 3), "usual": stage.usual_name,
+            }  # fmt: skip
+
+    time_all(stages(frame, weights))
+    if with_ros:
+        from monodvps_ros.cli.benchmark_messages import message_stages  # noqa: PLC0415
+
+        with message_stages(frame) as rows:
+            time_all(rows)
+    step = whole_frame(frame, weights)
+    whole_ms, _ = in_turn_ms(step, lambda: None, repeats)
+    ordered: dict[str, Any] = {name: found[name] for name in ORDER if name in found}
+    ordered["whole_frame_ms"] = round(whole_ms, 3)
+    return ordered
+
+
+def _machine() -> dict[str, Any]:
+    return {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def _table(name: str, figures: dict[str, Any]) -> Table:
+    table = Table(title=f"{name}: milliseconds, medians", title_justify="left")
+    for column in ("stage", "ours", "usual", "ours / usual", "the usual way"):
+        table.add_column(column, justify="right" if column.startswith(("ours", "usual")) else "left")
+    for stage, row in figures.items():
+        if isinstance(row, dict):
+            ratio = row["ours_ms"] / max(row["usual_ms"], 1e-9)
+            table.add_row(stage, f"{row['ours_ms']:.2f}", f"{row['usual_ms']:.2f}", f"{ratio:.2f}", row["usual"])
+    table.caption = f"Pipeline.step with all outputs: {figures['whole_frame_ms']:.0f} ms"
+    return table
