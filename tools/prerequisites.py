@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find what the set-up stands on: Python, compiler, CMake, git, and a sourced ROS 2 where there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "monodvps_ros"
+FIRST_PYTHON, LAST_PYTHON = (3, 10), (3, 13)
+FIRST_CMAKE = (3, 20)
+#: Run by an interpreter to learn what it has.
+PROBE = """
+import importlib.util, json, pathlib, sys, sysconfig
+def has(name):
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+numpy = __import__("numpy").__version__ if has("numpy") else ""
+header = pathlib.Path(sysconfig.get_path("include"), "Python.h").is_file()
+venv = has("venv") and has("ensurepip")
+print(json.dumps([list(sys.version_info[:2]), venv, header, has("rclpy"), numpy]))
+"""
+
+
+class SetupError(Exception):
+    """The set-up cannot go on; the text is for the user."""
+
+    exit_code = 1
+
+
+class PrerequisiteError(SetupError):
+    """The user must install something first; one line names each thing and its Debian or Ubuntu package."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python and what it has.
+
+    Attributes:
+        path: its executable.
+        version: major and minor.
+        has_venv: whether it can make virtual environments.
+        has_headers: whether extensions can be compiled for it.
+        has_rclpy: whether it imports rclpy.
+        numpy: version of its NumPy; empty without.
+    """
+
+    path: str
+    version: tuple[int, int]
+    has_venv: bool
+    has_headers: bool
+    has_rclpy: bool
+    numpy: str
+
+
+def sourced_ros(at: Path) -> Path | None:
+    """Find the prefix of the ROS 2 that the caller has sourced, the environment below a folder left out."""
+    for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        prefix = Path(entry).absolute()
+        is_ros = bool(entry) and (prefix / "share/ament_index/resource_index/packages/rclpy").exists()
+        if is_ros and at not in prefix.parents:
+            return prefix
+    return None
+
+
+def check(at: Path, sourced: Path | None) -> Interpreter:
+    """Check all prerequisites.
+
+    Args:
+        at: folder of the environment, whose own programs do not count.
+        sourced: prefix of the sourced ROS 2, if there is one.
+
+    Returns:
+        The interpreter that the environment shall be made with.
+
+    Raises:
+        PrerequisiteError: something is missing.
+    """
+    missing = missing_tools(sourced)
+    interpreter = find_interpreter(at, sourced)
+    if interpreter is None and sourced:
+        missing.append(f"a python3 that imports rclpy of the sourced {sourced}: source its setup file again")
+    elif interpreter is None:
+        missing.append("Python 3.10 to 3.13: sudo apt install python3 python3-venv python3-dev")
+    else:
+        name = "python{}.{}".format(*interpreter.version)
+        if not interpreter.has_venv:
+            missing.append(f"venv of {interpreter.path}: sudo apt install {name}-venv")
+        if not interpreter.has_headers:
+            missing.append(f"headers of {interpreter.path}: sudo apt install {name}-dev")
+    if missing or interpreter is None:
+        raise PrerequisiteError("\n".join(f"missing: {line}" for line in missing))
+    return interpreter
+
+
+def missing_tools(sourced: Path | None) -> list[str]:
+    """Name the programs that are missing, one line each."""
+    missing = []
+    if not any(shutil.which(name) for name in [os.environ.get("CXX", "c++"), "c++", "g++", "clang++"]):
+        missing.append("a C++ compiler: sudo apt install g++")
+    if not any(shutil.which(name) for name in ("make", "ninja")):
+        missing.append("make: sudo apt install make")
+    if not shutil.which("git"):
+        missing.append("git: sudo apt install git")
+    cmake = cmake_version()
+    if cmake < FIRST_CMAKE:
+        found = "found {}.{}".format(*cmake) if cmake > (0, 0) else "found none"
+        missing.append("CMake {}.{} or newer, {}: sudo apt install cmake".format(*FIRST_CMAKE, found))
+    if sourced and not shutil.which("colcon"):
+        missing.append("colcon: sudo apt install python3-colcon-common-extensions")
+    if not sourced and (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        missing.append(
+            f"ROS 2: its wheels are for Linux on x86-64, this is {platform.platform()}; source a ROS 2 first"
+        )
+    return missing
+
+
+def cmake_version() -> tuple[int, int]:
+    """Ask CMake for its version; (0, 0) where there is none."""
+    if not shutil.which("cmake"):
+        return 0, 0
+    answer = subprocess.run(["cmake", "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"version (\d+)\.(\d+)", answer)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def find_interpreter(at: Path, sourced: Path | None) -> Interpreter | None:
+    """Find the first Python that can carry the environment; with a sourced ROS 2, the one that imports its rclpy."""
+    running = "python{}.{}".format(*sys.version_info)
+    names = (
+        ["python3", "/usr/bin/python3"]
+        if sourced
+        else ["python3", "python3.12", "python3.13", "python3.11", "python3.10"]
+    )
+    for name in [str(Path(sys.base_exec_prefix, "bin", running)), *names]:
+        path = shutil.which(name)
+        found = probe(path) if path and at not in Path(path).absolute().parents else None
+        if found and FIRST_PYTHON <= found.version <= LAST_PYTHON and (found.has_rclpy or not sourced):
+            return found
+    return None
+
+
+def probe(path: str) -> Interpreter | None:
+    """Ask an interpreter what it has; None where it does not run."""
+    result = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        return None
+    version, has_venv, has_headers, has_rclpy, numpy = json.loads(result.stdout)
+    return Interpreter(path, tuple(version), has_venv, has_headers, has_rclpy, numpy)
