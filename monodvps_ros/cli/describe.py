@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps describe`: what a network is made of, what each part costs, and where its weights come from."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.config import NetworkConfig, TrainingConfig, from_dict, load
+from monodvps_ros.network import measure_complexity, read_card
+
+_WEIGHTS_SUFFIX = ".safetensors"
+
+
+def describe(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE] [NAME=VALUE]...",
+            help="A training config (YAML) or a weights file, and settings by their dotted names, such as "
+            "network.encoder=resnet50. Without a file: the default network.",
+        ),
+    ] = None,
+) -> None:
+    """Show a network's parts with parameters and multiply-adds, and the model card of a weights file."""
+    files, overrides = split_words(words or [], TrainingConfig)
+    if len(files) > 1:
+        raise typer.BadParameter(f"one file at a time, but got {', '.join(files)}")
+    path = Path(files[0]) if files else None
+    console = Console()
+    if path is not None and path.suffix == _WEIGHTS_SUFFIX:
+        header = read_card(path)
+        config = from_dict(NetworkConfig, header["network"], str(path))
+        console.print_json(json.dumps({name: header[name] for name in ("format", "card")}))
+    else:
+        config = load(TrainingConfig, path, overrides).network
+    console.print(_table(config))
+
+
+def _table(config: NetworkConfig) -> Table:
+    size = f"{config.input_height} x {config.input_width}"
+    table = Table(title=f"{config.encoder}, output stride {config.output_stride}, {size}")
+    table.add_column("part")
+    for column in ("parameters", "multiply-adds in training", "multiply-adds live"):
+        table.add_column(column, justify="right")
+    costs = measure_complexity(config)
+    for cost in costs:
+        table.add_row(
+            cost.name, f"{cost.parameters:,}", _giga(cost.training_multiply_adds), _giga(cost.live_multiply_adds)
+        )
+    table.add_section()
+    table.add_row(
+        "whole",
+        f"{sum(cost.parameters for cost in costs):,}",
+        _giga(sum(cost.training_multiply_adds for cost in costs)),
+        _giga(sum(cost.live_multiply_adds for cost in costs)),
+        style="bold",
+    )
+    return table
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.3f} G"
