@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identity switches: how often an object that is seen changes the id it is predicted under, and when.
+
+A true thing is *found* in a frame where a predicted segment of its class has a mask IoU above one half with it. A
+switch is counted where it is found under another id than when it was last found, however long ago, as in CLEAR MOT
+(Bernardin & Stiefelhagen 2008) with masks for boxes (Voigtlaender et al. 2019). Things with instance id 0 have no
+identity and are left out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.labels import LabelSpace
+from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence
+from monodvps_ros.metrics.metric import Metric, State
+from monodvps_ros.metrics.panoptic_quality import match_segments
+from monodvps_ros.metrics.segments import PanopticMap, class_of, instance_of
+
+
+@dataclass(slots=True)
+class Run:
+    """Frames in a row in which a track is found under one id, or seen but not found: `predicted_id` None."""
+
+    first_frame: int
+    last_frame: int
+    predicted_id: int | None
+
+
+@dataclass(slots=True)
+class TrackHistory:
+    """The life of one true object.
+
+    Attributes:
+        sequence: name of its sequence.
+        class_id: its class.
+        instance_id: its id in the truth.
+        runs: in time order; frames in which it is not to be seen lie between runs.
+        switches: changes of id.
+        frames: frames in which it is to be seen.
+        found: frames in which it is found.
+    """
+
+    sequence: str
+    class_id: int
+    instance_id: int
+    runs: list[Run] = field(default_factory=list)
+    switches: int = 0
+    frames: int = 0
+    found: int = 0
+    last_id: int | None = None
+
+    def see(self, frame: int, predicted_id: int | None) -> None:
+        """Add a frame in which the object is to be seen; `predicted_id` None where it is not found."""
+        self.frames += 1
+        if predicted_id is not None:
+            self.found += 1
+            self.switches += self.last_id is not None and self.last_id != predicted_id
+            self.last_id = predicted_id
+        if self.runs and self.runs[-1].last_frame == frame - 1 and self.runs[-1].predicted_id == predicted_id:
+            self.runs[-1].last_frame = frame
+        else:
+            self.runs.append(Run(frame, frame, predicted_id))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class IdSwitchScores:
+    """Switches and what they are out of, per class (C,) int64, and the histories of the worst tracks."""
+
+    switches: NDArray[np.int64]
+    tracks: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    found: NDArray[np.int64]
+    worst: tuple[TrackHistory, ...]
+
+
+class IdSwitches(Metric):
+    """Identity switches over sequences, and a timeline of the tracks with most of them."""
+
+    def __init__(self, space: LabelSpace, keep_tracks: int = 40) -> None:
+        """Measure in a label space and keep the histories of so many tracks, over all sequences."""
+        self.space = space
+        self.keep_tracks = keep_tracks
+        self._open: dict[int, TrackHistory] = {}
+        self._frame = 0
+        self._worst: list[TrackHistory] = []
+        super().__init__()
+
+    def update(self, truth: PanopticMap, prediction: PanopticMap, sequence: str = "") -> None:
+        """Count one frame of the open sequence.
+
+        Args:
+            truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
+            prediction: the same, of the same size.
+            sequence: its name, for the timeline.
+
+        Raises:
+            ShapeError: the maps differ in size, or do not hold whole numbers.
+            LabelError: an id is of a class that the label space has not.
+        """
+        self.update_table(cooccurrence(truth, prediction, self.space), sequence)
+
+    def update_table(self, table: CooccurrenceTable, sequence: str = "") -> int:
+        """Count one frame by its table; return the number of switches in it."""
+        matches = match_segments(table)
+        found = dict(zip(matches.truth_ids.tolist(), matches.predicted_ids.tolist(), strict=True))
+        seen = np.union1d(matches.truth_ids, matches.missed_ids)
+        things = np.isin(class_of(seen), self.space.thing_ids) & (instance_of(seen) > 0)
+        before = self._totals["switches"].sum()
+        for segment_id in seen[things].tolist():
+            class_id, instance_id = int(class_of(segment_id)), int(instance_of(segment_id))
+            if segment_id not in self._open:
+                self._open[segment_id] = TrackHistory(sequence, class_id, instance_id)
+                self._totals["tracks"][class_id] += 1
+            track = self._open[segment_id]
+            switches = track.switches
+            predicted_id = found.get(segment_id)
+            track.see(self._frame, None if predicted_id is None else int(instance_of(predicted_id)))
+            self._totals["switches"][class_id] += track.switches - switches
+            self._totals["frames"][class_id] += 1
+            self._totals["found"][class_id] += predicted_id is not None
+        self._frame += 1
+        return int(self._totals["switches"].sum() - before)
+
+    def end_sequence(self) -> None:
+        """Say that the next frame does not follow the last one; equal ids in it are other objects."""
+        self._worst = self._ranked(self._open.values())
+        self._open = {}
+        self._frame = 0
+
+    def reset(self) -> None:
+        """Forget everything measured, and all histories."""
+        super().reset()
+        self._open, self._frame, self._worst = {}, 0, []
+
+    def merge(self, other: "IdSwitches") -> None:
+        """Add what another metric of the same kind has measured, its worst tracks included."""
+        super().merge(other)
+        self._worst = self._ranked(other._ranked(other._open.values()))
+
+    def compute(self) -> IdSwitchScores:
+        """Return the counts of everything measured; tracks with most switches first, then those found least."""
+        return IdSwitchScores(**super().to_state(), worst=tuple(self._ranked(self._open.values())))
+
+    def _ranked(self, more: Iterable[TrackHistory]) -> list[TrackHistory]:
+        tracks = [*self._worst, *more]
+        return sorted(tracks, key=lambda track: (-track.switches, track.found - track.frames))[: self.keep_tracks]
+
+    def _zeros(self) -> State:
+        return {name: np.zeros(len(self.space), np.int64) for name in ("switches", "tracks", "frames", "found")}
+
+    def _settings(self) -> tuple[object, ...]:
+        return (self.space.name, self.space.classes)

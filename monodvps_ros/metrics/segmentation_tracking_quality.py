@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segmentation and tracking quality (Weber et al. 2021, STEP), and its depth-aware form.
+
+STQ is the geometric mean of the association quality AQ, over the pixels of whole sequences, and of the mean class IoU.
+Behaviour is that of the evaluation published with deeplab2, with what is easily missed in it:
+
+* a true thing whose instance id is 0 is a crowd: its pixels count for neither true nor predicted tracks;
+* AQ does not ask for equal classes: a right mask of a wrong thing class is a perfect track, and costs IoU only;
+* void predicted on labelled pixels is one more class, of IoU 0, in the mean;
+* pixels of the void class in the truth do not count for IoU, but count for the area of predicted tracks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
+from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, sum_tables
+from monodvps_ros.metrics.metric import Metric, State, mean_or_none
+from monodvps_ros.metrics.segments import PanopticMap, as_array, class_of, instance_of
+from monodvps_ros.shapes import check_shapes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SegmentationTrackingScores:
+    """STQ and what it is made of.
+
+    Attributes:
+        stq: 0..1, square root of aq * iou; None where nothing labelled was measured.
+        aq: 0..1 mean over all true tracks; 0 where there is none, as in deeplab2.
+        iou: 0..1 mean over classes with any pixel; None where nothing labelled was measured.
+        class_iou: (C,) float64; 0 for absent classes.
+        class_present: (C,) bool, true for classes with any pixel, true or predicted, on labelled pixels.
+        tracks: number of true tracks.
+    """
+
+    stq: float | None
+    aq: float
+    iou: float | None
+    class_iou: NDArray[np.float64]
+    class_present: NDArray[np.bool_]
+    tracks: int
+
+
+class SegmentationTrackingQuality(Metric):
+    """STQ, AQ and IoU.
+
+    While a sequence is open, pixel counts of its pairs of tracks are kept; memory grows with the number of objects,
+    not of frames. When it ends they are folded into two numbers.
+    """
+
+    def __init__(self, space: LabelSpace) -> None:
+        """Measure in a label space."""
+        self.space = space
+        self._tracks: CooccurrenceTable | None = None
+        super().__init__()
+
+    def update(self, truth: PanopticMap, prediction: PanopticMap) -> None:
+        """Count one frame of the open sequence.
+
+        Args:
+            truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
+            prediction: the same, of the same size.
+
+        Raises:
+            ShapeError: the maps differ in size, or do not hold whole numbers.
+            LabelError: an id is of a class that the label space has not.
+        """
+        self.update_table(cooccurrence(truth, prediction, self.space))
+
+    def update_table(self, table: CooccurrenceTable) -> None:
+        """Count one frame by its table; its depth errors are not looked at."""
+        table = table.without_depth()
+        classes = len(self.space)
+        truth, predicted = (np.minimum(class_of(ids), classes) for ids in (table.truth_ids, table.predicted_ids))
+        np.add.at(self._totals["confusion"], (truth, predicted), table.counts[:, 0])
+        of_tracks = self._is_track(table.truth_ids) | self._is_thing(table.predicted_ids)
+        table = CooccurrenceTable(table.pairs[of_tracks], table.counts[of_tracks])
+        self._tracks = table if self._tracks is None else sum_tables([self._tracks, table])
+
+    def end_sequence(self) -> None:
+        """Say that the next frame does not follow the last one; equal ids in it are other objects."""
+        association, tracks = self._open_tracks()
+        self._totals["association"] += association
+        self._totals["tracks"] += tracks
+        self._tracks = None
+
+    def reset(self) -> None:
+        """Forget everything measured, and the open sequence."""
+        super().reset()
+        self._tracks = None
+
+    def to_state(self) -> State:
+        """Return a copy of the totals; a sequence still open is counted as if it ended here."""
+        association, tracks = self._open_tracks()
+        state = super().to_state()
+        state["association"] += association
+        state["tracks"] += tracks
+        return state
+
+    def compute(self) -> SegmentationTrackingScores:
+        """Return the qualities of everything measured."""
+        state = self.to_state()
+        confusion = state["confusion"].copy()
+        confusion[len(self.space)] = 0
+        intersection = np.diagonal(confusion)
+        union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
+        class_iou = intersection / np.maximum(union, 1)
+        iou = mean_or_none(class_iou[union > 0])
+        tracks = int(state["tracks"].item())
+        aq = float(state["association"].item()) / max(tracks, 1)
+        stq = None if iou is None else float(np.sqrt(aq * iou))
+        return SegmentationTrackingScores(stq, aq, iou, class_iou[:-1], union[:-1] > 0, tracks)
+
+    def _is_thing(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.isin(class_of(ids), self.space.thing_ids)
+
+    def _is_track(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self._is_thing(ids) & (instance_of(ids) > 0)
+
+    def _open_tracks(self) -> tuple[float, int]:
+        # sum over true tracks of AQ, and their number
+        if self._tracks is None or not self._tracks.pairs.size:
+            return 0.0, 0
+        truth, predicted, pixels = self._tracks.truth_ids, self._tracks.predicted_ids, self._tracks.counts[:, 0]
+        is_true_track = self._is_track(truth)
+        crowd = self._is_thing(truth) & ~is_true_track
+        is_predicted_track = self._is_thing(predicted) & ~crowd
+        true_ids, true_rank = np.unique(truth, return_inverse=True)
+        predicted_ids, predicted_rank = np.unique(predicted, return_inverse=True)
+        true_area, predicted_area = np.zeros(len(true_ids), np.int64), np.zeros(len(predicted_ids), np.int64)
+        np.add.at(true_area, true_rank, pixels)
+        np.add.at(predicted_area, predicted_rank, pixels * is_predicted_track)
+        both = is_true_track & is_predicted_track
+        shared, of_truth = pixels[both].astype(np.float64), true_area[true_rank[both]]
+        union = of_truth + predicted_area[predicted_rank[both]] - shared
+        association = float(np.sum(shared * shared / union / of_truth))
+        return association, int(np.count_nonzero(self._is_track(true_ids)))
+
+    def _zeros(self) -> State:
+        size = len(self.space) + 1
+        return {
+            "confusion": np.zeros((size, size), np.int64),
+            "association": np.zeros(1, np.float64),
+            "tracks": np.zeros(1, np.int64),
+        }
+
+    def _settings(self) -> tuple[object, ...]:
+        return (self.space.name, self.space.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class DepthQualityScores:
+    """Shares of true depth pixels whose predicted depth is close enough.
+
+    Attributes:
+        dq: 0..1, geometric mean over thresholds; 0 where there is no true depth, as in deeplab2.
+        by_threshold: ratio to share, 0..1.
+        pixels: number of pixels with true depth.
+    """
+
+    dq: float
+    by_threshold: dict[float, float]
+    pixels: int
+
+
+class DepthQuality(Metric):
+    """DQ, the depth part of DSTQ: the share of pixels with max(p / g, g / p) at or below a ratio, over all frames.
+
+    Source: the DSTQ evaluation published with deeplab2.
+    """
+
+    def __init__(self, ratios: Sequence[float] = (1.25, 1.1)) -> None:
+        """Choose the ratios.
+
+        Raises:
+            ConfigError: there is none, or one is below 1.
+        """
+        if not ratios or min(ratios) < 1:
+            raise ConfigError(f"depth ratios must be one or more of 1 or above but are {tuple(ratios)}")
+        self.ratios = tuple(ratios)
+        super().__init__()
+
+    def update(self, truth_m: ArrayLike | Tensor, prediction_m: ArrayLike | Tensor) -> None:
+        """Count one frame.
+
+        Args:
+            truth_m: (H, W) metres; NaN and what is not above 0 is no depth.
+            prediction_m: (H, W) metres; NaN and what is not above 0 is never close.
+
+        Raises:
+            ShapeError: the maps differ in size.
+        """
+        truth, prediction = as_array(truth_m), as_array(prediction_m)
+        check_shapes("resize the prediction to the truth", truth=(truth, "H W"), prediction=(prediction, "H W"))
+        known = truth > 0
+        truth, prediction = truth[known].astype(np.float64), prediction[known].astype(np.float64)
+        self._totals["pixels"] += truth.size
+        told = prediction > 0
+        ratio = np.maximum(truth[told] / prediction[told], prediction[told] / truth[told])
+        self._totals["inliers"] += [np.count_nonzero(ratio <= limit) for limit in self.ratios]
+
+    def compute(self) -> DepthQualityScores:
+        """Return the shares over everything measured."""
+        pixels = int(self._totals["pixels"].item())
+        shares = self._totals["inliers"] / max(pixels, 1)
+        dq = float(np.prod(shares) ** (1 / len(self.ratios)))
+        return DepthQualityScores(dq, {ratio: float(s) for ratio, s in zip(self.ratios, shares, strict=True)}, pixels)
+
+    def _zeros(self) -> State:
+        return {"inliers": np.zeros(len(self.ratios), np.int64), "pixels": np.zeros(1, np.int64)}
+
+    def _settings(self) -> tuple[object, ...]:
+        return (self.ratios,)
+
+
+def dstq(stq: float, dq: float) -> float:
+    """Return DSTQ, the cube root of STQ squared times DQ, all 0..1.
+
+    Source: the DSTQ evaluation published with deeplab2.
+    """
+    return float((stq * stq * dq) ** (1 / 3))
+
+
+def void_removed(table: CooccurrenceTable) -> CooccurrenceTable:
+    """Return the table without pixels of the void class in the truth.
+
+    The DSTQ challenge on SemKITTI-DVPS removes them before STQ is measured, so that predicted tracks are not charged
+    for pixels that nobody labelled.
+    """
+    kept = class_of(table.truth_ids) != VOID_CLASS_ID
+    return CooccurrenceTable(table.pairs[kept], table.counts[kept])

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Video panoptic quality over windows of k frames, and its depth-aware form.
+
+VPQ^k (Kim et al. 2020) matches tubes: the segments of k frames laid side by side. DVPQ^k_lambda (Qiao et al. 2021) does
+so after voiding each prediction whose relative depth error exceeds lambda. Windows advance by one frame, and counts of
+all windows of all sequences are added before any quality is computed, as in the scripts published with ViP-DeepLab.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from monodvps_ros.errors import ConfigError, ShapeError
+from monodvps_ros.labels import LabelSpace
+from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, depth_error_levels, sum_tables
+from monodvps_ros.metrics.metric import Metric, State, mean_or_none
+from monodvps_ros.metrics.panoptic_quality import PanopticCounts, count_matches, zero_counts
+from monodvps_ros.metrics.segments import PanopticMap
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class VideoPanopticScores:
+    """Counts and qualities by window and by depth threshold.
+
+    Attributes:
+        vpq: k to counts, depth not looked at.
+        dvpq: lambda to k to counts.
+        windows: k to the number of windows counted.
+    """
+
+    vpq: dict[int, PanopticCounts]
+    dvpq: dict[float, dict[int, PanopticCounts]]
+    windows: dict[int, int]
+
+    def dvpq_mean(self, group: str = "all", fill_absent: bool = False) -> float | None:
+        """Mean of DVPQ over all lambda and k, each the mean over classes; k without a window are left out."""
+        means = [
+            counts.mean("pq", group, fill_absent)
+            for by_window in self.dvpq.values()
+            for k, counts in by_window.items()
+            if self.windows[k]
+        ]
+        return mean_or_none(np.array([mean for mean in means if mean is not None]))
+
+
+class VideoPanopticQuality(Metric):
+    """VPQ^k and DVPQ^k_lambda. Memory holds the tables of the last max(k) frames, however long the sequence."""
+
+    def __init__(self, space: LabelSpace, windows: Sequence[int], depth_thresholds: Sequence[float] = ()) -> None:
+        """Choose windows and thresholds.
+
+        Args:
+            space: classes.
+            windows: lengths k in frames.
+            depth_thresholds: lambda, in any order; empty for VPQ alone.
+
+        Raises:
+            ConfigError: there is no window, one is below 1, a threshold is not above 0, or one is given twice.
+        """
+        if not windows or min(windows) < 1 or len(set(windows)) != len(windows):
+            raise ConfigError(f"windows must be lengths of 1 frame or more, each once, but are {tuple(windows)}")
+        if any(not value > 0 for value in depth_thresholds) or len(set(depth_thresholds)) != len(depth_thresholds):
+            raise ConfigError(f"depth thresholds must be above 0, each once, but are {tuple(depth_thresholds)}")
+        self.space = space
+        self.windows = tuple(sorted(windows))
+        self.depth_thresholds = tuple(sorted(depth_thresholds))
+        self._recent: deque[CooccurrenceTable] = deque(maxlen=max(windows))
+        super().__init__()
+
+    def update(
+        self,
+        truth: PanopticMap,
+        prediction: PanopticMap,
+        truth_depth_m: ArrayLike | Tensor | None = None,
+        predicted_depth_m: ArrayLike | Tensor | None = None,
+    ) -> None:
+        """Count every window that ends with this frame.
+
+        Args:
+            truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
+            prediction: the same, of the same size.
+            truth_depth_m: (H, W) metres, NaN or 0 where there is none; needed where there are depth thresholds.
+            predicted_depth_m: (H, W) metres; the same.
+
+        Raises:
+            ShapeError: maps differ in size or do not hold whole numbers, or depth is missing.
+            LabelError: an id is of a class that the label space has not.
+        """
+        self.update_table(self.table(truth, prediction, truth_depth_m, predicted_depth_m))
+
+    def table(
+        self,
+        truth: PanopticMap,
+        prediction: PanopticMap,
+        truth_depth_m: ArrayLike | Tensor | None = None,
+        predicted_depth_m: ArrayLike | Tensor | None = None,
+    ) -> CooccurrenceTable:
+        """Make the table of a frame, for this metric and others; arguments and errors as for `update`."""
+        if not self.depth_thresholds:
+            return cooccurrence(truth, prediction, self.space)
+        if truth_depth_m is None or predicted_depth_m is None:
+            raise ShapeError(
+                "depth of truth and prediction is needed for depth thresholds; make the metric without them"
+            )
+        levels = depth_error_levels(truth_depth_m, predicted_depth_m, self.depth_thresholds)
+        return cooccurrence(truth, prediction, self.space, levels, len(self.depth_thresholds))
+
+    def update_table(self, table: CooccurrenceTable) -> None:
+        """Count every window that ends with the frame of a table."""
+        self._recent.append(table)
+        recent = list(self._recent)
+        for place, k in enumerate(self.windows):
+            if len(recent) < k:
+                continue
+            window = sum_tables(recent[-k:])
+            self._totals["windows"][place] += 1
+            self._add(place, 0, window.without_depth())
+            for index in range(len(self.depth_thresholds)):
+                self._add(place, index + 1, window.at_threshold(index))
+
+    def end_sequence(self) -> None:
+        """Say that the next frame does not follow the last one; no window spans both."""
+        self._recent.clear()
+
+    def reset(self) -> None:
+        """Forget everything measured, and the frames of the window."""
+        super().reset()
+        self._recent.clear()
+
+    def compute(self) -> VideoPanopticScores:
+        """Return counts and qualities of everything measured."""
+        totals = self.to_state()
+        windows = totals.pop("windows")
+
+        def counts(place: int, index: int) -> PanopticCounts:
+            return PanopticCounts(self.space, **{name: total[place, index] for name, total in totals.items()})
+
+        return VideoPanopticScores(
+            {k: counts(place, 0) for place, k in enumerate(self.windows)},
+            {
+                threshold: {k: counts(place, index + 1) for place, k in enumerate(self.windows)}
+                for index, threshold in enumerate(self.depth_thresholds)
+            },
+            {k: int(windows[place]) for place, k in enumerate(self.windows)},
+        )
+
+    def _add(self, place: int, index: int, table: CooccurrenceTable) -> None:
+        counts = count_matches(table, self.space)
+        for name in ("iou_sum", "tp", "fn", "fp"):
+            self._totals[name][place, index] += getattr(counts, name)
+
+    def _zeros(self) -> State:
+        zeros = zero_counts(len(self.windows), 1 + len(self.depth_thresholds), len(self.space))
+        return {**zeros, "windows": np.zeros(len(self.windows), np.int64)}
+
+    def _settings(self) -> tuple[object, ...]:
+        return (self.space.name, self.space.classes, self.windows, self.depth_thresholds)
