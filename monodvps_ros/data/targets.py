@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Panoptic-DeepLab is trained towards: centre heatmap, offsets to the centres, weights.
+
+Source: Cheng et al. 2020, sections 3.2 and 3.3; details that the paper leaves open as in the authors' code: the centre
+is the mean of a mask's coordinates, the Gaussian ends at three standard deviations, overlapping ones take the maximum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.errors import DataError
+from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.shapes import check_shapes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PanopticTargets:
+    """Targets of one image.
+
+    Attributes:
+        centers: (1, H, W) float32, 1 at the pixel nearest to an instance's centre, a Gaussian around it.
+        center_weights: (1, H, W) float32, 0 on void and on things without an instance id (crowds), else 1.
+        offsets_px: (2, H, W) float32 (dy, dx) from a pixel to the centre of its instance; 0 elsewhere.
+        offset_weights: (1, H, W) float32, 1 on instances, else 0.
+    """
+
+    centers: NDArray[np.float32]
+    center_weights: NDArray[np.float32]
+    offsets_px: NDArray[np.float32]
+    offset_weights: NDArray[np.float32]
+
+
+def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px: float = 8.0) -> PanopticTargets:
+    """Make the targets of an image.
+
+    Args:
+        panoptic: (H, W) uint16 panoptic ids; 65535 is void.
+        labels: says which classes are things.
+        sigma_px: standard deviation of the Gaussian, above 0; 8 px is the paper's for 1025 x 2049 images.
+
+    Returns:
+        Targets of the same size.
+
+    Raises:
+        ShapeError: the map has not two axes.
+        DataError: `sigma_px` is not above 0, or a class id is not of the label space.
+    """
+    sizes = check_shapes(panoptic=(panoptic, "H W"))
+    if not sigma_px > 0:
+        raise DataError(f"sigma_px is {sigma_px}; it must be above 0")
+    height, width = sizes["H"], sizes["W"]
+    ids, inverse = np.unique(panoptic, return_inverse=True)
+    inverse = inverse.reshape(height, width)
+    ids = ids.astype(np.int64)
+    void = ids == VOID_PANOPTIC_ID
+    classes = np.where(void, 0, ids // LABEL_DIVISOR)
+    if (classes >= len(labels)).any():
+        wrong = ids[classes >= len(labels)][0]
+        raise DataError(f"panoptic id {wrong} is of class {wrong // LABEL_DIVISOR}, but '{labels.name}' has "
+                        f"{len(labels)} classes; choose the label space of the data")  # fmt: skip
+    thing = labels.is_thing[classes] & ~void
+    instance = thing & (ids % LABEL_DIVISOR > 0)
+    rows, columns = np.mgrid[0:height, 0:width]
+    area = np.bincount(inverse.ravel(), minlength=len(ids))
+    center_y = np.bincount(inverse.ravel(), rows.ravel(), len(ids)) / area
+    center_x = np.bincount(inverse.ravel(), columns.ravel(), len(ids)) / area
+    on_instance = instance[inverse]
+    offsets = np.stack((center_y[inverse] - rows, center_x[inverse] - columns)) * on_instance
+    return PanopticTargets(
+        centers=_heatmap((height, width), center_y[instance], center_x[instance], sigma_px)[None],
+        center_weights=(~(void | (thing & ~instance)))[inverse].astype(np.float32)[None],
+        offsets_px=offsets.astype(np.float32),
+        offset_weights=on_instance.astype(np.float32)[None],
+    )
+
+
+def _heatmap(
+    size: tuple[int, int], center_y: NDArray[np.float64], center_x: NDArray[np.float64], sigma_px: float
+) -> NDArray[np.float32]:
+    """Draw Gaussians around the pixels nearest to the centres, each within a window of three deviations."""
+    heatmap = np.zeros(size, np.float32)
+    reach = int(np.ceil(3 * sigma_px)) + 1
+    fall = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * sigma_px**2))
+    window = np.outer(fall, fall).astype(np.float32)
+    for y, x in zip(np.rint(center_y).astype(int), np.rint(center_x).astype(int), strict=True):
+        top, left = max(0, y - reach), max(0, x - reach)
+        bottom, right = min(size[0], y + reach + 1), min(size[1], x + reach + 1)
+        part = window[top - y + reach : bottom - y + reach, left - x + reach : right - x + reach]
+        np.maximum(heatmap[top:bottom, left:right], part, out=heatmap[top:bottom, left:right])
+    return heatmap

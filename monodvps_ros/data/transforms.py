@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation that photometric training survives: one geometry for all frames, their truth and K; colours apart.
+
+Geometry is scale, crop and mirror, drawn once for a triplet. Colours are jittered in the images that networks look at,
+never in those that the losses compare, and by the same amounts in all frames of a triplet.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.errors import DataError
+from monodvps_ros.geometry import crop_intrinsics, flip_intrinsics, scale_intrinsics
+from monodvps_ros.types import CameraFrame, FrameTruth, Sample
+
+_MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """Resize the whole image, cut a part out of it, mirror that part.
+
+    Attributes:
+        resized: height and width of the whole image after resizing.
+        top: first row of the part in the resized image.
+        left: first column of the part in the resized image.
+        size: height and width of the part; it lies within the resized image.
+        mirror: left to right.
+    """
+
+    resized: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
+    mirror: bool
+
+    def __post_init__(self) -> None:
+        """Check that the part lies within the resized image."""
+        if not (0 <= self.top <= self.resized[0] - self.size[0] and 0 <= self.left <= self.resized[1] - self.size[1]):
+            raise DataError(f"a part of {self.size} at row {self.top}, column {self.left} does not lie in an image of "
+                            f"{self.resized}")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Factors for one triplet.
+
+    Attributes:
+        brightness: factor on all channels.
+        contrast: factor on the distance from the image's mean grey.
+        saturation: factor on the distance from each pixel's own grey.
+        hue_shift: share of the colour circle, -0.5..0.5.
+    """
+
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue_shift: float = 0.0
+
+
+def fit_geometry(size: tuple[int, int]) -> ImageGeometry:
+    """Return the geometry of validation and inference: the whole image, resized to (H, W), as the live pipeline does."""
+    return ImageGeometry(resized=size, top=0, left=0, size=size, mirror=False)
+
+
+def draw_geometry(
+    size: tuple[int, int], generator: np.random.Generator, scales: tuple[float, float] = (1.0, 1.5), mirror: float = 0.5
+) -> ImageGeometry:
+    """Draw a geometry: resize to `size` times a factor, cut a random part of `size`.
+
+    Args:
+        size: (H, W) of the result.
+        generator: source of chance.
+        scales: least and greatest factor, at least 1, so that the part lies within the image.
+        mirror: probability of mirroring.
+
+    Raises:
+        DataError: a factor is below 1 or the range is empty.
+    """
+    if not 1.0 <= scales[0] <= scales[1]:
+        raise DataError(f"scales are {scales}; both must be at least 1 and the first not above the second")
+    factor = generator.uniform(*scales)
+    resized = round(size[0] * factor), round(size[1] * factor)
+    top, left = (int(generator.integers(0, resized[i] - size[i] + 1)) for i in (0, 1))
+    return ImageGeometry(resized, top, left, size, bool(generator.random() < mirror))
+
+
+def draw_color_jitter(generator: np.random.Generator, probability: float = 0.5) -> ColorJitter:
+    """Draw a jitter: brightness, contrast and saturation within 0.2, hue within 0.1 (Godard et al. 2019)."""
+    if generator.random() >= probability:
+        return ColorJitter()
+    factors = generator.uniform(0.8, 1.2, 3)
+    return ColorJitter(*map(float, factors), hue_shift=float(generator.uniform(-0.1, 0.1)))
+
+
+def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
+    """Transform image, truth and K of a frame.
+
+    Images are resized by area or bilinearly; labels and depth by the nearest pixel, so that no value is invented; flow
+    vectors are scaled with the image. Mirroring negates x of the world too, so that poses and points still agree.
+
+    Args:
+        sample: a frame with whatever truth it has.
+        geometry: where each pixel goes.
+
+    Returns:
+        The same frame with maps of `geometry.size`.
+    """
+    frame, truth = sample.frame, sample.truth
+    scale_y, scale_x = geometry.resized[0] / frame.size[0], geometry.resized[1] / frame.size[1]
+    flow = truth.flow_px
+    if flow is not None:
+        flow = _part(flow, geometry, cv2.INTER_NEAREST_EXACT) * np.array([scale_x, scale_y], np.float32)
+        if geometry.mirror:
+            flow = flow * np.array([-1.0, 1.0], np.float32)
+    visible = truth.flow_visible
+    if visible is not None:
+        visible = _part(visible.astype(np.uint8), geometry, cv2.INTER_NEAREST_EXACT).astype(np.bool_)
+    pose = truth.world_from_camera
+    if pose is not None and geometry.mirror:
+        pose = _MIRROR @ pose @ _MIRROR
+    smaller = scale_y * scale_x < 1.0
+    return dataclasses.replace(
+        sample,
+        frame=CameraFrame(
+            image=_part(frame.image, geometry, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR),
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            intrinsics=transform_intrinsics(frame.intrinsics, frame.size, geometry),
+        ),
+        truth=FrameTruth(
+            panoptic=_nearest(truth.panoptic, geometry),
+            depth_m=_nearest(truth.depth_m, geometry),
+            flow_px=None if flow is None else flow.astype(np.float32),
+            flow_visible=visible,
+            world_from_camera=pose,
+        ),
+    )
+
+
+def transform_intrinsics(
+    intrinsics: NDArray[np.float64] | None, from_size: tuple[int, int], geometry: ImageGeometry
+) -> NDArray[np.float64] | None:
+    """Return K of a transformed image; None stays None.
+
+    Args:
+        intrinsics: (3, 3) K in pixels of the image before.
+        from_size: (H, W) before.
+        geometry: what is done to the image.
+    """
+    if intrinsics is None:
+        return None
+    moved = crop_intrinsics(scale_intrinsics(intrinsics, from_size, geometry.resized), geometry.top, geometry.left)
+    return flip_intrinsics(moved, geometry.size[1]) if geometry.mirror else moved
+
+
+def apply_color_jitter(image: NDArray[np.uint8], jitter: ColorJitter) -> NDArray[np.uint8]:
+    """Jitter the colours of an image.
+
+    Args:
+        image: (H, W, 3) uint8 red, green, blue.
+        jitter: factors; all neutral leaves the image as it is.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    if jitter == ColorJitter():
+        return image
+    colors = image.astype(np.float32) * jitter.brightness
+    luma = colors @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+    colors = (colors - luma.mean()) * jitter.contrast + luma.mean()
+    luma = colors @ np.array([0.299, 0.587, 0.114], np.float32)
+    colors = (colors - luma[..., None]) * jitter.saturation + luma[..., None]
+    result = np.clip(np.rint(colors), 0, 255).astype(np.uint8)
+    if jitter.hue_shift:
+        hsv = cv2.cvtColor(result, cv2.COLOR_RGB2HSV_FULL)
+        hsv[..., 0] += np.uint8(round(jitter.hue_shift * 256) % 256)  # the circle has 256 steps, so overflow is right
+        result = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), np.uint8)
+    return result
+
+
+def _nearest(values: NDArray | None, geometry: ImageGeometry) -> NDArray | None:
+    return None if values is None else _part(values, geometry, cv2.INTER_NEAREST_EXACT)
+
+
+def _part(values: NDArray, geometry: ImageGeometry, interpolation: int) -> NDArray:
+    if values.shape[:2] != geometry.resized:
+        values = cv2.resize(values, geometry.resized[::-1], interpolation=interpolation)
+    part = values[geometry.top : geometry.top + geometry.size[0], geometry.left : geometry.left + geometry.size[1]]
+    return np.ascontiguousarray(part[:, ::-1] if geometry.mirror else part)
