@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sequences: recordings and data sets to read, predictions to write, targets and transforms for training."""
