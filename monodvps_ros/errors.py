@@ -26,6 +26,10 @@ class EncodingError(MonoDVPSError, ValueError):
     """An image message has an encoding or a layout that cannot be decoded."""
 
 
+class CameraInfoError(MonoDVPSError, ValueError):
+    """A camera_info is not calibrated, not finite, or does not belong to the image."""
+
+
 class DataError(MonoDVPSError, ValueError):
     """A file or recording is missing, damaged or inconsistent; the message names path and value."""
 

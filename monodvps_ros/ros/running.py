@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of the perception node's process between start and stop."""
+
+import threading
+from collections.abc import Sequence
+
+import rclpy
+from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.ros.node import PerceptionNode
+from monodvps_ros.ros.stop_request import StopRequest
+
+#: Exit code where a parameter, the weights or the device do not let the node start.
+REFUSED = 2
+#: How long a callback that is under way may take at the end.
+PATIENCE_S = 30.0
+
+
+def run_node(args: Sequence[str] | None, stop: StopRequest, started_at: float) -> int:
+    """Start the node, serve it until it is told to stop, and take it down.
+
+    Args:
+        args: command line with ``--ros-args``; None: the process' own.
+        stop: tells when to stop.
+        started_at: `time.monotonic` of the process' start.
+
+    Returns:
+        0, or `REFUSED`.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node = None
+    try:
+        try:
+            node = PerceptionNode(started_at=started_at)
+        except ConfigError as error:
+            get_logger("perception").fatal(str(error))
+            return REFUSED
+        if node.config.autostart and not _activate(node):
+            return REFUSED
+        stop.start_up_is_over()
+        _serve_until(stop, node)
+        if node.state != "finalized":
+            node.trigger_shutdown()
+    finally:
+        stop.start_up_is_over()
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _activate(node: PerceptionNode) -> bool:
+    success = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == success and node.trigger_activate() == success
+
+
+def _serve_until(stop: StopRequest, node: PerceptionNode) -> None:
+    """Serve the node in a thread of its own; the main thread waits, for it alone hears signals."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    server = threading.Thread(target=_serve, args=(executor, node, stop), name="executor")
+    server.start()
+    stop.wait()
+    executor.shutdown(timeout_sec=PATIENCE_S)
+    server.join(PATIENCE_S)
+
+
+def _serve(executor: Executor, node: PerceptionNode, stop: StopRequest) -> None:
+    while not _spin(executor, node):
+        pass
+    stop.set()
+
+
+def _spin(executor: Executor, node: PerceptionNode) -> bool:
+    """Serve until the end; false where a callback failed, after which the others must go on."""
+    try:
+        executor.spin()
+    except (ExternalShutdownException, ShutdownException):
+        return True
+    except Exception as error:
+        node.note_callback_error(error)
+        return False
+    return True

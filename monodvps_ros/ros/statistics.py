@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one camera's frames went through: counts, rates and latencies. Imports nothing of ROS.
+
+Every image received is in exactly one of these: processed, idle (nobody asked for an output), dropped for a reason,
+or waiting.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Rates and latencies tell of this much of the past.
+WINDOW_S = 5.0
+#: Latencies kept for percentiles.
+LATENCIES = 500
+
+#: Why an image was dropped.
+REPLACED = "replaced by a newer image"
+UNDECODABLE = "cannot be decoded"
+UNPAIRED = "no camera_info with its stamp"
+FAILED = "processing failed"
+STOPPED = "node was deactivated"
+DROP_REASONS = (REPLACED, UNDECODABLE, UNPAIRED, FAILED, STOPPED)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a camera's counters at one moment.
+
+    Attributes:
+        received: images that reached the node.
+        processed: images that an output was published for.
+        idle: images that nobody wanted an output of.
+        dropped: images dropped, by reason.
+        input_rate_hz: images received a second, over the last seconds.
+        output_rate_hz: the same of images processed.
+        latency_p50_ms: from reception to the last output published, of the last frames; NaN before the first.
+        latency_p90_ms: the same, 90 % of frames are faster.
+        latency_max_ms: the same, slowest since the start.
+        resets: how often the tracker was reset by a jump of time.
+        repeated_stamps: images whose stamp was the same as the one before.
+        since_received_s: seconds since the last image came; None before the first.
+        last_error: what went wrong last, with the image's stamp; empty where nothing did.
+        since_error_s: seconds since then; None where nothing did.
+    """
+
+    received: int
+    processed: int
+    idle: int
+    dropped: dict[str, int]
+    input_rate_hz: float
+    output_rate_hz: float
+    latency_p50_ms: float
+    latency_p90_ms: float
+    latency_max_ms: float
+    resets: int
+    repeated_stamps: int
+    since_received_s: float | None
+    last_error: str
+    since_error_s: float | None
+
+    @property
+    def dropped_total(self) -> int:
+        """Images dropped for whatever reason."""
+        return sum(self.dropped.values())
+
+
+class Statistics:
+    """Counters that several threads may write to."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter(dict.fromkeys(DROP_REASONS, 0))
+        self._received_at: deque[float] = deque(maxlen=1000)
+        self._processed_at: deque[float] = deque(maxlen=1000)
+        self._latencies_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._latency_max_ms = float("nan")
+        self._last_error = ""
+        self._error_at: float | None = None
+
+    def count_received(self) -> None:
+        """Count an image that reached the node."""
+        with self._lock:
+            self._counts["received"] += 1
+            self._received_at.append(time.monotonic())
+
+    def count_processed(self, latency_ms: float) -> bool:
+        """Count an image whose outputs are published; true for the first one."""
+        with self._lock:
+            self._counts["processed"] += 1
+            self._processed_at.append(time.monotonic())
+            self._latencies_ms.append(latency_ms)
+            self._latency_max_ms = float(np.fmax(self._latency_max_ms, latency_ms))
+            return self._counts["processed"] == 1
+
+    def count_idle(self) -> None:
+        """Count an image that nobody wanted an output of."""
+        with self._lock:
+            self._counts["idle"] += 1
+
+    def count_dropped(self, reason: str) -> None:
+        """Count a dropped image under one of `DROP_REASONS`."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def count_reset(self) -> None:
+        """Count a reset of the tracker."""
+        with self._lock:
+            self._counts["resets"] += 1
+
+    def count_repeated_stamp(self) -> None:
+        """Count an image whose stamp was the same as the one before."""
+        with self._lock:
+            self._counts["repeated"] += 1
+
+    def note_error(self, text: str) -> None:
+        """Keep what went wrong last."""
+        with self._lock:
+            self._last_error, self._error_at = text, time.monotonic()
+
+    def snapshot(self) -> Snapshot:
+        """Return all counters at one moment."""
+        with self._lock:
+            now = time.monotonic()
+            latencies = np.array(self._latencies_ms or [np.nan])
+            return Snapshot(
+                received=self._counts["received"],
+                processed=self._counts["processed"],
+                idle=self._counts["idle"],
+                dropped=dict(self._dropped),
+                input_rate_hz=_rate_hz(self._received_at, now),
+                output_rate_hz=_rate_hz(self._processed_at, now),
+                latency_p50_ms=float(np.percentile(latencies, 50)),
+                latency_p90_ms=float(np.percentile(latencies, 90)),
+                latency_max_ms=self._latency_max_ms,
+                resets=self._counts["resets"],
+                repeated_stamps=self._counts["repeated"],
+                since_received_s=now - self._received_at[-1] if self._received_at else None,
+                last_error=self._last_error,
+                since_error_s=None if self._error_at is None else now - self._error_at,
+            )
+
+
+def _rate_hz(times: deque[float], now: float) -> float:
+    """Return events a second in the window: intervals between events, so that two events are enough."""
+    recent = [at for at in times if now - at <= WINDOW_S]
+    if len(recent) < 2 or recent[-1] == recent[0]:
+        return 0.0
+    return (len(recent) - 1) / (recent[-1] - recent[0])
