@@ -7,6 +7,7 @@ never in those that the losses compare, and by the same amounts in all frames of
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -62,7 +63,7 @@ class ColorJitter:
 
 
 def fit_geometry(size: tuple[int, int]) -> ImageGeometry:
-    """Return the geometry of validation and inference: the whole image, resized to (H, W), as the live pipeline does."""
+    """Return the geometry of validation and inference: all of the image at (H, W), as in the live pipeline."""
     return ImageGeometry(resized=size, top=0, left=0, size=size, mirror=False)
 
 
@@ -92,8 +93,8 @@ def draw_color_jitter(generator: np.random.Generator, probability: float = 0.5) 
     """Draw a jitter: brightness, contrast and saturation within 0.2, hue within 0.1 (Godard et al. 2019)."""
     if generator.random() >= probability:
         return ColorJitter()
-    factors = generator.uniform(0.8, 1.2, 3)
-    return ColorJitter(*map(float, factors), hue_shift=float(generator.uniform(-0.1, 0.1)))
+    brightness, contrast, saturation = generator.uniform(0.8, 1.2, 3).tolist()
+    return ColorJitter(brightness, contrast, saturation, float(generator.uniform(-0.1, 0.1)))
 
 
 def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
@@ -174,7 +175,7 @@ def apply_color_jitter(image: NDArray[np.uint8], jitter: ColorJitter) -> NDArray
     colors = (colors - luma.mean()) * jitter.contrast + luma.mean()
     luma = colors @ np.array([0.299, 0.587, 0.114], np.float32)
     colors = (colors - luma[..., None]) * jitter.saturation + luma[..., None]
-    result = np.clip(np.rint(colors), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(np.rint(colors), 0, 255).astype(np.uint8)
     if jitter.hue_shift:
         hsv = cv2.cvtColor(result, cv2.COLOR_RGB2HSV_FULL)
         hsv[..., 0] += np.uint8(round(jitter.hue_shift * 256) % 256)  # the circle has 256 steps, so overflow is right
@@ -182,12 +183,12 @@ def apply_color_jitter(image: NDArray[np.uint8], jitter: ColorJitter) -> NDArray
     return result
 
 
-def _nearest(values: NDArray | None, geometry: ImageGeometry) -> NDArray | None:
+def _nearest(values: NDArray[Any] | None, geometry: ImageGeometry) -> NDArray[Any] | None:
     return None if values is None else _part(values, geometry, cv2.INTER_NEAREST_EXACT)
 
 
-def _part(values: NDArray, geometry: ImageGeometry, interpolation: int) -> NDArray:
+def _part(values: NDArray[Any], geometry: ImageGeometry, interpolation: int) -> NDArray[Any]:
     if values.shape[:2] != geometry.resized:
-        values = cv2.resize(values, geometry.resized[::-1], interpolation=interpolation)
+        values = np.asarray(cv2.resize(values, geometry.resized[::-1], interpolation=interpolation))
     part = values[geometry.top : geometry.top + geometry.size[0], geometry.left : geometry.left + geometry.size[1]]
     return np.ascontiguousarray(part[:, ::-1] if geometry.mirror else part)
