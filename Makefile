@@ -9,7 +9,7 @@ ENVIRONMENT := $(PYTHON) tools/environment.py
 .PHONY: help demo test lint format build clean
 
 help: ## Show this text
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" $(MAKEFILE_LIST)
 
 demo: ## Run the node over DDS on a synthetic drive, or INPUT=bag, video file or folder of images; results in out/demo
 	@$(ENVIRONMENT) run -- monodvps demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)")

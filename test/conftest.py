@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: a DDS domain of their own, and where real data lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Before any test imports rclpy: nodes of two test runs, or of a robot on this network, must not meet.
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real recordings, named by MONODVPS_DATA or beside the checkout; tests that want it skip without."""
+    folder = Path(os.environ.get("MONODVPS_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; MONODVPS_DATA names another folder")
+    return folder
