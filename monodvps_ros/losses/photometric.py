@@ -36,12 +36,15 @@ def ssim_error(prediction: Tensor, target: Tensor) -> Tensor:
     sizes = check_shapes(prediction=(prediction, "B C H W"), target=(target, "B C H W"))
     if min(sizes["H"], sizes["W"]) < 2:
         raise ShapeError(f"prediction is {tuple(prediction.shape)}: reflection padding needs at least 2 x 2 pixels")
-    x = functional.pad(prediction, (1, 1, 1, 1), "reflect")
-    y = functional.pad(target, (1, 1, 1, 1), "reflect")
+    # Variances do not change when an image is shifted; taken about the image's own mean they lose fewer digits.
+    shift_x, shift_y = (image.detach().mean((2, 3), keepdim=True) for image in (prediction, target))
+    x = functional.pad(prediction - shift_x, (1, 1, 1, 1), "reflect")
+    y = functional.pad(target - shift_y, (1, 1, 1, 1), "reflect")
     mean_x, mean_y = functional.avg_pool2d(x, 3, 1), functional.avg_pool2d(y, 3, 1)
     variance_x = functional.avg_pool2d(x * x, 3, 1) - mean_x * mean_x
     variance_y = functional.avg_pool2d(y * y, 3, 1) - mean_y * mean_y
     covariance = functional.avg_pool2d(x * y, 3, 1) - mean_x * mean_y
+    mean_x, mean_y = mean_x + shift_x, mean_y + shift_y
     above = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
     below = (mean_x * mean_x + mean_y * mean_y + _C1) * (variance_x + variance_y + _C2)
     return ((1 - above / below) / 2).clamp(0, 1)

@@ -37,3 +37,17 @@ def mean_over_pairs(horizontal: Tensor, vertical: Tensor) -> Tensor:
         vertical: (B, 1, H - 1, W).
     """
     return horizontal.sum() / max(1, horizontal.numel()) + vertical.sum() / max(1, vertical.numel())
+
+
+def nan_unless_finite(loss: Tensor, *made_of: Tensor) -> Tensor:
+    """Return a loss, or NaN where a tensor that it was made of is not finite.
+
+    Warping takes NaN for a pixel that it cannot see and leaves it out; without this a network that has gone to NaN
+    would have a photometric loss of 0.
+
+    Args:
+        loss: scalar.
+        *made_of: tensors of any shape.
+    """
+    finite = torch.stack([tensor.detach().isfinite().all() for tensor in made_of]).all()
+    return loss.masked_fill(~finite, torch.nan)
