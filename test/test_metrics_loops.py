@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PQ, VPQ and DVPQ against a slow literal reading of their rules, pixel by pixel, and what must not change them."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from monodvps_ros.labels import CITYSCAPES, SEMKITTI, VOID_PANOPTIC_ID
+from monodvps_ros.metrics import Evaluator, PanopticQuality, VideoPanopticQuality
+
+VOID = "void"
+
+
+def by_loops(window, threshold, classes):
+    """Counts per class of one window of (truth, prediction, truth raw depth, predicted raw depth) frames of pixels."""
+    pixels = []
+    for truth, prediction, true_raw, predicted_raw in window:
+        for place in np.ndindex(*truth.shape):
+            t = VOID if truth[place] == VOID_PANOPTIC_ID else divmod(int(truth[place]), 1000)
+            p = VOID if prediction[place] == VOID_PANOPTIC_ID else divmod(int(prediction[place]), 1000)
+            if threshold is not None and true_raw[place] > 0:
+                error = Fraction(abs(int(predicted_raw[place]) - int(true_raw[place])), int(true_raw[place]))
+                if error > threshold:
+                    p = VOID
+            pixels.append((t, p))
+    result = {"iou": [0.0] * classes, "tp": [0] * classes, "fn": [0] * classes, "fp": [0] * classes}
+    matched_truth, matched_prediction = set(), set()
+    for t, p in sorted(set(pixels), key=str):
+        if VOID in (t, p) or t[0] != p[0]:
+            continue
+        both = sum(1 for pair in pixels if pair == (t, p))
+        either = sum(1 for a, b in pixels if (a == t or b == p) and not (a == VOID and b == p))
+        if Fraction(both, either) > Fraction(1, 2):
+            result["iou"][t[0]] += both / either
+            result["tp"][t[0]] += 1
+            matched_truth.add(t)
+            matched_prediction.add(p)
+    for t in {a for a, _ in pixels} - matched_truth - {VOID}:
+        result["fn"][t[0]] += 1
+    for p in {b for _, b in pixels} - matched_prediction - {VOID}:
+        area = sum(1 for _, b in pixels if b == p)
+        on_void = sum(1 for a, b in pixels if b == p and a == VOID)
+        if Fraction(on_void, area) <= Fraction(1, 2):
+            result["fp"][p[0]] += 1
+    return result
+
+
+def random_frames(seed, frames, shape=(5, 8)):
+    """Blocks of ids that wander a little, with errors in class, instance and depth; depths on the edge are common."""
+    rng = np.random.default_rng(seed)
+    ids = np.array([0, 1, 10, 11000, 11001, 13001, 13002, VOID_PANOPTIC_ID], np.uint16)
+    base = np.repeat(rng.choice(ids, (shape[0], shape[1] // 4)), 4, axis=1)
+    sequence = []
+    for _ in range(frames):
+        truth = np.where(rng.random(shape) < 0.1, rng.choice(ids, shape), base).astype(np.uint16)
+        prediction = np.where(rng.random(shape) < 0.15, rng.choice(ids, shape), truth).astype(np.uint16)
+        if rng.random() < 0.3:
+            prediction = np.where(prediction == 13001, 13007, prediction).astype(np.uint16)
+        true_raw = rng.choice([0, 200, 1000, 4000], shape)
+        predicted_raw = (true_raw * rng.choice([1.0, 1.1, 0.9, 1.25, 0.75, 1.5, 0.5, 1.05, 1.6], shape)).round()
+        predicted_raw = np.where(rng.random(shape) < 0.3, predicted_raw + 1, predicted_raw).astype(np.int64)
+        sequence.append((truth, prediction, true_raw, predicted_raw))
+    return sequence
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_literal_loops(seed):
+    windows, thresholds = (1, 2, 3, 4), (0.5, 0.25, 0.1)
+    metric = VideoPanopticQuality(CITYSCAPES, windows, thresholds)
+    sequences = [random_frames(seed, 6), random_frames(seed + 100, 3)]
+    expected = {}
+    for frames in sequences:
+        for truth, prediction, true_raw, predicted_raw in frames:
+            metric.update(truth, prediction, true_raw / 256, predicted_raw / 256)
+        metric.end_sequence()
+        for k in windows:
+            for start in range(len(frames) - k + 1):
+                for threshold in (None, *thresholds):
+                    exact = None if threshold is None else Fraction(str(threshold))
+                    counts = by_loops(frames[start : start + k], exact, len(CITYSCAPES))
+                    sums = expected.setdefault((threshold, k), {name: np.zeros(19) for name in counts})
+                    for name, values in counts.items():
+                        sums[name] += values
+    scores = metric.compute()
+    for (threshold, k), sums in expected.items():
+        counts = scores.vpq[k] if threshold is None else scores.dvpq[threshold][k]
+        for name in ("tp", "fn", "fp"):
+            assert (getattr(counts, name) == sums[name]).all(), (threshold, k, name)
+        pq = sums["iou"] / np.maximum(sums["tp"] + sums["fn"] / 2 + sums["fp"] / 2, 0.5)
+        assert np.abs(counts.pq - pq).max() < 1e-9
+        present = sums["tp"] + sums["fn"] + sums["fp"] > 0
+        assert k > 1 or counts.tp.sum() > 0, "no match anywhere: the sequences prove nothing"
+        assert counts.mean() == pytest.approx(pq[present].mean(), abs=1e-9)
+        assert counts.mean(fill_absent=True) == pytest.approx(pq.mean(), abs=1e-9)
+
+
+def everything(metric):
+    return {name: part.copy() for name, part in metric.to_state().items()}
+
+
+def test_relabelling_predicted_ids_changes_nothing():
+    metric, relabelled = (VideoPanopticQuality(CITYSCAPES, (1, 2, 3), (0.25,)) for _ in range(2))
+    names = {11000: 11777, 11001: 11000, 13001: 13002, 13002: 13999, 13007: 13001}
+    for truth, prediction, true_raw, predicted_raw in random_frames(7, 5):
+        other = prediction.copy()
+        for old, new in names.items():
+            other[prediction == old] = new
+        metric.update(truth, prediction, true_raw / 256, predicted_raw / 256)
+        relabelled.update(truth, other, true_raw / 256, predicted_raw / 256)
+    for name, part in everything(metric).items():
+        assert np.allclose(part, everything(relabelled)[name], rtol=0, atol=1e-12), name
+
+
+def test_order_of_frames_does_not_matter_for_single_frames():
+    frames = random_frames(3, 6)
+    forward, shuffled = PanopticQuality(CITYSCAPES), PanopticQuality(CITYSCAPES)
+    for truth, prediction, *_ in frames:
+        forward.update(truth, prediction)
+    for place in (4, 0, 5, 2, 1, 3):
+        shuffled.update(*frames[place][:2])
+    assert np.allclose(forward.compute().pq, shuffled.compute().pq, rtol=0, atol=1e-12)
+    video = VideoPanopticQuality(CITYSCAPES, (1,))
+    for truth, prediction, *_ in frames:
+        video.update(truth, prediction)
+    assert (video.compute().vpq[1].pq == forward.compute().pq).all()
+
+
+def feed(evaluator, sequences):
+    for number, frames in enumerate(sequences):
+        for truth, prediction, true_raw, predicted_raw in frames:
+            evaluator.update(truth, prediction, true_raw / 256, predicted_raw / 256, str(number))
+        evaluator.end_sequence()
+
+
+def test_merging_parts_is_one_run():
+    sequences = [random_frames(seed, 5) for seed in range(20, 24)]
+    whole, one, other = (Evaluator(CITYSCAPES) for _ in range(3))
+    feed(whole, sequences)
+    feed(one, sequences[:1])
+    feed(other, sequences[1:])
+    one.merge(other)
+    for name, metric in whole.metrics.items():
+        for part, total in metric.to_state().items():
+            assert total.dtype in (np.int64, np.float64)
+            assert np.allclose(total, one.metrics[name].to_state()[part], rtol=1e-14, atol=0), (name, part)
+    assert [t.switches for t in whole.compute().switches.worst] == [t.switches for t in one.compute().switches.worst]
+
+
+def test_state_of_a_sequence_still_open_is_whole():
+    sequences = [random_frames(30, 5)]
+    closed, still_open, taken = (Evaluator(SEMKITTI) for _ in range(3))
+    feed(closed, sequences)
+    for truth, prediction, true_raw, predicted_raw in sequences[0]:
+        still_open.update(truth, prediction, true_raw / 256, predicted_raw / 256)
+    for name, metric in taken.metrics.items():
+        metric.from_state(still_open.metrics[name].to_state())
+    for name, metric in closed.metrics.items():
+        for part, total in metric.to_state().items():
+            assert (total == taken.metrics[name].to_state()[part]).all(), (name, part)
+
+
+def test_reset_forgets():
+    evaluator = Evaluator(CITYSCAPES)
+    feed(evaluator, [random_frames(1, 5)])
+    evaluator.update(*random_frames(2, 1)[0][:2])
+    evaluator.reset()
+    for name, metric in evaluator.metrics.items():
+        for part, total in metric.to_state().items():
+            assert not total.any(), (name, part)
+    assert evaluator.compute().switches.worst == ()
