@@ -52,6 +52,7 @@ class CameraStream:
         self.incompatible_outputs: dict[str, str] = {}
         self.outputs = OutputPublishers(node, prefix, config.output_depth, self.incompatible_outputs.__setitem__)
         self.camera_problem = ""
+        self.frame_problem = ""
         self.image_description = ""
         self.frame_id = ""
         self.scale: ScaleEstimate | None = None
@@ -132,6 +133,7 @@ class CameraStream:
         encoding = message.format if self._config.compressed else message.encoding
         self.image_description = f"{image.shape[1]}x{image.shape[0]} {encoding}"
         self.frame_id = message.header.frame_id
+        self._compare_frames(received.info)
         camera = self._camera_of(received.info, (image.shape[0], image.shape[1]))
         if self._rectifier is not None:
             image = self._rectifier.apply(image)
@@ -160,6 +162,16 @@ class CameraStream:
             self._rectifier = Rectifier(self._camera, size)
         self._set_camera_problem("")
         return self._camera
+
+    def _compare_frames(self, info: CameraInfo | None) -> None:
+        """Say where camera_info names another frame than the image; its K is used all the same."""
+        other = self.frame_id if info is None else info.header.frame_id
+        problem = f"camera_info is of frame '{other}' but the image of '{self.frame_id}'"
+        if other == self.frame_id:
+            problem = ""
+        elif problem != self.frame_problem:
+            self._node.get_logger().warning(f"{self._label()}: {problem}; one of the two must be wrong")
+        self.frame_problem = problem
 
     def _is_rectified(self) -> bool | None:
         if self._config.rectified != "auto":

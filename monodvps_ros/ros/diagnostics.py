@@ -91,6 +91,7 @@ class CameraHealth:
         image: size and encoding of the last image; empty before the first.
         frame_id: of the last image.
         camera_problem: why there is no cloud; empty where there is.
+        frame_problem: where image and camera_info name two frames; else empty.
         rectification: what is done about lens distortion.
         scale: of the last frame; None before the first.
         device_lost: whether the compute device is gone.
@@ -107,6 +108,7 @@ class CameraHealth:
     image: str
     frame_id: str
     camera_problem: str
+    frame_problem: str
     rectification: str
     scale: ScaleEstimate | None
     device_lost: bool
@@ -152,7 +154,7 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
         IMAGE_TOPIC: health.image_topic,
         RELIABILITY: health.reliability,
         IMAGE: health.image,
-        CAMERA_INFO: health.camera_problem or ("ok" if health.image else "not looked at yet"),
+        CAMERA_INFO: health.camera_problem or health.frame_problem or ("ok" if health.image else "not looked at yet"),
         RECTIFICATION: health.rectification,
         SCALE_STATE: scale.state.value if scale else "",
         SCALE_FACTOR: f"{scale.factor:.4g}" if scale else "nan",
@@ -190,6 +192,8 @@ def _judge_flow(health: CameraHealth) -> tuple[bytes, str]:
         return WARN, f"QoS of the other end of {topic} does not fit: {policy}"
     if health.camera_problem:
         return WARN, f"no cloud: {health.camera_problem}"
+    if health.frame_problem:
+        return WARN, health.frame_problem
     return OK, f"{go:.1f} frames/s"
 
 

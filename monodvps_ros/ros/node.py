@@ -235,6 +235,7 @@ class PerceptionNode(LifecycleNode):
             image=stream.image_description,
             frame_id=stream.frame_id,
             camera_problem=stream.camera_problem,
+            frame_problem=stream.frame_problem,
             rectification=stream.rectification,
             scale=stream.scale,
             device_lost=stream.device_lost,

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the node that need no ROS: pairing, sequences of stamps, counters, the worker, stop requests."""
+
+import math
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from monodvps_ros.ros import statistics
+from monodvps_ros.ros.pairing import CAPACITY, ExactPairing
+from monodvps_ros.ros.sequence_watch import SequenceWatch, Step
+from monodvps_ros.ros.statistics import Statistics
+from monodvps_ros.ros.worker import Worker
+
+
+class TestExactPairing:
+    def test_pairs_whichever_comes_first(self):
+        pairing = ExactPairing()
+        assert pairing.add_image(1, "image 1") == (None, 0)
+        assert pairing.add_info(1, "info 1") == ("image 1", "info 1")
+        assert pairing.add_info(2, "info 2") is None
+        assert pairing.add_image(2, "image 2") == (("image 2", "info 2"), 0)
+
+    def test_another_stamp_is_no_pair(self):
+        pairing = ExactPairing()
+        pairing.add_image(1, "image")
+        assert pairing.add_info(2, "info") is None
+
+    def test_gives_up_the_oldest_and_counts_it(self):
+        pairing = ExactPairing()
+        lost = [pairing.add_image(stamp, f"image {stamp}")[1] for stamp in range(CAPACITY + 1)]
+        assert lost == [0] * CAPACITY + [1]
+        assert pairing.add_info(0, "info") is None
+        assert pairing.add_info(1, "info") == ("image 1", "info")
+
+    def test_a_stamp_that_comes_twice_counts_the_first_as_lost(self):
+        pairing = ExactPairing()
+        pairing.add_image(1, "first")
+        assert pairing.add_image(1, "second") == (None, 1)
+        assert pairing.add_info(1, "info") == ("second", "info")
+
+    def test_a_looped_recording_pairs_in_every_loop(self):
+        pairing = ExactPairing()
+        for _ in range(3):
+            pairs = 0
+            for stamp in range(10):
+                pairing.add_info(stamp, "info")
+                pairs += pairing.add_image(stamp, "image")[0] is not None
+            assert pairs == 10
+            assert pairing.clear() == 0
+
+    def test_clear_counts_the_images_that_waited(self):
+        pairing = ExactPairing()
+        pairing.add_image(1, "image")
+        pairing.add_info(7, "info")
+        assert pairing.clear() == 1
+        assert pairing.add_info(1, "info") is None
+        assert pairing.add_image(7, "image") == (None, 0)
+
+
+class TestSequenceWatch:
+    def test_steps(self):
+        watch = SequenceWatch(max_gap_ns=100)
+        steps = [watch.check(stamp) for stamp in (50, 60, 60, 160, 261, 260)]
+        assert steps == [Step.FORWARD, Step.FORWARD, Step.REPEATED, Step.FORWARD, Step.GAP, Step.BACKWARD]
+
+    def test_reset_forgets(self):
+        watch = SequenceWatch(max_gap_ns=100)
+        watch.check(50)
+        assert watch.has_begun
+        watch.reset()
+        assert not watch.has_begun
+        assert watch.check(10) is Step.FORWARD
+
+
+class TestStatistics:
+    def test_empty(self):
+        snapshot = Statistics().snapshot()
+        assert (snapshot.received, snapshot.processed, snapshot.dropped_total, snapshot.idle) == (0, 0, 0, 0)
+        assert (snapshot.input_rate_hz, snapshot.output_rate_hz) == (0.0, 0.0)
+        assert math.isnan(snapshot.latency_p50_ms)
+        assert math.isnan(snapshot.latency_max_ms)
+        assert snapshot.since_received_s is None
+        assert snapshot.since_error_s is None
+        assert set(snapshot.dropped) == set(statistics.DROP_REASONS)
+
+    def test_counts(self):
+        counters = Statistics()
+        for _ in range(5):
+            counters.count_received()
+        assert counters.count_processed(10.0)
+        assert not counters.count_processed(30.0)
+        counters.count_idle()
+        counters.count_dropped(statistics.REPLACED)
+        counters.count_dropped(statistics.FAILED)
+        snapshot = counters.snapshot()
+        assert snapshot.received == snapshot.processed + snapshot.idle + snapshot.dropped_total
+        assert snapshot.dropped[statistics.REPLACED] == 1
+        assert (snapshot.latency_p50_ms, snapshot.latency_max_ms) == (20.0, 30.0)
+
+    def test_rates_are_of_the_last_seconds(self, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        counters = Statistics()
+        for index in range(11):
+            now[0] = 100.0 + 0.1 * index
+            counters.count_received()
+        assert counters.snapshot().input_rate_hz == pytest.approx(10.0)
+        now[0] += statistics.WINDOW_S + 0.1
+        assert counters.snapshot().input_rate_hz == 0.0
+        assert counters.snapshot().since_received_s == pytest.approx(statistics.WINDOW_S + 0.1)
+
+
+class Camera:
+    """A stream that holds as many images as it is told."""
+
+    def __init__(self, images, served):
+        self.images, self.served, self.served_at = images, served, 0.0
+        self.ready = True
+        self.lock = threading.Lock()
+
+    def waits(self):
+        return self.images > 0
+
+    def step(self):
+        if not self.images or not self.ready:
+            return False
+        self.served_at = time.monotonic()
+        self.images -= 1
+        self.served.append(self)
+        return True
+
+
+def wait_until(condition, timeout_s=5.0):
+    end = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert condition()
+
+
+class TestWorker:
+    def test_serves_cameras_in_turn(self):
+        served = []
+        one, two = Camera(3, served), Camera(3, served)
+        worker = Worker([one, two])
+        worker.start()
+        wait_until(lambda: len(served) == 6)
+        worker.stop()
+        assert served == [one, two, one, two, one, two]
+        assert not worker.is_alive
+
+    def test_sleeps_until_woken(self):
+        served = []
+        camera = Camera(0, served)
+        worker = Worker([camera])
+        worker.start()
+        time.sleep(0.05)
+        camera.images = 1
+        time.sleep(0.05)
+        assert not served
+        worker.wake()
+        wait_until(lambda: served)
+        worker.stop()
+
+    def test_looks_again_at_an_image_that_was_not_ready(self):
+        served = []
+        camera = Camera(1, served)
+        camera.ready = False
+        worker = Worker([camera])
+        worker.start()
+        time.sleep(0.05)
+        assert not served
+        camera.ready = True
+        wait_until(lambda: served)
+        worker.stop()
+
+    def test_may_be_stopped_before_it_was_started(self):
+        Worker([]).stop()
+
+
+STOP_SCRIPT = """
+import os, signal
+from monodvps_ros.ros.stop_request import StopRequest
+stop = StopRequest()
+{before}
+os.kill(os.getpid(), signal.{signal})
+stop.wait()
+print("stopped in order")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(("before", "said"), [("", ""), ("stop.start_up_is_over()", "stopped in order\n")])
+def test_a_signal_ends_the_start_up_at_once_and_is_noted_after_it(name, before, said):
+    script = STOP_SCRIPT.format(before=before, signal=name)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, said, "")
