@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Procedural drives with exact truth: depth, panoptic ids, flow, visibility and poses. No asset files."""
+
+from monodvps_ros.scenes.drive import Drive
+
+__all__ = ["Drive"]

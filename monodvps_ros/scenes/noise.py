@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Value noise in two and three dimensions, from tables drawn on the CPU, the same on every device."""
+
+import torch
+from torch import Tensor
+
+_SIZE_2D = 256
+_SIZE_3D = 32
+
+
+class Noise:
+    """Smooth random functions of world coordinates.
+
+    Args:
+        seed: of the tables.
+        device: where the noise is evaluated.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        flat = torch.rand(_SIZE_2D * _SIZE_2D, generator=generator)
+        cube = torch.rand(_SIZE_3D**3, generator=generator)
+        self._flat, self._cube = flat.to(device), cube.to(device)
+
+    def cells(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return one random number in 0..1 for each unit cell; any shape."""
+        mask = _SIZE_2D - 1
+        return self._flat[(y.floor().long() & mask) * _SIZE_2D + (x.floor().long() & mask)]
+
+    def plane(self, x: Tensor, y: Tensor) -> Tensor:
+        """Evaluate 2-D value noise of unit wavelength; any shape, values 0..1."""
+        mask = _SIZE_2D - 1
+        column, row = x.floor(), y.floor()
+        fx, fy = x - column, y - row
+        fx, fy = fx * fx * (3.0 - 2.0 * fx), fy * fy * (3.0 - 2.0 * fy)
+        left, low = column.long() & mask, (row.long() & mask) * _SIZE_2D
+        right, high = (left + 1) & mask, (low + _SIZE_2D) & (_SIZE_2D * _SIZE_2D - 1)
+        table = self._flat
+        bottom = torch.lerp(table[low + left], table[low + right], fx)
+        top = torch.lerp(table[high + left], table[high + right], fx)
+        return torch.lerp(bottom, top, fy)
+
+    def space(self, points: Tensor) -> Tensor:
+        """Evaluate 3-D value noise of unit wavelength.
+
+        Args:
+            points: (N, 3).
+
+        Returns:
+            (N,) values 0..1.
+        """
+        mask, size = _SIZE_3D - 1, _SIZE_3D
+        base = points.floor()
+        fade = points - base
+        fade = fade * fade * (3.0 - 2.0 * fade)
+        low = base.long() & mask
+        high = (low + 1) & mask
+        x0, x1 = low[:, 0], high[:, 0]
+        y0, y1 = low[:, 1] * size, high[:, 1] * size
+        z0, z1 = low[:, 2] * (size * size), high[:, 2] * (size * size)
+        fx, fy, fz = fade.unbind(1)
+        table = self._cube
+        layers = [
+            torch.lerp(
+                torch.lerp(table[z + y0 + x0], table[z + y0 + x1], fx),
+                torch.lerp(table[z + y1 + x0], table[z + y1 + x1], fx),
+                fy,
+            )
+            for z in (z0, z1)
+        ]
+        return torch.lerp(layers[0], layers[1], fz)
+
+    def octaves(self, x: Tensor, y: Tensor, footprint: Tensor, waves: tuple[tuple[float, float], ...]) -> Tensor:
+        """Sum octaves of 2-D noise, each faded out where a pixel covers its wavelength.
+
+        Args:
+            x: (N,) metres.
+            y: (N,) metres.
+            footprint: (N,) metres that a pixel covers.
+            waves: wavelength in metres and amplitude of each octave.
+
+        Returns:
+            (N,) with mean 0; each octave in plus or minus its amplitude.
+        """
+        total = torch.zeros_like(x)
+        for number, (wavelength, amplitude) in enumerate(waves):
+            turned = 0.8 * x + 0.6 * y + 17.0 * number, 0.8 * y - 0.6 * x + 31.0 * number
+            value = self.plane(turned[0] / wavelength, turned[1] / wavelength)
+            total += (value - 0.5) * (2.0 * amplitude) * fade(footprint, wavelength)
+        return total
+
+
+def fade(footprint: Tensor, wavelength: float) -> Tensor:
+    """Return how much of a texture of that wavelength a pixel still resolves, 1 (all) to 0 (none).
+
+    Full while a pixel covers less than 0.35 wavelengths, nothing from 1.1 wavelengths on; ours.
+    """
+    return ((1.1 - footprint / wavelength) / 0.75).clamp(0.0, 1.0)
+
+
+def pulses(position: Tensor, period: float | Tensor, duty: float | Tensor, footprint: Tensor) -> Tensor:
+    """Box-filter a train of pulses, so that stripes do not alias.
+
+    Args:
+        position: (N,) along the stripes' normal; a pulse covers 0..duty * period of each period.
+        period: distance of two pulses.
+        duty: share of the period that is covered.
+        footprint: (N,) width of the box; at least a hundredth of the period is taken.
+
+    Returns:
+        (N,) share of the box that pulses cover, 0..1.
+
+    Source: difference of the integral of the train at both ends of the box, as every box filter.
+    """
+    scaled = position / period
+    half = (footprint / period).clamp(min=0.01) * 0.5
+
+    def integral(at: Tensor) -> Tensor:
+        whole = at.floor()
+        share: Tensor = torch.minimum(at - whole, torch.as_tensor(duty, dtype=at.dtype, device=at.device))
+        return whole * duty + share
+
+    return (integral(scaled + half) - integral(scaled - half)) / (2.0 * half)
+
+
+def band(position: Tensor, low: float | Tensor, high: float | Tensor, footprint: Tensor) -> Tensor:
+    """Box-filter one stripe low..high: (N,) share of the box around `position` that it covers, 0..1."""
+    width = footprint.clamp(min=1e-3)
+    overlap = torch.minimum(position + width / 2, torch.as_tensor(high, device=position.device)) - torch.maximum(
+        position - width / 2, torch.as_tensor(low, device=position.device)
+    )
+    return (overlap / width).clamp(0.0, 1.0)

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One frame: what each sample sees, its colour by deferred shading, and the picture with smooth outlines."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monodvps_ros.scenes.actors import Caster
+from monodvps_ros.scenes.camera import Camera
+from monodvps_ros.scenes.ground import GroundHit, Zone, ground_bound, meet_ground, paint_ground, paint_markings
+from monodvps_ros.scenes.noise import Noise
+from monodvps_ros.scenes.raster import Grid, View, Visible, camera_from_bodies, cast, make_view
+from monodvps_ros.scenes.shading import Surface, paint_solids
+from monodvps_ros.scenes.shadows import shadow_on_ground
+from monodvps_ros.scenes.solids import Material, Shape, Solids
+from monodvps_ros.scenes.street import GroundPlace, GroundPlan
+from monodvps_ros.scenes.weather import Weather, haze, light, paint_sky
+
+SKY_ID = 10_000
+_GAMMA = 1.0 / 1.35
+
+
+@dataclass(frozen=True, eq=False)
+class SolidTable:
+    """What shading looks up of all solids of a drive, on the device; (P, ...) each."""
+
+    body: Tensor
+    material: Tensor
+    panoptic: Tensor
+    color: Tensor
+    color2: Tensor
+    params: Tensor
+
+    @classmethod
+    def of(cls, solids: Solids, device: torch.device) -> "SolidTable":
+        """Bring the arrays to a device."""
+
+        def floats(values: NDArray[np.float64]) -> Tensor:
+            return torch.from_numpy(values).float().to(device)
+
+        return cls(
+            torch.from_numpy(solids.body).to(device),
+            torch.from_numpy(solids.material).to(device),
+            torch.from_numpy(solids.panoptic).to(device),
+            floats(solids.color),
+            floats(solids.color2),
+            floats(solids.params),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """All that a frame's picture depends on.
+
+    Attributes:
+        camera: intrinsics.
+        world_from_camera: (4, 4).
+        world_from_body: (B, 4, 4); NaN for a body that is absent.
+        view: the solids in sight.
+        table: of all solids.
+        plan: of the street in sight.
+        casters: of shadows.
+        signals: (G,) what the traffic lights show.
+        weather: light.
+        noise: of the drive.
+        wear: age of the road, 0..1.
+        view_distance_m: limit of sight.
+    """
+
+    camera: Camera
+    world_from_camera: NDArray[np.float64]
+    world_from_body: NDArray[np.float64]
+    view: View
+    table: SolidTable
+    plan: GroundPlan
+    casters: tuple[Caster, ...]
+    signals: Tensor
+    weather: Weather
+    noise: Noise
+    wear: float
+    view_distance_m: float
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What each of N samples sees: a solid, the ground, or the sky.
+
+    Attributes:
+        visible: the nearest solid.
+        depth: (N,) metres along the axis; infinite for the sky.
+        ground_rows: (M,) int64 samples that see the ground.
+        ground: what they meet.
+        surface: (N,) int64: the solid's row, or below 0 for the ground and the sky.
+    """
+
+    visible: Visible
+    depth: Tensor
+    ground_rows: Tensor
+    ground: GroundHit
+    surface: Tensor
+
+    @cached_property
+    def solid_rows(self) -> Tensor:
+        """(S,) int64 samples that see a solid."""
+        return (self.surface >= 0).nonzero()[:, 0]
+
+
+def look(moment: Moment, grid: Grid) -> Seen:
+    """Find out what each sample of a grid sees."""
+    visible = cast(moment.view, grid, moment.noise)
+    bound = ground_bound(grid, moment.world_from_camera, moment.view_distance_m)
+    rows = (bound > visible.inverse_depth).nonzero()[:, 0]
+    hit = meet_ground(grid.sample_x[rows], grid.sample_y[rows], moment.world_from_camera, moment.plan,
+                      moment.view_distance_m)  # fmt: skip
+    nearer = (hit.zone >= 0) & (1.0 / hit.depth > visible.inverse_depth[rows])
+    chosen = nearer.nonzero()[:, 0]
+    place = GroundPlace(**{name: value[chosen] for name, value in vars(hit.place).items()})
+    hit = GroundHit(hit.depth[chosen], hit.zone[chosen], place, hit.x[chosen], hit.y[chosen])
+    rows = rows[chosen]
+    depth = (1.0 / visible.inverse_depth).index_copy(0, rows, hit.depth)
+    surface = visible.solid.index_copy(0, rows, -2 - hit.zone)
+    return Seen(visible, depth, rows, hit, surface)
+
+
+def shade(moment: Moment, grid: Grid, seen: Seen) -> Tensor:
+    """Return the colour of each sample, (N, 3) in 0..1."""
+    pose = torch.from_numpy(moment.world_from_camera).float().to(grid.x.device)
+    color = torch.empty(len(seen.depth), 3, device=grid.x.device)
+    sky = (seen.surface == -1).nonzero()[:, 0]
+    ray = torch.stack([grid.sample_x[sky], grid.sample_y[sky], torch.ones_like(sky, dtype=torch.float32)], dim=1)
+    color[sky] = paint_sky(ray @ pose[:3, :3].T, moment.weather, moment.noise)
+    if len(seen.ground_rows):
+        lit = _shade_ground(moment, seen)
+        color[seen.ground_rows] = haze(lit, seen.depth[seen.ground_rows], moment.weather)
+    rows = seen.solid_rows
+    if len(rows):
+        color[rows] = haze(_shade_solids(moment, grid, seen, rows, pose), seen.depth[rows], moment.weather)
+    return color.clamp(0.0, 1.0) ** _GAMMA
+
+
+def _shade_ground(moment: Moment, seen: Seen) -> Tensor:
+    hit, focal, height = seen.ground, moment.camera.focal_px, float(moment.world_from_camera[2, 3])
+    albedo = paint_ground(hit, hit.depth, focal, height, moment.noise, moment.wear)
+    paint = paint_markings(hit, hit.depth, focal, height, moment.plan)
+    worn = 0.86 - 0.35 * moment.wear * moment.noise.plane(hit.x / 0.4, hit.y / 0.4)
+    albedo = torch.lerp(albedo, torch.full_like(albedo, 0.86), (paint * worn)[:, None])
+    up = torch.tensor([[0.0, 0.0, 1.0]], device=albedo.device)
+    normal = up.repeat(len(albedo), 1)
+    shadow = shadow_on_ground(moment.casters, moment.world_from_body, moment.weather, hit.x, hit.y)
+    side = (hit.zone == int(Zone.CURB)).float()[:, None]
+    return albedo * light(normal, moment.weather) * (1.0 - shadow)[:, None] * (1.0 - 0.25 * side)
+
+
+def _shade_solids(moment: Moment, grid: Grid, seen: Seen, rows: Tensor, pose: Tensor) -> Tensor:
+    view, table = moment.view, moment.table
+    which = seen.visible.solid[rows]
+    depth = seen.depth[rows]
+    ray = torch.stack([grid.sample_x[rows], grid.sample_y[rows], torch.ones_like(depth)], dim=1)
+    transform = view.local_from_camera.float()[which]
+    axes = transform[:, :, :3]
+    local = (axes @ (ray * depth[:, None])[..., None])[..., 0] + transform[..., 3]
+    normal_cam, normal = _normals(view, which, ray, local, axes)
+    back = seen.visible.back[rows]
+    normal_cam = torch.where(back[:, None], -normal_cam, normal_cam)
+    index = view.index[which]
+    surface = _surface(local, normal, normal_cam, axes, ray, depth, moment, which, back)
+    albedo = paint_solids(surface, table.material[index], moment.signals, moment.noise)
+    glow = table.material[index] == Material.LAMP
+    lit = albedo * light(normal_cam @ pose[:3, :3].T, moment.weather)
+    return torch.where(glow[:, None], albedo, lit)
+
+
+def _normals(view: View, which: Tensor, ray: Tensor, local: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return unit normals in the camera's frame and in the solids' axes: (N, 3) each."""
+    planes = torch.where(view.outside[..., None], view.planes, view.planes.new_tensor([0.0, 0.0, 1e6])).float()[which]
+    inverse = (planes * ray[:, None]).sum(2)
+    face = inverse.argmin(1)
+    normal_cam = -planes.gather(1, face[:, None, None].expand(-1, 1, 3))[:, 0]
+    normal_cam = normal_cam / normal_cam.norm(dim=1, keepdim=True)
+    half, shape = view.half[which], view.shape[which]
+    unit = local / half
+    bulge = unit / half
+    lid = (unit[:, 2].abs() >= unit[:, :2].norm(dim=1) - 1e-3) & (shape == Shape.CYLINDER)
+    round_ = torch.where(lid[:, None], torch.sign(unit) * unit.new_tensor([0.0, 0.0, 1.0]), bulge)
+    flat = ((shape == Shape.CYLINDER) & ~lid)[:, None]
+    round_ = torch.where(flat, bulge * unit.new_tensor([1.0, 1.0, 0.0]), round_)
+    round_ = round_ / round_.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    normal = (axes @ normal_cam[..., None])[..., 0]
+    is_box = (shape == Shape.BOX)[:, None]
+    normal = torch.where(is_box, normal, round_)
+    normal_cam = torch.where(is_box, normal_cam, (axes.transpose(1, 2) @ normal[..., None])[..., 0])
+    return normal_cam, normal
+
+
+def _surface(
+    local: Tensor, normal: Tensor, normal_cam: Tensor, axes: Tensor, ray: Tensor, depth: Tensor, moment: Moment,
+    which: Tensor, back: Tensor,
+) -> Surface:  # fmt: skip
+    """Work out places on faces and how far a pixel reaches there, from the plane's derivative along the image."""
+    facing = (normal_cam * ray).sum(1)
+    facing = torch.where(facing < 0, facing.clamp(max=-0.04), facing.clamp(min=0.04))
+    pixel = (depth / moment.camera.focal_px)[:, None]
+    step_u = pixel * (ray.new_tensor([1.0, 0.0, 0.0]) - ray * (normal_cam[:, 0] / facing)[:, None])
+    step_v = pixel * (ray.new_tensor([0.0, 1.0, 0.0]) - ray * (normal_cam[:, 1] / facing)[:, None])
+    local_u, local_v = (axes @ step_u[..., None])[..., 0], (axes @ step_v[..., None])[..., 0]
+    steps = torch.hypot(local_u, local_v)
+    size = normal.abs()
+    side = torch.where(size[:, 2] > 0.75, 2, torch.where(size[:, 0] >= size[:, 1], 0, 1))
+    first = torch.where(side == 0, 1, 0)[:, None]
+    second = torch.where(side == 2, 1, 2)[:, None]
+    index, table = moment.view.index[which], moment.table
+    return Surface(
+        local=local,
+        half=moment.view.half[which],
+        normal=normal,
+        a=local.gather(1, first)[:, 0],
+        b=local.gather(1, second)[:, 0],
+        step_a=steps.gather(1, first)[:, 0],
+        step_b=steps.gather(1, second)[:, 0],
+        side=side,
+        color=table.color[index],
+        color2=table.color2[index],
+        params=table.params[index],
+        key=(index % 61).float(),
+        back=back,
+    )
+
+
+def edge_mask(surface: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mark the pixels beside which another surface is seen: (H, W) bool."""
+    image = surface.view(size)
+    mask = torch.zeros_like(image, dtype=torch.bool)
+    across, down = image[:, 1:] != image[:, :-1], image[1:] != image[:-1]
+    mask[:, 1:] |= across
+    mask[:, :-1] |= across
+    mask[1:] |= down
+    mask[:-1] |= down
+    return mask
+
+
+def make_moment_view(
+    solids: Solids, world_from_camera: NDArray[np.float64], world_from_body: NDArray[np.float64], camera: Camera,
+    view_distance_m: float, device: torch.device,
+) -> View:  # fmt: skip
+    """Find the solids in sight of a camera."""
+    return make_view(solids, camera_from_bodies(world_from_camera, world_from_body), camera, view_distance_m, device)
+
+
+def picture(moment: Moment, grid: Grid, seen: Seen, antialias: bool) -> Tensor:
+    """Return the picture, (H, W, 3) uint8 on the device.
+
+    Args:
+        moment: the frame.
+        grid: of its pixels.
+        seen: by its pixels.
+        antialias: take four samples in each pixel of an outline in place of one.
+    """
+    size = moment.camera.height, moment.camera.width
+    color = shade(moment, grid, seen)
+    if antialias:
+        mask = edge_mask(seen.surface, size)
+        fine = Grid.of_edges(moment.camera, mask)
+        samples = shade(moment, fine, look(moment, fine))
+        color[mask.flatten()] = _gather_fours(samples, mask)
+    return (color.view(*size, 3) * 255.0 + 0.5).to(torch.uint8)
+
+
+def _gather_fours(samples: Tensor, mask: Tensor) -> Tensor:
+    """Average the four samples of each marked pixel; samples run along fine rows, pixels along coarse ones."""
+    total = torch.zeros(int(mask.sum()), 3, device=samples.device)
+    order = torch.full_like(mask, -1, dtype=torch.int64)
+    order[mask] = torch.arange(len(total), device=samples.device)
+    fine = order.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    owner = fine[fine >= 0]
+    by_owner = owner.argsort(stable=True)
+    total = samples[by_owner].view(-1, 4, 3).mean(1)
+    return total

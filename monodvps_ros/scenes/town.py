@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands along a street: blocks of houses, gardens and parks, parked vehicles, lights, signs and trees."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from monodvps_ros.scenes import buildings, furniture, vehicles
+from monodvps_ros.scenes.actors import Caster, Stage
+from monodvps_ros.scenes.camera import planar_pose
+from monodvps_ros.scenes.people import pedestrian
+from monodvps_ros.scenes.solids import Model
+from monodvps_ros.scenes.street import CURB_M, SIDE_REACH_M, STOP_LINE_M, WALK_M, Crossing, GroundPlan, Street
+
+_CPU = torch.device("cpu")
+
+
+class TownPlanner:
+    """Puts things beside a street where nothing else is.
+
+    Args:
+        stage: takes the models.
+        street: the plan.
+        generator: of all that is random.
+        amount: parked vehicles and people, as a multiple of the usual number.
+    """
+
+    def __init__(self, stage: Stage, street: Street, generator: np.random.Generator, amount: float) -> None:
+        self._stage, self._street, self._generator, self._amount = stage, street, generator, amount
+
+    def build(self, s_to: float) -> None:
+        """Furnish the main street from behind its beginning to `s_to`, and the side streets there."""
+        for side in (-1.0, 1.0):
+            s = -60.0
+            while s < s_to:
+                length = float(self._generator.uniform(35.0, 75.0))
+                style = str(self._generator.choice(["city", "city", "houses", "park"]))
+                self._block(s, min(s + length, s_to), side, style)
+                s += length
+            self._curbside(side, s_to)
+            self._skyline(side, s_to)
+        for number, crossing in enumerate(self._street.crossings):
+            if crossing.s < s_to:
+                self._crossing(number, crossing)
+
+    def _place(self, s: float, d: float, heading: float = 0.0, z: float = CURB_M) -> NDArray[np.float64]:
+        x, y, along = self._street.pose(np.array([s]), d)[0]
+        return planar_pose(x, y, along + heading, z)
+
+    def _is_free(self, pose: NDArray[np.float64], s: float, half: tuple[float, float], middle_x: float, clear: float) -> bool:
+        """Say whether a footprint keeps `clear` metres away from every curb."""
+        steps = np.linspace(-1.0, 1.0, 5)
+        local = np.stack(np.meshgrid(middle_x + half[0] * steps, half[1] * steps), -1).reshape(-1, 2)
+        points = local @ pose[:2, :2].T + pose[:2, 3]
+        reach = 90.0 + max(half)
+        plan = GroundPlan(self._street, s - reach, s + reach, _CPU)
+        x, y = torch.from_numpy(points.astype(np.float32)).unbind(1)
+        return bool((plan.locate(x, y).curb > clear).all())
+
+    def _put_if_free(self, model: Model, pose: NDArray[np.float64], s: float, half: tuple[float, float], middle_x: float,
+                     clear: float, height: float = 0.0) -> bool:  # fmt: skip
+        if not self._is_free(pose, s, half, middle_x, clear):
+            return False
+        self._stage.put(model, pose)
+        if height:
+            at = pose[:2, :2] @ np.array([middle_x, 0.0]) + pose[:2, 3]
+            heading = float(np.arctan2(pose[1, 0], pose[0, 0]))
+            self._stage.casters.append(Caster(0, float(at[0]), float(at[1]), half[0], half[1], height, heading))
+        return True
+
+    def _block(self, s_from: float, s_to: float, side: float, style: str) -> None:
+        if style == "park":
+            self._park(s_from, s_to, side)
+            return
+        edge, s = self._street.half_width + WALK_M, s_from
+        while s < s_to - 5.0:
+            if style == "city":
+                width, depth = float(self._generator.uniform(7.5, 15.0)), float(self._generator.uniform(9.0, 14.0))
+                d, model = edge + 0.15, buildings.town_house(self._generator, width - 0.05, depth)
+            else:
+                width, depth = float(self._generator.uniform(13.0, 19.0)), float(self._generator.uniform(8.0, 11.0))
+                d, model = edge + float(self._generator.uniform(5.0, 9.0)), buildings.detached_house(
+                    self._generator, width - 5.0, depth
+                )
+                self._garden(s, s + width, side)
+            bend = abs(float(self._street.curvature(np.array([s + width / 2]))[0]))
+            pose = self._place(s + width / 2, side * (d + bend * width * width / 8), -side * np.pi / 2)
+            half = (depth / 2, width / 2 - (0.0 if style == "city" else 2.5))
+            self._put_if_free(model, pose, s + width / 2, half, -depth / 2, WALK_M - 0.2)
+            s += width
+        if style == "city":
+            self._avenue(s_from, s_to, side)
+
+    def _avenue(self, s_from: float, s_to: float, side: float) -> None:
+        if self._generator.random() < 0.55:
+            gap = float(self._generator.uniform(9.0, 15.0))
+            for s in np.arange(s_from + 4.0, s_to - 2.0, gap):
+                pose = self._place(float(s), side * (self._street.half_width + 0.75), float(self._generator.uniform(0, 6.0)))
+                self._put_if_free(furniture.tree(self._generator), pose, float(s), (0.2, 0.2), 0.0, 0.3, 7.0)
+        elif self._generator.random() < 0.5:
+            for s in np.arange(s_from, s_to, 2.5):
+                pose = self._place(float(s), side * (self._street.half_width + 0.45))
+                self._put_if_free(furniture.bollard(), pose, float(s), (0.1, 0.1), 0.0, 0.25)
+
+    def _garden(self, s_from: float, s_to: float, side: float) -> None:
+        generator, edge, middle = self._generator, self._street.half_width + WALK_M, (s_from + s_to) / 2
+        length = s_to - s_from - 3.0
+        border = generator.choice(["fence", "wall", "hedge", "fence"])
+        model = (
+            furniture.hedge(generator, length)
+            if border == "hedge"
+            else buildings.wall(generator, length)
+            if border == "wall"
+            else buildings.fence(generator, length)
+        )
+        self._put_if_free(model, self._place(middle, side * (edge + 0.6), -side * np.pi / 2), middle, (0.3, length / 2), 0.0,
+                          WALK_M - 0.1)  # fmt: skip
+        for _ in range(int(generator.integers(1, 4))):
+            s, d = float(generator.uniform(s_from, s_to)), edge + float(generator.uniform(1.8, 4.5))
+            is_tree = generator.random() < 0.4
+            model = furniture.tree(generator) if is_tree else furniture.bush(generator)
+            pose = self._place(s, side * d, float(generator.uniform(0.0, 6.0)))
+            self._put_if_free(model, pose, s, (0.6, 0.6), 0.0, WALK_M, 7.0 if is_tree else 1.0)
+
+    def _park(self, s_from: float, s_to: float, side: float) -> None:
+        generator, edge = self._generator, self._street.half_width + WALK_M
+        if generator.random() < 0.7:
+            length = s_to - s_from - 2.0
+            for s in np.arange(s_from + 3.0, s_to - 3.0, 6.0):
+                model = buildings.fence(generator, 5.9) if length % 2 < 1 else furniture.hedge(generator, 5.9)
+                pose = self._place(float(s), side * (edge + 0.5), -side * np.pi / 2)
+                self._put_if_free(model, pose, float(s), (0.3, 2.9), 0.0, WALK_M - 0.2)
+        for _ in range(int((s_to - s_from) / 4.5)):
+            s, d = float(generator.uniform(s_from, s_to)), edge + float(2.0 + 28.0 * generator.random() ** 1.5)
+            model = furniture.tree(generator) if generator.random() < 0.75 else furniture.bush(generator)
+            pose = self._place(s, side * d, float(generator.uniform(0.0, 6.0)))
+            self._put_if_free(model, pose, s, (0.5, 0.5), 0.0, WALK_M + 0.5, 7.0)
+
+    def _curbside(self, side: float, s_to: float) -> None:
+        generator, street = self._generator, self._street
+        for s in np.arange(-30.0, s_to, 27.0) + generator.uniform(0.0, 8.0):
+            pose = self._place(float(s), side * (street.half_width + 0.45), -side * np.pi / 2)
+            self._put_if_free(furniture.street_lamp(generator), pose, float(s), (0.1, 0.1), 0.0, 0.2)
+        heading = 0.0 if side < 0 else np.pi
+        for s in np.arange(10.0, s_to, 22.0) + generator.uniform(0.0, 9.0):
+            large = generator.random() < 0.2
+            model = furniture.guide_sign(generator) if large else furniture.traffic_sign(generator)
+            pose = self._place(float(s), side * (street.half_width + (1.3 if large else 0.5)), heading)
+            self._put_if_free(model, pose, float(s), (0.1, 1.0 if large else 0.3), 0.0, 0.15)
+        for s in np.arange(-30.0, s_to, 6.0):
+            if generator.random() < 0.55 * self._amount and self._clear_of_crossings(float(s), 13.0):
+                self._park_vehicle(float(s) + 3.0 + generator.uniform(-0.3, 0.3), side, heading)
+        s = -20.0
+        while self._amount > 0.0 and (s := s + generator.exponential(38.0 / self._amount)) < s_to:
+            self._bystanders(float(s), side)
+
+    def _clear_of_crossings(self, s: float, by: float) -> bool:
+        return all(abs(s - crossing.s) > crossing.half_width + by for crossing in self._street.crossings)
+
+    def _park_vehicle(self, s: float, side: float, heading: float) -> None:
+        generator = self._generator
+        d = -side * self._street.parking_offset + side * generator.uniform(-0.1, 0.15)
+        pose = self._place(s, d, heading + generator.normal(0.0, 0.012), 0.0)
+        draw = generator.random()
+        if draw > 0.93:
+            for shift in (-1.6, 0.0, 1.6)[: int(generator.integers(1, 4))]:
+                self._stage.put(vehicles.motorcycle(generator), self._place(s + shift, d, heading + side * 1.1, 0.0), "motorcycle")
+            return
+        kind = "truck" if draw < 0.05 else "car"
+        model, half = (vehicles.truck if kind == "truck" else vehicles.car)(generator)
+        self._stage.put(model, pose, kind)
+        turned = float(np.arctan2(pose[1, 0], pose[0, 0]))
+        height = 3.4 if kind == "truck" else 1.5
+        self._stage.casters.append(Caster(0, float(pose[0, 3]), float(pose[1, 3]), *half, height, turned))
+
+    def _bystanders(self, s: float, side: float) -> None:
+        generator = self._generator
+        if not self._clear_of_crossings(s, 5.0):
+            return
+        if generator.random() < 0.4:
+            for number in range(int(generator.integers(1, 5))):
+                pose = self._place(s + 0.7 * number, side * (self._street.half_width + 1.0), float(generator.normal(1.4, 0.1)))
+                self._stage.put(vehicles.bicycle(generator), pose, "bicycle")
+            return
+        for _ in range(int(generator.integers(1, 4))):
+            place = s + generator.uniform(-1.2, 1.2), side * (self._street.half_width + generator.uniform(1.4, 2.6))
+            x, y, heading = self._street.pose(np.array([place[0]]), float(place[1]))[0]
+            row = np.array([x, y, CURB_M, heading + generator.uniform(0.0, 6.28)])
+            self._stage.walk(pedestrian(generator), np.tile(row, (len(self._stage.times), 1)), 0.0)
+
+    def _skyline(self, side: float, s_to: float) -> None:
+        generator = self._generator
+        for s in np.arange(-40.0, s_to, 21.0):
+            if generator.random() < 0.6:
+                width, depth = float(generator.uniform(12.0, 20.0)), float(generator.uniform(12.0, 18.0))
+                d = self._street.half_width + float(generator.uniform(32.0, 60.0))
+                pose = self._place(float(s), side * d, -side * np.pi / 2)
+                model = buildings.tower(generator, width, depth)
+                self._put_if_free(model, pose, float(s), (depth / 2, width / 2), -depth / 2, 9.0)
+        for s in np.arange(-40.0, s_to + 260.0, 85.0):
+            d = side * float(generator.uniform(150.0, 210.0))
+            if s < self._street.length:
+                self._put_if_free(furniture.hill(generator), self._place(float(s), d), float(s), (65.0, 90.0), 0.0, 15.0)
+
+    def _crossing(self, number: int, crossing: Crossing) -> None:
+        reach, half = crossing.half_width + STOP_LINE_M - 0.4, self._street.half_width
+        if crossing.has_lights:
+            for way in (1.0, -1.0):
+                arm = float(half - self._street.lanes * 1.6) if self._street.lanes > 1 else 0.0
+                pose = self._place(crossing.s - way * reach, -way * (half + 0.5), 0.0 if way > 0 else np.pi)
+                self._stage.put(furniture.traffic_light(arm, 2 * number), pose)
+                x, y, heading = crossing.pose(-way * (half + 5.0), -way * (crossing.half_width + 0.6))
+                side_pose = planar_pose(x, y, heading + (0.0 if way > 0 else np.pi), CURB_M)
+                self._stage.put(furniture.traffic_light(0.0, 2 * number + 1), side_pose)
+        for way in (-1.0, 1.0):
+            along = half + WALK_M + 3.0
+            for hand in (-1.0, 1.0):
+                self._side_row(crossing, way, hand, along)
+
+    def _side_row(self, crossing: Crossing, way: float, hand: float, along: float) -> None:
+        generator = self._generator
+        along += 10.0
+        while along < SIDE_REACH_M:
+            width, depth = float(generator.uniform(9.0, 15.0)), float(generator.uniform(8.0, 11.0))
+            x, y, heading = crossing.pose(way * (along + width / 2), hand * (crossing.half_width + WALK_M + 0.2))
+            pose = planar_pose(x, y, heading - hand * np.pi / 2, CURB_M)
+            model = buildings.town_house(generator, width - 0.05, depth)
+            self._put_if_free(model, pose, crossing.s, (depth / 2, width / 2), -depth / 2, WALK_M - 0.2)
+            along += width
