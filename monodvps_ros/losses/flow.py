@@ -65,14 +65,14 @@ def flow_smoothness(flow_px: Tensor, image: Tensor) -> Tensor:
     Source: Liu et al. 2020 (ARFlow), section 3.1 and their published settings.
     """
     sizes = check_shapes(flow_px=(flow_px, "B 2 H W"), image=(image, "B C H W"))
-    flow = flow_px / min(sizes["H"], sizes["W"])
-    bend_x = flow[..., 2:] - 2 * flow[..., 1:-1] + flow[..., :-2]
-    bend_y = flow[..., 2:, :] - 2 * flow[..., 1:-1, :] + flow[..., :-2, :]
+    bend_x = flow_px[..., 2:] - 2 * flow_px[..., 1:-1] + flow_px[..., :-2]
+    bend_y = flow_px[..., 2:, :] - 2 * flow_px[..., 1:-1, :] + flow_px[..., :-2, :]
     color_x, color_y = (step.mean(1, keepdim=True) for step in absolute_differences(image))
     weight_x = (-_EDGE_WEIGHT * color_x[..., 1:]).exp()
     weight_y = (-_EDGE_WEIGHT * color_y[..., 1:, :]).exp()
     bends = (bend.abs().mean(1, keepdim=True) for bend in (bend_x, bend_y))
-    return 0.5 * mean_over_pairs(*(bend * weight for bend, weight in zip(bends, (weight_x, weight_y), strict=True)))
+    triples = (bend * weight for bend, weight in zip(bends, (weight_x, weight_y), strict=True))
+    return 0.5 * mean_over_pairs(*triples) / min(sizes["H"], sizes["W"])
 
 
 def flow_loss(

@@ -83,7 +83,7 @@ def _patch_members(height: int, width: int, patch: int, stride: int, device: tor
 
 def _unit_length(features: Tensor) -> Tensor:
     square = features.square().sum(1, keepdim=True)
-    usable = square > _MIN_SQUARED_LENGTH
+    usable = ~(square <= _MIN_SQUARED_LENGTH)  # NaN too, which must show
     return torch.where(usable, features / torch.where(usable, square, 1.0).sqrt(), 0.0)
 
 
