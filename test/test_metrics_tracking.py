@@ -204,6 +204,12 @@ def test_hidden_or_missed_in_between_is_no_switch_by_itself():
     assert follow(13005, 10000, 13006).switches.sum() == 1
 
 
+def test_history_of_a_flickering_object_stays_short():
+    scores = follow(*(13001 + number % 2 for number in range(250)))
+    assert scores.switches.sum() == 249
+    assert len(scores.worst[0].runs) == 100
+
+
 def test_things_without_identity_are_not_followed():
     assert follow(13005, 13006, truth=13000).tracks.sum() == 0
 

@@ -20,6 +20,10 @@ from monodvps_ros.metrics.panoptic_quality import match_segments
 from monodvps_ros.metrics.segments import PanopticMap, class_of, instance_of
 
 
+#: A history holds no more runs than this; an object that flickers for hours is counted on, but not drawn on.
+MOST_RUNS = 100
+
+
 @dataclass(slots=True)
 class Run:
     """Frames in a row in which a track is found under one id, or seen but not found: `predicted_id` None."""
@@ -37,7 +41,7 @@ class TrackHistory:
         sequence: name of its sequence.
         class_id: its class.
         instance_id: its id in the truth.
-        runs: in time order; frames in which it is not to be seen lie between runs.
+        runs: in time order, the first `MOST_RUNS`; frames in which it is not to be seen lie between runs.
         switches: changes of id.
         frames: frames in which it is to be seen.
         found: frames in which it is found.
@@ -61,7 +65,7 @@ class TrackHistory:
             self.last_id = predicted_id
         if self.runs and self.runs[-1].last_frame == frame - 1 and self.runs[-1].predicted_id == predicted_id:
             self.runs[-1].last_frame = frame
-        else:
+        elif len(self.runs) < MOST_RUNS:
             self.runs.append(Run(frame, frame, predicted_id))
 
 
