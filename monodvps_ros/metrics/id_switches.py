@@ -19,7 +19,6 @@ from monodvps_ros.metrics.metric import Metric, State
 from monodvps_ros.metrics.panoptic_quality import match_segments
 from monodvps_ros.metrics.segments import PanopticMap, class_of, instance_of
 
-
 #: A history holds no more runs than this; an object that flickers for hours is counted on, but not drawn on.
 MOST_RUNS = 100
 
