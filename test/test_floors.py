@@ -66,7 +66,7 @@ def faults(source: str, module: str) -> list[str]:
             found.append(f"{module} imports {name} below ros")
         elif library in {"lightning", "pytorch_lightning"} and floor < TRAINING:
             found.append(f"{module} imports {name} below training")
-        elif library == "rosbags" and module != "monodvps_ros.data.bag" and room != "scenes":
+        elif library == "rosbags" and not f"{module}.".startswith("monodvps_ros.data.bag.") and room != "scenes":
             found.append(f"{module} imports {name}, which only data.bag and scenes may")
         elif library == "transformers" and room != "foundation":
             found.append(f"{module} imports {name}, which only foundation may")

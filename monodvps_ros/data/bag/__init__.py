@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rosbag2 recordings, sqlite3 and MCAP, without ROS: messages out of them, and new ones to write.
+
+The only room below the scenes that knows the `rosbags` library. A recording whose end is cut off (the recorder was
+killed, the disk was full) is read as far as it goes, and a warning says so.
+"""
+
+from monodvps_ros.data.bag.reader import BagReader, Topic, read_messages
+from monodvps_ros.data.bag.storage import is_bag
+from monodvps_ros.data.bag.writer import BagWriter
+
+__all__ = ["BagReader", "BagWriter", "Topic", "is_bag", "read_messages"]

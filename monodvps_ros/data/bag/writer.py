@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes recordings."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from monodvps_ros.data.bag import messages
+from monodvps_ros.data.bag.message_types import known_types, require_type
+from monodvps_ros.errors import DataError
+from monodvps_ros.types import Segment
+
+STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+
+
+class BagWriter:
+    """Writes a recording; a context manager. The recording appears at its path, whole, when the context ends well.
+
+    Args:
+        path: folder to make; its parents are made too.
+        storage: mcap or sqlite3.
+
+    Raises:
+        DataError: the path exists, or the storage is not known.
+    """
+
+    def __init__(self, path: Path, storage: str = "mcap") -> None:
+        if path.exists():
+            raise DataError(f"{path}: exists already; recordings are not overwritten: remove it or choose another name")
+        if storage not in STORAGES:
+            raise DataError(f"no bag storage '{storage}'; there are: {', '.join(STORAGES)}")
+        self.path = path
+        self._storage = STORAGES[storage]
+        self._typestore = known_types()
+        self._connections: dict[tuple[str, str], Connection] = {}
+
+    def __enter__(self) -> "BagWriter":
+        """Begin to write, in a hidden folder beside the path."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent))
+        self._writer = Writer(self._folder / self.path.name, version=9, storage_plugin=self._storage)
+        self._writer.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the recording and put it in its place; after an error, leave nothing."""
+        try:
+            if kind is None:
+                self._writer.close()
+                (self._folder / self.path.name).rename(self.path)
+        finally:
+            with suppress(Exception):  # an error is on its way already; one of tidying up would hide it
+                self._writer.abort()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def image(self, topic: str, stamp_ns: int, frame_id: str, pixels: NDArray[Any], encoding: str) -> None:
+        """Write an Image.
+
+        Args:
+            topic: its name.
+            stamp_ns: of acquisition; taken as the time of receipt too.
+            frame_id: the camera's optical frame.
+            pixels: as `encode_image` takes.
+            encoding: as `encode_image` takes.
+
+        Raises:
+            EncodingError: as `encode_image` says.
+        """
+        self._write(topic, stamp_ns, messages.image(self._typestore.types, stamp_ns, frame_id, pixels, encoding))
+
+    def camera_info(
+        self, topic: str, stamp_ns: int, frame_id: str, size: tuple[int, int], intrinsics: NDArray[np.float64]
+    ) -> None:
+        """Write the CameraInfo of a rectified image of a size (height, width), with its (3, 3) K."""
+        self._write(topic, stamp_ns, messages.camera_info(self._typestore.types, stamp_ns, frame_id, size, intrinsics))
+
+    def cloud(self, topic: str, stamp_ns: int, frame_id: str, points: NDArray[Any]) -> None:
+        """Write a PointCloud2 of points of `POINT_DTYPE`: (h, w) organized, or (N,) of valid points only."""
+        self._write(topic, stamp_ns, messages.cloud(self._typestore.types, stamp_ns, frame_id, points))
+
+    def segments(self, topic: str, stamp_ns: int, frame_id: str, segments: Sequence[Segment]) -> None:
+        """Write a PanopticSegments.
+
+        Raises:
+            DataError: the definitions of this package's messages are not found.
+        """
+        require_type(self._typestore, messages.SEGMENTS_TYPE)
+        self._write(topic, stamp_ns, messages.panoptic_segments(self._typestore.types, stamp_ns, frame_id, segments))
+
+    def transform(self, stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]) -> None:
+        """Write a transform on /tf: a (4, 4) rigid matrix that carries points of the child into the parent, metres."""
+        self._write("/tf", stamp_ns, messages.transform(self._typestore.types, stamp_ns, parent, child, matrix))
+
+    def raw(self, topic: str, type_name: str, cdr_bytes: bytes, receive_ns: int) -> None:
+        """Write a message as it came.
+
+        Args:
+            topic: its name.
+            type_name: such as ``sensor_msgs/msg/Image``; its definition is written beside it.
+            cdr_bytes: the serialized message.
+            receive_ns: time of receipt in nanoseconds.
+
+        Raises:
+            DataError: the definition of the type is not found.
+        """
+        self._writer.write(self._connection(topic, type_name), receive_ns, cdr_bytes)
+
+    def _write(self, topic: str, stamp_ns: int, message: Any) -> None:
+        type_name = message.__msgtype__
+        self.raw(topic, type_name, bytes(self._typestore.serialize_cdr(message, type_name)), stamp_ns)
+
+    def _connection(self, topic: str, type_name: str) -> Connection:
+        key = topic, type_name
+        if key not in self._connections:
+            require_type(self._typestore, type_name)
+            self._connections[key] = self._writer.add_connection(topic, type_name, typestore=self._typestore)
+        return self._connections[key]
