@@ -247,6 +247,12 @@ class PipelineConfig:
         "'random': untrained weights from a fixed seed, to try the plumbing.",
         read_only=True,
     )
+    model: str = setting(
+        "",
+        "Hugging Face models to run instead of our network: PANOPTIC+DEPTH, as in "
+        "'mask2former-cityscapes+depth-anything-v2-metric'. Empty: our network, with the weights above.",
+        read_only=True,
+    )
     output_size: str = setting("camera", "Size at which maps are published.", choices=("camera", "network"))
     precision: str = setting(
         "auto",

@@ -72,9 +72,9 @@ class Pipeline:
         """Take over a changed configuration between two frames; tracks and scale stay.
 
         Raises:
-            ConfigError: device, weights or precision differ, for which a new pipeline is needed.
+            ConfigError: device, weights, model or precision differ, for which a new pipeline is needed.
         """
-        for name in ("device", "weights", "precision"):
+        for name in ("device", "weights", "model", "precision"):
             if getattr(config, name) != getattr(self.config, name):
                 raise ConfigError(f"{name} cannot change while running; make a new pipeline")
         self.config = config

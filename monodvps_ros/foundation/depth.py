@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth models of the Hugging Face hub: metric ones, and those that give inverse depth up to scale."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from monodvps_ros.foundation.hub import load, normalise
+
+#: Inverse depth below this share of an image's greatest is taken for it: relative models give 0 far away.
+LEAST_INVERSE = 1e-3
+
+
+class HubDepth:
+    """A depth model by name.
+
+    Args:
+        name: on the hub, or a folder.
+        device: where to run it.
+
+    Attributes:
+        is_metric: false where its depth is up to scale, so that the camera's height or a fixed factor must give metres.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        WeightsError: the model cannot be had.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name = name
+        self._model, self._processor = load(name, "AutoModelForDepthEstimation", device)
+        config = self._model.config
+        self.is_metric = getattr(config, "depth_estimation_type", "metric") == "metric"
+        self._multiple = int(getattr(config, "patch_size", None) or 32)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Estimate depth.
+
+        Args:
+            image: (1, 3, H, W) in 0..1.
+
+        Returns:
+            (1, 1, h, w) float32, metres, or a unit of the image's own where the model is not metric; above 0.
+        """
+        height, width = (max(1, round(side / self._multiple)) * self._multiple for side in image.shape[2:])
+        resized = functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
+        predicted: Tensor = self._model(pixel_values=normalise(resized, self._processor)).predicted_depth
+        values = predicted.float()[:, None]
+        if self.is_metric:
+            return values.clamp(min=1e-3)
+        return (values / values.amax().clamp(min=1e-6)).clamp(min=LEAST_INVERSE).reciprocal()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that a configuration names: our network, or a pair of hub models."""
+
+import torch
+
+from monodvps_ros.config import PipelineConfig
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.foundation.pair import FoundationModel
+from monodvps_ros.network import load_network
+from monodvps_ros.types import PerceptionModel
+
+
+def load_model(config: PipelineConfig, device: torch.device) -> PerceptionModel:
+    """Load the model of a configuration.
+
+    Args:
+        config: `model` names a pair of hub models; where it is empty, `weights` names our network's file.
+        device: where to run it.
+
+    Raises:
+        ConfigError: both a pair and weights are named, or the pair is not one.
+        DeviceError: the device is absent.
+        LabelError: the panoptic model has classes without a counterpart.
+        MissingDependencyError: transformers is not installed.
+        WeightsError: a file or model cannot be had.
+    """
+    if not config.model:
+        return load_network(config.weights, device)
+    if config.weights:
+        raise ConfigError(f"model '{config.model}' and weights '{config.weights}' are both named; leave one empty")
+    return FoundationModel(config.model, device)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Panoptic models of the Hugging Face hub that answer in queries, a class and a mask each: Mask2Former, OneFormer."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from monodvps_ros.foundation.hub import load, normalise
+from monodvps_ros.foundation.names import class_mapping
+from monodvps_ros.labels import LabelSpace
+
+#: A query whose best class is less sure than this makes no segment.
+MIN_SCORE = 0.5
+#: Where less than this share of a query's own mask is left to it by the others, it makes no segment.
+MIN_LEFT = 0.8
+
+
+class HubPanoptic:
+    """A panoptic model by name.
+
+    Args:
+        name: on the hub, or a folder.
+        labels: the classes wanted; the model's are mapped to them by name.
+        device: where to run it.
+
+    Raises:
+        LabelError: the model has classes without a counterpart.
+        MissingDependencyError: transformers is not installed.
+        WeightsError: the model cannot be had.
+    """
+
+    def __init__(self, name: str, labels: LabelSpace, device: torch.device) -> None:
+        self.name = name
+        self.labels = labels
+        self._model, self._processor = load(name, "AutoModelForUniversalSegmentation", device)
+        self._class_of = torch.tensor(class_mapping(self._model.config.id2label, labels), device=device)
+        self._extra = self._task_input(device)
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment an image.
+
+        Args:
+            image: (1, 3, H, W) in 0..1.
+
+        Returns:
+            Scores (1, C, H, W), logarithms of the classes' mass at each pixel; and instances (1, H, W) int64, 1.. for
+            queries that are things, 0 for none.
+        """
+        answer = self._model(pixel_values=normalise(image, self._processor), **self._extra)
+        size = (image.shape[2], image.shape[3])
+        masks = functional.interpolate(answer.masks_queries_logits.float(), size, mode="bilinear").sigmoid()[0]
+        classes = self._map_classes(answer.class_queries_logits[0].float().softmax(1)[:, :-1])
+        mass = torch.einsum("qc,qhw->chw", classes, masks)
+        return mass.clamp(min=1e-8).log()[None], merge_queries(classes, masks, self.labels)[None]
+
+    def _map_classes(self, probabilities: Tensor) -> Tensor:
+        """(Q, model's classes) to (Q, C)."""
+        mapped = probabilities.new_zeros(probabilities.shape[0], len(self.labels))
+        return mapped.index_add_(1, self._class_of, probabilities)
+
+    def _task_input(self, device: torch.device) -> dict[str, Any]:
+        """OneFormer wants to be told its task, in tokens."""
+        if self._model.config.model_type != "oneformer":
+            return {}
+        tokens = self._processor._preprocess_text(["the task is panoptic"], self._processor.max_seq_length)
+        return {"task_inputs": tokens.to(device)}
+
+
+def merge_queries(classes: Tensor, masks: Tensor, labels: LabelSpace) -> Tensor:
+    """Give each pixel to the query that claims it most, and keep the things among the queries.
+
+    Args:
+        classes: (Q, C) probabilities, summing to at most 1 over C; the rest is "no object".
+        masks: (Q, H, W) probabilities.
+        labels: says which classes are things.
+
+    Returns:
+        (H, W) int64, number of the query + 1 where a thing claims the pixel, else 0.
+
+    Source: Cheng et al. 2021 (MaskFormer), section 3.4, with its thresholds' meaning; 0.5 and 0.8 as published for
+    Cityscapes.
+    """
+    score, best = classes.max(1)
+    counts = score >= MIN_SCORE
+    claim = torch.where(counts[:, None, None], score[:, None, None] * masks, 0.0)
+    winner = claim.argmax(0)
+    own = masks >= 0.5
+    won = torch.nn.functional.one_hot(winner, len(score)).permute(2, 0, 1).bool() & own
+    left = won.sum((1, 2)) / own.sum((1, 2)).clamp(min=1)
+    things = torch.from_numpy(labels.is_thing.copy()).to(best.device)[best]
+    kept = counts & things & (left >= MIN_LEFT)
+    instances = torch.where(kept[winner] & own.gather(0, winner[None])[0], winner + 1, 0)
+    return instances.long()
