@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps demo`: the perception node over real DDS on a drive, from a camera to pictures and a report."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
+from rich.table import Table
+
+from monodvps_ros.cli.demo_report import make_report
+from monodvps_ros.cli.demo_session import DemoSession
+from monodvps_ros.cli.filmstrip import draw_filmstrip
+from monodvps_ros.cli.middleware import environment, shipped_profile
+from monodvps_ros.cli.output_folder import OutputFolder
+from monodvps_ros.cli.pictures import Panels, video_frame
+from monodvps_ros.cli.processes import ChildError
+from monodvps_ros.cli.recording import Recording
+from monodvps_ros.cli.video import write_video
+from monodvps_ros.config import SceneConfig
+from monodvps_ros.data import open_source
+from monodvps_ros.errors import DataError
+from monodvps_ros.scenes import Drive
+from monodvps_ros.types import Sample, SampleSource
+
+SYNTHETIC_FRAMES = 60
+SYNTHETIC_RATE_HZ = 5.0
+FILMSTRIP_FRAMES = 4
+
+console = Console(highlight=False)
+
+
+def demo(
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images with camera.json, video file, or rosbag2 folder. Default: a synthetic drive."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for recording, pictures and report.")] = Path("out/demo"),
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights file; 'random': untrained. Default: the shipped file, untrained where none ships."),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic drive.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    camera_height: Annotated[
+        float | None, typer.Option(min=0.05, max=50.0, help="Height of the camera above the road in metres.")
+    ] = None,
+) -> int:
+    """Run the perception node on a drive over DDS; leave a recording, pictures and a report.
+
+    Exit code 0: done. 1: node or recorder failed; their last words are shown. 2: an argument is wrong.
+    """
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # children are stopped at both
+    source, name, height_m = _source(input, frames, seed)
+    folder = OutputFolder(out)
+    os.environ.update(environment(shipped_profile))
+    weights = _weights() if weights is None else weights
+    parameters: dict[str, Any] = {"pipeline.device": device, "pipeline.weights": weights}
+    if camera_height or height_m:
+        parameters["pipeline.scale.camera_height_m"] = float(camera_height or height_m)
+    console.print(f"[bold]{name}[/]: {_count(source, frames)} frames at {source.rate_hz:g} Hz")
+    if weights == "random":
+        console.print("[yellow]The weights are random: the way of a frame is real, what is seen in it is not.[/]")
+    try:
+        report = _run(source, name, frames, folder, parameters)
+    except ChildError as error:
+        console.print(f"[red]The demo failed:[/] {error}", markup=True)
+        return 1
+    title = f"{name}   |   weights: {report['weights']}   |   {report['device']}"
+    files_made = _draw(folder, title, source)
+    _summarize(report, folder, files_made)
+    return 0
+
+
+def _source(path: Path | None, frames: int | None, seed: int) -> tuple[SampleSource, str, float | None]:
+    """Return what to play, its name in the report, and the camera's height in metres where it is known."""
+    if path is not None:
+        source = open_source(path)
+        if not len(source):
+            raise DataError(f"{path} holds no frames; give a recording with at least one")
+        return source, str(path), None
+    config = SceneConfig(frames=frames or SYNTHETIC_FRAMES, rate_hz=SYNTHETIC_RATE_HZ)
+    rendered = _Rendered(Drive(config, seed))
+    return rendered, f"synthetic drive, seed {seed}", config.camera_height_m
+
+
+class _Rendered:
+    """A drive that is rendered before it is played, so that rendering takes no time from the node."""
+
+    def __init__(self, drive: SampleSource) -> None:
+        self.rate_hz = drive.rate_hz
+        self.label_space = drive.label_space
+        self._samples = list(track(drive, "rendering the drive", total=len(drive), console=console, transient=True))
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._samples)
+
+
+def _weights() -> str:
+    shipped = [item for item in (files("monodvps_ros") / "weights").iterdir() if item.name.endswith(".safetensors")]
+    return "" if shipped else "random"
+
+
+def _count(source: SampleSource, frames: int | None) -> int:
+    return len(source) if frames is None else min(frames, len(source))
+
+
+def _run(
+    source: SampleSource, name: str, frames: int | None, folder: OutputFolder, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """Play the source to the node, record, and write the report."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting the node", total=_count(source, frames))
+        with DemoSession(folder, parameters) as session:
+            progress.update(task, description="playing")
+            for _ in session.play(islice(source, frames), source.rate_hz):
+                progress.advance(task)
+            progress.update(task, description="waiting for the last frames")
+            counts = session.finish()
+            topics = session.output_topics
+            sent_ns = session.play_count.sent_ns
+    recording = Recording(folder.recording)
+    report = make_report(name, sent_ns, counts, {topic: recording.topics.get(topic) for topic in topics})
+    folder.report.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _draw(folder: OutputFolder, title: str, source: SampleSource) -> list[Path]:
+    """Make filmstrip and video from the recording; return the files, none where no frame came through."""
+    recording = Recording(folder.recording)
+    stamps = recording.complete
+    if not stamps:
+        return []
+    picked = {stamps[round(i * (len(stamps) - 1) / (FILMSTRIP_FRAMES - 1))] for i in range(FILMSTRIP_FRAMES)}
+    strip: list[Panels] = []
+
+    def video_frames() -> Iterator[Any]:
+        for panels in track(recording.panels(), "drawing", total=len(stamps), console=console, transient=True):
+            if panels.stamp_ns in picked:
+                strip.append(panels)
+            yield video_frame(panels, source.label_space, recording.has_cloud)
+
+    duration_s = (stamps[-1] - stamps[0]) * 1e-9
+    rate_hz = (len(stamps) - 1) / duration_s if duration_s > 0 else source.rate_hz
+    video = write_video(folder.path / "drive", video_frames(), rate_hz)
+    if video.suffix != ".mp4":
+        console.print("This OpenCV cannot write MP4; the video is a GIF.")
+    draw_filmstrip(folder.filmstrip, strip, source.label_space, title)
+    return [folder.filmstrip, video]
+
+
+def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path]) -> None:
+    table = Table("topic", "type", "encoding", "messages", box=None, header_style="bold", pad_edge=False)
+    for topic, row in report["outputs"].items():
+        table.add_row(topic, row["type"], row["encoding"] or "", str(row["count"]))
+    console.print(table)
+    lost = ", ".join(f"{count} {reason}" for reason, count in report["drop_reasons"].items())
+    console.print(
+        f"{report['frames_published']} frames published, {report['frames_processed']} came through, "
+        f"{report['frames_dropped']} dropped" + (f" ({lost})" if lost else "")
+    )
+    latency = report["latency_ms"]
+    if latency["p50"] is not None:
+        console.print(f"latency: half of the frames within {latency['p50']:.0f} ms, slowest {latency['max']:.0f} ms")
+    if not report["outputs"].get("/points", {}).get("count"):
+        console.print("[yellow]No cloud: the camera's K is not known.[/]")
+    console.print("Look at:")
+    for path in [*pictures, folder.report, folder.recording]:
+        console.print(f"  {path}", soft_wrap=True)

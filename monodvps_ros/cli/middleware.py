@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo sets of ROS 2's environment for itself and its children, where the user has not."""
+
+import os
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+from monodvps_ros.errors import MonoDVPSError
+
+#: Domains whose ports lie below Linux' ephemeral ports (REP-like rule of the ROS 2 documentation).
+HIGHEST_DOMAIN = 101
+#: File name of the Fast DDS profile that ships with the package.
+PROFILE = "fastdds_large_messages.xml"
+
+
+def environment(profile: Callable[[], Path]) -> dict[str, str]:
+    """Return the variables to set: what the user has set already is not among them.
+
+    A free domain and discovery on this machine alone keep the demo and other ROS 2 systems apart; the profile gives
+    Fast DDS shared memory that large images and clouds fit in.
+
+    Args:
+        profile: finds the Fast DDS profile that ships with the package; called only where the user has set none.
+
+    Raises:
+        MonoDVPSError: no domain is free, or the profile is not found.
+    """
+    settings = {}
+    if "ROS_DOMAIN_ID" not in os.environ:
+        settings["ROS_DOMAIN_ID"] = str(free_domain())
+    if not {"ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"} & os.environ.keys():
+        settings["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if not {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"} & os.environ.keys():
+        settings["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile())
+    return settings
+
+
+def shipped_profile() -> Path:
+    """Return the Fast DDS profile that ships: beside a source tree's package, or in the installed share folder.
+
+    Raises:
+        MonoDVPSError: it is in neither place.
+    """
+    beside = Path(__file__).parents[2] / "config" / PROFILE
+    if beside.is_file():
+        return beside
+    try:
+        installed = Path(get_package_share_directory("monodvps_ros")) / "config" / PROFILE
+    except PackageNotFoundError:
+        installed = beside
+    if not installed.is_file():
+        raise MonoDVPSError(f"{PROFILE} is neither in {beside.parent} nor in the package's share folder; build anew")
+    return installed
+
+
+def free_domain() -> int:
+    """Find a domain in which nobody on this machine listens now.
+
+    Raises:
+        MonoDVPSError: there is none.
+    """
+    domains = list(range(1, HIGHEST_DOMAIN + 1))
+    random.shuffle(domains)  # two demos that start at once seldom meet
+    for domain in domains:
+        if _is_free(domain):
+            return domain
+    raise MonoDVPSError(f"all ROS domains from 1 to {HIGHEST_DOMAIN} are in use; set ROS_DOMAIN_ID yourself")
+
+
+def _is_free(domain: int) -> bool:
+    """Try the unicast ports of a domain's first two participants (DDSI-RTPS 2.5, section 9.6.2.4)."""
+    base = 7400 + 250 * domain
+    for port in (base + 10, base + 11, base + 12, base + 13):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return False
+    return True

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's output folder: replaced on every run, but only what an earlier run has put there."""
+
+from pathlib import Path
+
+from monodvps_ros.errors import DataError
+
+MARKER = ".monodvps_demo"
+_FILES = ("filmstrip.png", "drive.mp4", "drive.gif", "report.json", "logs/node.log", "logs/recorder.log")
+_RECORDING_SUFFIXES = (".mcap", ".db3", ".yaml")
+
+
+class OutputFolder:
+    """Names of what the demo writes, in an empty folder.
+
+    Args:
+        path: the folder; made where it is missing. Files of an earlier demo in it are removed.
+
+    Raises:
+        DataError: the path is a file, or the folder holds what no demo made; nothing is removed then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise DataError(f"{path} is a file; give another folder with --out")
+        if path.exists() and any(path.iterdir()):
+            self._clear()
+        path.mkdir(parents=True, exist_ok=True)
+        (path / MARKER).write_text("Made by `monodvps demo`, which replaces the files it knows in this folder.\n")
+        (path / "logs").mkdir(exist_ok=True)
+
+    @property
+    def recording(self) -> Path:
+        """Folder of the bag; not made here."""
+        return self.path / "recording"
+
+    @property
+    def filmstrip(self) -> Path:
+        """The picture of some frames."""
+        return self.path / "filmstrip.png"
+
+    @property
+    def report(self) -> Path:
+        """Counts and latencies."""
+        return self.path / "report.json"
+
+    def video(self, suffix: str) -> Path:
+        """Return the name of the video; the suffix is .mp4 or .gif."""
+        return self.path / f"drive{suffix}"
+
+    def log(self, name: str) -> Path:
+        """Return the name of a child's log."""
+        return self.path / "logs" / f"{name}.log"
+
+    def _clear(self) -> None:
+        if not (self.path / MARKER).is_file():
+            raise DataError(f"{self.path} holds files that no demo made; empty it yourself, or give another --out")
+        own = [self.path / name for name in _FILES]
+        recorded = list(self.recording.iterdir()) if self.recording.is_dir() else []
+        foreign = [item for item in recorded if item.suffix not in _RECORDING_SUFFIXES or not item.is_file()]
+        if foreign:
+            raise DataError(f"{foreign[0]} was not made by the demo; move it away, or give another --out")
+        for item in [*own, *recorded]:
+            item.unlink(missing_ok=True)
+        if self.recording.is_dir():
+            self.recording.rmdir()
