@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from monodvps_ros.errors import ShapeError
+from monodvps_ros.losses import OCCLUDED_PANOPTIC_ID as HIDDEN
 from monodvps_ros.losses import iou_threshold_at, moving_object_mask, occlusion_mask, reconstruct_panoptic
 
 VOID = 65535
@@ -42,6 +43,10 @@ class TestMovingObjectMask:
         # Half of the car is out of sight in the other frame; what is left overlaps fully.
         assert moving_object_mask(row(CAR, CAR, ROAD), row(CAR, VOID, ROAD), THINGS, 0.9).all()
         assert moving_object_mask(row(CAR, VOID, ROAD), row(CAR, CAR, ROAD), THINGS, 0.9).all()
+
+    def test_occluded_counts_as_something_else(self):
+        assert not moving_object_mask(row(CAR, CAR, ROAD), row(CAR, HIDDEN, ROAD), THINGS, 0.6).all()
+        assert moving_object_mask(row(CAR, CAR, ROAD), row(CAR, HIDDEN, ROAD), THINGS, 0.5).all()
 
     def test_stuff_never_moves(self):
         assert moving_object_mask(row(ROAD, 7000), row(7000, ROAD), THINGS, 1.0).all()
@@ -131,8 +136,8 @@ class TestReconstruction:
         source, target = self.grey.clone(), self.grey.clone()
         source[..., 4:6], target[..., 2:4] = 0.9, 0.9
         back = self.reconstruct(flow, 0.0, target, source)
-        # Where the car was, the source shows road, and the target's colour there does not fit: unknown.
-        assert back.flatten().tolist() == [ROAD, ROAD, VOID, VOID, CAR, CAR, ROAD, ROAD]
+        # Where the car was, the source shows road, and the target's colour there does not fit.
+        assert back.flatten().tolist() == [ROAD, ROAD, HIDDEN, HIDDEN, CAR, CAR, ROAD, ROAD]
         kept = moving_object_mask(self.panoptic, back, THINGS, 0.7)
         assert kept.flatten().tolist() == [True, True, False, False, False, False, True, True]
 

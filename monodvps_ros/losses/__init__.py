@@ -4,6 +4,7 @@
 from monodvps_ros.losses.batch import TrainingBatch, TrainingPrediction
 from monodvps_ros.losses.flow import flow_loss, flow_photometric_loss, flow_smoothness
 from monodvps_ros.losses.moving_objects import (
+    OCCLUDED_PANOPTIC_ID,
     iou_threshold_at,
     moving_object_mask,
     occlusion_mask,
@@ -21,6 +22,7 @@ from monodvps_ros.losses.triplet import panoptic_triplet
 __all__ = [
     "DEPTH_TERMS",
     "INSTANCE_TERMS",
+    "OCCLUDED_PANOPTIC_ID",
     "Objective",
     "TrainingBatch",
     "TrainingPrediction",
