@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that are whole or not there, and that load without running pickled code."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from monodvps_ros.errors import DataError, WeightsError
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Write to a neighbouring file, bring it to the disk, then put it in the old one's place."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint.
+
+        Args:
+            checkpoint: what Lightning gathered.
+            path: where to.
+            storage_options: not used.
+
+        Raises:
+            DataError: the disk is full or the folder cannot be written; the checkpoint before stays.
+        """
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)  # noqa: PTH105
+        except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
+            partial.unlink(missing_ok=True)
+            raise DataError(
+                f"{path}: the checkpoint cannot be written: {error}; the one before is kept; make room and --resume"
+            ) from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint without unpickling anything but tensors and plain values.
+
+        Args:
+            path: where from.
+            map_location: as for `torch.load`.
+            weights_only: not used; it is always so.
+
+        Raises:
+            WeightsError: there is no such checkpoint, or it is damaged.
+        """
+        return read_checkpoint(path, map_location)
+
+
+def read_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint's tensors and plain values.
+
+    Args:
+        path: file of a training run.
+        map_location: as for `torch.load`.
+
+    Raises:
+        WeightsError: there is no such checkpoint, or it is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such checkpoint; start training without --resume")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # zip, pickle and torch each raise kinds of their own for a damaged file
+        raise WeightsError(f"{path}: not a whole checkpoint: {error}; resume from another one") from error
+    return checkpoint

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames at the network's size, decoded once and read at random from then on.
+
+Recordings can be read in order only, and decoding a full-size image takes longer than a training step on a GPU. So each
+source is read through once, its frames shrunk, and written to flat files that all worker processes map into memory.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.data.transforms import apply_geometry, fit_geometry
+from monodvps_ros.data.triplets import follows
+from monodvps_ros.errors import DataError, MonoDVPSError
+from monodvps_ros.labels import VOID_PANOPTIC_ID, LabelSpace, label_space
+from monodvps_ros.types import CameraFrame, FrameTruth, Sample, SampleSource
+
+_INDEX = "frames.json"
+
+
+@dataclass(frozen=True)
+class FrameEntry:
+    """What is known of a stored frame beside its maps.
+
+    Attributes:
+        source: number of its source.
+        sequence: name of its sequence.
+        index: its place in the sequence.
+        stamp_ns: time of acquisition.
+        frame_id: of its camera.
+        intrinsics: K in pixels of the stored image, row by row; None where it is not known.
+        follows_previous: true where the entry before this one is the frame before this one.
+        labelled: true where it has a panoptic map.
+        measured: true where it has depth.
+        name: for error messages.
+    """
+
+    source: int
+    sequence: str
+    index: int
+    stamp_ns: int
+    frame_id: str
+    intrinsics: tuple[float, ...] | None
+    follows_previous: bool
+    labelled: bool
+    measured: bool
+    name: str
+
+
+class FrameStore:
+    """Random access to shrunk frames and their truth.
+
+    Attributes:
+        folder: where they lie.
+        entries: one per frame, in the order of the sources and of time.
+        size: height and width of all maps.
+        labels: label space of the panoptic maps.
+        skipped: frames that could not be read.
+        key: what was stored, as `store_frames` was told.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder that `store_frames` filled.
+
+        Raises:
+            DataError: the folder is not complete.
+        """
+        try:
+            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise DataError(f"{folder}: holds no complete frames: {error}; delete it and start again") from error
+        self.folder = folder
+        self.size: tuple[int, int] = (index["size"][0], index["size"][1])
+        self.labels: LabelSpace = label_space(index["label_space"])
+        self.skipped: int = index["skipped"]
+        self.key: str = index["key"]
+        self.entries = [FrameEntry(**values) for values in index["entries"]]
+        self._maps: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.entries)
+
+    def sample(self, number: int) -> Sample:
+        """Return a frame with its truth; arrays are the caller's own.
+
+        Args:
+            number: place in `entries`.
+        """
+        entry = self.entries[number]
+        matrix = None if entry.intrinsics is None else np.array(entry.intrinsics).reshape(3, 3)
+        return Sample(
+            CameraFrame(self._read("image", number), entry.stamp_ns, entry.frame_id, matrix),
+            FrameTruth(
+                panoptic=self._read("panoptic", number) if entry.labelled else None,
+                depth_m=self._read("depth", number) if entry.measured else None,
+            ),
+            entry.sequence,
+            entry.index,
+            entry.name,
+        )
+
+    def _read(self, name: str, number: int) -> NDArray[Any]:
+        if name not in self._maps:  # opened late, so that each worker process has its own
+            self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return np.array(self._maps[name][number])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the maps behind when sent to a worker process."""
+        return {**self.__dict__, "_maps": {}}
+
+
+def store_frames(
+    sources: Sequence[SampleSource],
+    size: tuple[int, int],
+    folder: Path,
+    key: str,
+    report: Callable[[int, int], None] = lambda done, whole: None,
+) -> FrameStore:
+    """Read sources through and store their frames; a folder that is complete and of the same key is used again.
+
+    Args:
+        sources: to read, all of one label space.
+        size: height and width to shrink to.
+        folder: to write to; made if it is not there.
+        key: says what is stored; another key than the folder's stores anew.
+        report: called with the number of frames done and of all frames.
+
+    Raises:
+        DataError: sources differ in their label spaces, one of them gives no frame, or the disk is full.
+    """
+    if (folder / _INDEX).is_file():
+        store = FrameStore(folder)
+        if store.key == key and store.size == size:
+            return store
+        (folder / _INDEX).unlink()
+    labels = {source.label_space.name for source in sources}
+    if len(labels) != 1:
+        raise DataError(f"data sources have the label spaces {sorted(labels)}; train on those of one at a time")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = _Writer(folder, size, sum(len(source) for source in sources), report)
+        for number, source in enumerate(sources):
+            writer.take(source, number)
+        index = {"key": key, "size": size, "label_space": labels.pop(), **writer.finish()}
+        partial = folder / f".{_INDEX}"
+        partial.write_text(json.dumps(index), encoding="utf-8")
+        os.replace(partial, folder / _INDEX)  # noqa: PTH105
+    except OSError as error:
+        raise DataError(f"{folder}: frames cannot be stored: {error}; make room, or choose another folder") from error
+    return FrameStore(folder)
+
+
+class _Writer:
+    def __init__(self, folder: Path, size: tuple[int, int], whole: int, report: Callable[[int, int], None]) -> None:
+        self._size = size
+        self._whole = whole
+        self._report = report
+        self._entries: list[FrameEntry] = []
+        self._skipped = 0
+        self._maps = {
+            name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (max(whole, 1), *size, *more))
+            for name, dtype, more in (("image", np.uint8, (3,)), ("panoptic", np.uint16, ()), ("depth", np.float32, ()))
+        }
+
+    def take(self, source: SampleSource, number: int) -> None:
+        """Store a source's frames; one that cannot be read is left out and counted."""
+        before = len(self._entries)
+        last, trouble = None, "it is empty"
+        for sample, error in _samples(source):
+            if sample is None:
+                self._skipped += 1
+                last, trouble = None, error
+                continue
+            self._store(sample, number, last is not None and follows(last, sample, source.rate_hz))
+            last = sample
+            self._report(len(self._entries) + self._skipped, self._whole)
+        if len(self._entries) == before:
+            raise DataError(f"data source {number + 1} gives no frame that can be read: {trouble}")
+
+    def finish(self) -> dict[str, Any]:
+        for map_ in self._maps.values():
+            map_.flush()
+        return {"skipped": self._skipped, "entries": [asdict(entry) for entry in self._entries]}
+
+    def _store(self, sample: Sample, number: int, follows_previous: bool) -> None:
+        shrunk = apply_geometry(sample, fit_geometry(self._size))
+        place = len(self._entries)
+        if place >= self._whole:
+            raise DataError(f"data source {number + 1} gives more frames than its length says; it changed while read")
+        truth, matrix = shrunk.truth, shrunk.frame.intrinsics
+        self._maps["image"][place] = shrunk.frame.image
+        labelled = truth.panoptic is not None and bool((truth.panoptic != VOID_PANOPTIC_ID).any())
+        if truth.panoptic is not None:
+            self._maps["panoptic"][place] = truth.panoptic
+        if truth.depth_m is not None:
+            self._maps["depth"][place] = truth.depth_m
+        self._entries.append(
+            FrameEntry(
+                source=number,
+                sequence=sample.sequence,
+                index=sample.index,
+                stamp_ns=sample.frame.stamp_ns,
+                frame_id=sample.frame.frame_id,
+                intrinsics=None if matrix is None else tuple(matrix.flatten().tolist()),
+                follows_previous=follows_previous,
+                labelled=labelled,
+                measured=truth.depth_m is not None,
+                name=f"{sample.source} {sample.sequence}/{sample.index}".strip(),
+            )
+        )
+
+
+def _samples(source: SampleSource) -> Iterator[tuple[Sample | None, str]]:
+    """Go on after a frame that cannot be read, where the source can."""
+    reading = iter(source)
+    while True:
+        try:
+            sample = next(reading, None)
+        except MonoDVPSError as error:
+            yield None, str(error)
+            continue
+        if sample is None:
+            return
+        yield sample, ""

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Lightning module: networks, objective, optimiser."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from monodvps_ros.config import TrainingConfig, to_dict
+from monodvps_ros.errors import WeightsError
+from monodvps_ros.losses import Objective
+from monodvps_ros.losses.batch import map_tensors
+from monodvps_ros.network import MonoDVPS, PoseNetwork, load_weights
+from monodvps_ros.training.batch import StepBatch
+from monodvps_ros.training.parts import freeze_rest, named_parts
+from monodvps_ros.training.predict import predict
+
+#: Keys of a checkpoint that hold what it was trained with.
+CONFIG_KEY = "monodvps_config"
+#: What of the configuration may change between a checkpoint and its continuation.
+_MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
+               "picture_every"}  # fmt: skip
+
+
+class TrainingModule(LightningModule):
+    """Trains the network and the pose network together.
+
+    Attributes:
+        config: of the run.
+        network: what is exported in the end.
+        pose_network: needed in training alone.
+        objective: the weighted losses.
+        trained: names of the parts that learn.
+    """
+
+    def __init__(self, config: TrainingConfig, weights: str = "") -> None:
+        """Build the networks.
+
+        Args:
+            config: of the run.
+            weights: a weights file to start from; empty for `config.encoder_weights` and random decoders.
+
+        Raises:
+            ConfigError: the network cannot be built so, or nothing is left to train.
+            WeightsError: weights that were asked for cannot be had, or do not fit.
+        """
+        super().__init__()
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
+        if weights:
+            load_weights(self.network, weights)
+        self.pose_network = PoseNetwork(config.pose_encoder, config.pose_encoder_weights)
+        self.objective = Objective(config.loss, self.network.label_space, self.network.depth_range_m)
+        self.trained = freeze_rest(self.network, self.pose_network, self.objective, config.frozen)
+
+    def train(self, mode: bool = True) -> "TrainingModule":
+        """Switch to training; statistics of frozen parts stay as they are, or all of them where so configured."""
+        super().train(mode)
+        still = [module for name, modules in named_parts(self.network, self.pose_network).items()
+                 for module in modules if name not in self.trained]  # fmt: skip
+        if self.config.frozen_statistics:
+            still += [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        for module in still if mode else ():
+            module.eval()
+        return self
+
+    def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, _: int) -> StepBatch:
+        """Bring all tensors of a batch to a device."""
+        return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def training_step(self, batch: StepBatch, _: int) -> Tensor:
+        """Compute the objective of one batch; each term is logged as ``loss/<name>``."""
+        terms = self.losses(batch)
+        self.log_dict({f"loss/{name}": value.detach() for name, value in terms.items()}, batch_size=1)
+        self.log("loss", terms["total"].detach(), prog_bar=True, logger=False, batch_size=1)
+        return terms["total"]
+
+    def losses(self, batch: StepBatch) -> dict[str, Tensor]:
+        """Compute all terms of the objective for a batch at the current step.
+
+        Dropout and tie-breaking noise are seeded by run, step and process, so that a resumed run draws the same.
+
+        Args:
+            batch: samples on this module's device.
+
+        Raises:
+            NotFiniteError: a term is not finite; the message names it, the sample and the step.
+            ConfigError: a term is on for which the data has nothing.
+        """
+        seed = (self.config.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank
+        torch.manual_seed(seed)
+        if self.objective.generator is None or self.objective.generator.device != batch.shown.device:
+            self.objective.generator = torch.Generator(batch.shown.device)
+        self.objective.generator.manual_seed(seed)
+        prediction = predict(self.network, self.pose_network, batch, self.objective)
+        return self.objective(batch.truth, prediction, self.global_step, self.config.max_steps)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make Adam with decoupled decay, and the polynomial schedule of Panoptic-DeepLab."""
+        config = self.config.optimizer
+        groups = [
+            {"params": [p for p in self.network.parameters() if p.requires_grad], "lr": config.learning_rate},
+            {"params": [p for p in self.pose_network.parameters() if p.requires_grad], "lr": config.pose_learning_rate},
+        ]
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=config.weight_decay)
+        schedule = LambdaLR(optimizer, self.rate_at)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate_at(self, step: int) -> float:
+        """Return the share of the learning rate at a step: linear warm-up, then (1 - step / steps) ^ power."""
+        config = self.config.optimizer
+        rising = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        return rising * max(0.0, 1.0 - step / self.config.max_steps) ** config.power
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the configuration beside the weights, as plain values that load without pickled code."""
+        checkpoint[CONFIG_KEY] = to_dict(self.config)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another run.
+
+        Raises:
+            WeightsError: the configuration differs in what shapes the result; the message names the settings.
+        """
+        there, here = checkpoint.get(CONFIG_KEY), to_dict(self.config)
+        if there is None:
+            raise WeightsError("the checkpoint is not of this package: it has no configuration; start anew")
+        other = [f"{name} is {there.get(name)} there and {here[name]} here" for name in here
+                 if name not in _MAY_CHANGE and there.get(name) != here[name]]  # fmt: skip
+        if other:
+            raise WeightsError(
+                f"the checkpoint was made with another configuration: {'; '.join(other)}; "
+                "resume with the same one, or start anew with --weights"
+            )

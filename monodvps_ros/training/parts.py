@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which parts of the networks a run trains."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.losses import DEPTH_TERMS, INSTANCE_TERMS, Objective
+from monodvps_ros.network import MonoDVPS, PoseNetwork
+
+
+def named_parts(network: MonoDVPS, pose_network: PoseNetwork) -> dict[str, list[nn.Module]]:
+    """Return the modules of each part that `TrainingConfig.frozen` can name."""
+    flow = [] if network.flow_decoder is None else [network.flow_decoder]
+    return {
+        "encoder": [network.encoder],
+        "semantic": [network.semantic_decoder, network.semantic_head],
+        "instance": [network.instance_decoder, network.center_head, network.offset_head],
+        "depth": [network.depth_head],
+        "flow": list(flow),
+        "pose": [pose_network],
+    }
+
+
+def trained_parts(objective: Objective, frozen: Sequence[str]) -> set[str]:
+    """Tell which parts learn something: those that an active term reaches and that are not frozen.
+
+    The semantic decoder also carries the depth head, so depth terms train it too.
+
+    Args:
+        objective: tells which terms are on.
+        frozen: parts that are to stay.
+
+    Raises:
+        ConfigError: nothing is left to train.
+    """
+    terms = set(objective.active_terms)
+    reached = {"encoder"}
+    if terms & set(DEPTH_TERMS):
+        reached |= {"depth", "semantic"}
+    if "semantic" in terms:
+        reached.add("semantic")
+    if terms & set(INSTANCE_TERMS):
+        reached.add("instance")
+    if "flow" in terms:
+        reached.add("flow")
+    if "photometric" in terms:
+        reached.add("pose")
+    left = reached - set(frozen)
+    if not left:
+        raise ConfigError(f"nothing to train: the losses that are on reach {sorted(reached)}, and all are frozen")
+    return left
+
+
+def freeze_rest(network: MonoDVPS, pose_network: PoseNetwork, objective: Objective, frozen: Sequence[str]) -> set[str]:
+    """Take gradients from all modules that the run does not train.
+
+    Args:
+        network: the network.
+        pose_network: the pose network.
+        objective: tells which terms are on.
+        frozen: parts that are to stay.
+
+    Returns:
+        Names of the parts that are trained.
+
+    Raises:
+        ConfigError: nothing is left to train.
+    """
+    trained = trained_parts(objective, frozen)
+    for name, modules in named_parts(network, pose_network).items():
+        for module in modules:
+            module.requires_grad_(name in trained)
+    if "semantic" in trained and "semantic" not in objective.active_terms:
+        network.semantic_head.requires_grad_(False)
+    return trained

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the networks say of a training batch: everything that the active terms of the objective ask for, once each."""
+
+import torch
+from torch import Tensor
+
+from monodvps_ros.geometry import invert_transform, transform_from_axis_angle
+from monodvps_ros.losses import DEPTH_TERMS, Objective, TrainingPrediction
+from monodvps_ros.network import MonoDVPS, PoseNetwork
+from monodvps_ros.network.blocks import enlarge
+from monodvps_ros.training.batch import StepBatch
+
+
+def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, objective: Objective) -> TrainingPrediction:
+    """Run the networks on a batch.
+
+    The encoder sees all frames that flow needs in one call. Flow is found from t to t - 1 and back; where moving
+    objects are masked, also from t + 1 to t, without gradients, since that flow is only looked at.
+
+    Args:
+        network: the network.
+        pose_network: finds the camera's motion; run only where the photometric term is on.
+        batch: what the networks are shown.
+        objective: tells which terms are on.
+    """
+    terms = set(objective.active_terms)
+    reprojects = "photometric" in terms and bool(batch.shown_sources)
+    masks = reprojects and objective.config.mask_moving_objects
+    flows = network.config.flow and bool(batch.shown_sources) and ("flow" in terms or masks)
+    frames = [batch.shown]
+    if flows:
+        frames += batch.shown_sources if masks else batch.shown_sources[:1]
+    count = batch.shown.shape[0]
+    encoded = network.encode(torch.cat(frames))
+    memory = network.remember(_part(encoded, 1, count)) if flows else ()
+    output = network.decode(_part(encoded, 0, count), memory, finest_only=not terms & {*DEPTH_TERMS, "flow"})
+    back: tuple[Tensor, ...] = ()
+    to_target: list[Tensor] = []
+    if flows:
+        back = network.find_flow(network.remember(_part(encoded, 1, count)), output.memory)
+        to_target.append(back[0].detach())
+    if flows and masks:
+        with torch.no_grad():
+            for place in range(2, len(frames)):
+                remembered = network.remember(_part(encoded, place, count))
+                to_target.append(network.find_flow(remembered, output.memory)[0])
+    size = batch.truth.size
+    return TrainingPrediction(
+        output=output,
+        source_from_target=_motions(pose_network, batch) if reprojects else (),
+        flow_back_px=back if "flow" in terms else (),
+        flow_to_target_px=tuple(enlarge(flow, size) for flow in to_target) if masks else (),
+    )
+
+
+def _part(maps: tuple[Tensor, ...], place: int, count: int) -> tuple[Tensor, ...]:
+    return tuple(entry[place * count : (place + 1) * count] for entry in maps)
+
+
+def _motions(pose_network: PoseNetwork, batch: StepBatch) -> tuple[Tensor, ...]:
+    """Find the motion from the target to each source; the pose network is given every pair in temporal order.
+
+    All pairs go through it at once. The first source is the frame before, for which the motion is turned round.
+    """
+    sources, target = batch.shown_sources, batch.shown
+    earlier = [sources[0], *(target for _ in sources[1:])]
+    later = [target, *sources[1:]]
+    rotation, translation = pose_network(torch.cat(earlier), torch.cat(later))
+    motions = transform_from_axis_angle(rotation.float(), translation.float()).split(target.shape[0])
+    return (invert_transform(motions[0]), *motions[1:])

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training run, from data and configuration to checkpoints and a weights file."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger
+from rich.console import Console
+
+from monodvps_ros.config import TrainingConfig, to_dict
+from monodvps_ros.errors import DataError, DeviceError
+from monodvps_ros.network import save_weights
+from monodvps_ros.training.callbacks import ProgressLines, Validation
+from monodvps_ros.training.checkpoints import AtomicCheckpoints
+from monodvps_ros.training.datamodule import TrainingData
+from monodvps_ros.training.module import TrainingModule
+from monodvps_ros.types import Sample, SampleSource
+
+#: Files of an output folder.
+CONFIG_FILE = "config.yaml"
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
+BEST_CHECKPOINT = "checkpoints/best.ckpt"
+WEIGHTS_FILE = "weights.safetensors"
+FRAMES_FOLDER = "frames"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves.
+
+    Attributes:
+        weights: the exported network.
+        steps: step that it ended at.
+        figures: last values of losses and validation figures by name.
+    """
+
+    weights: Path
+    steps: int
+    figures: dict[str, float]
+
+
+def train(
+    config: TrainingConfig,
+    sources: Sequence[SampleSource],
+    out: Path,
+    *,
+    names: Sequence[str] = (),
+    validation: Iterable[Sample] | None = None,
+    weights: str = "",
+    resume: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
+    console: Console | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
+    """Train.
+
+    Args:
+        config: of the run.
+        sources: to train on.
+        out: folder for everything that the run writes.
+        names: of the sources, for the stored frames and the model card.
+        validation: frames with truth, in time order, to measure on; None for none.
+        weights: a weights file to start from.
+        resume: go on from the folder's last checkpoint.
+        devices: processes on each machine.
+        nodes: machines.
+        console: to print to; None for stderr.
+        callbacks: more of Lightning's callbacks.
+
+    Returns:
+        The weights file and the last figures.
+
+    Raises:
+        DataError: the data cannot be learnt from, the folder holds another run, or the disk is full.
+        WeightsError: weights or the checkpoint do not fit.
+        NotFiniteError: a loss is NaN or infinite.
+        DeviceError: the device is not there, or ran out of memory.
+    """
+    console = console or Console(stderr=True)
+    checkpoint = out / LAST_CHECKPOINT
+    if not resume and checkpoint.exists():
+        raise DataError(f"{out} holds a training run; go on with --resume, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    seed_everything(config.seed, workers=True, verbose=False)
+    module = TrainingModule(config, weights)
+    key = json.dumps([list(names), [len(source) for source in sources]])
+    data = TrainingData(sources, config, module.objective, out / FRAMES_FOLDER, key)
+    (out / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
+    extra = [*callbacks]
+    if validation is not None and config.validate_every:
+        extra.insert(0, Validation(validation, config.validate_every, config.validation_frames, console))
+    trainer = _trainer(config, out, extra, console, devices, nodes)
+    console.print(f"training {', '.join(sorted(module.trained))} for {config.max_steps} steps, into {out}")
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
+    except torch.cuda.OutOfMemoryError as error:
+        raise DeviceError(f"out of GPU memory: {error}; lower batch_size or the input size") from error
+    result = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero:
+        card = {"training_data": list(names), "steps": trainer.global_step, "metrics": result}
+        save_weights(out / WEIGHTS_FILE, module.network.cpu().eval(), card)
+    return RunResult(out / WEIGHTS_FILE, trainer.global_step, result)
+
+
+def _trainer(
+    config: TrainingConfig, out: Path, extra: list[Callback], console: Console, devices: int, nodes: int
+) -> Trainer:
+    folder = out / Path(LAST_CHECKPOINT).parent
+    last = ModelCheckpoint(
+        dirpath=folder,
+        filename=Path(LAST_CHECKPOINT).stem,
+        every_n_train_steps=config.checkpoint_every,
+        save_top_k=1,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [*extra, last]
+    if any(isinstance(callback, Validation) for callback in extra):
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=folder,
+                filename=Path(BEST_CHECKPOINT).stem,
+                monitor="validation/score",
+                mode="max",
+                every_n_train_steps=config.validate_every,
+                enable_version_counter=False,
+            )
+        )
+    terminal = sys.stderr.isatty()
+    callbacks.append(RichProgressBar() if terminal else ProgressLines(console))
+    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device]
+    options: dict[str, Any] = {"strategy": "ddp"} if devices * nodes > 1 else {}
+    return Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        precision=config.precision,  # type: ignore[arg-type]
+        max_steps=config.max_steps,
+        max_epochs=-1,
+        gradient_clip_val=config.optimizer.clip_norm or None,
+        deterministic=config.deterministic,
+        logger=_loggers(out),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        default_root_dir=out,
+        log_every_n_steps=1,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+def _loggers(out: Path) -> list[Logger]:
+    return [CSVLogger(out, name="log", version="")]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the data: a function of the seed and the step alone, so that any step can be the first one."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.training.dataset import Draw
+
+
+class StepSampler(Sampler[list[Draw]]):
+    """Batches for the steps of a run, from any step on.
+
+    All samples are gone through in a new order again and again; with weights, each draw takes a source by its weight
+    and any of its samples. Processes that train together get different parts of one large batch.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[int],
+        batch_size: int,
+        steps: int,
+        *,
+        seed: int = 0,
+        start: int = 0,
+        process: int = 0,
+        processes: int = 1,
+        weights: Sequence[float] = (),
+    ) -> None:
+        """Choose the order.
+
+        Args:
+            sources: of each sample, the number of its source.
+            batch_size: samples in a batch of one process.
+            steps: of the whole run.
+            seed: of the order.
+            start: first step to give a batch for.
+            process: number of this process among those that train together.
+            processes: their number.
+            weights: how often each source is drawn from; empty for as often as it has samples.
+
+        Raises:
+            ConfigError: the weights are not one for each source, or none of them is above 0.
+        """
+        count = max(sources) + 1
+        if weights and (len(weights) != count or sum(weights) <= 0):
+            raise ConfigError(
+                f"source_weights is {list(weights)}; give one for each of the {count} data sources, and one above 0"
+            )
+        self._sources = np.asarray(sources)
+        self._weights = np.asarray(weights, np.float64) if weights else None
+        self._batch_size = batch_size
+        self._steps = steps
+        self._seed = seed
+        self._start = start
+        self._process = process
+        self._processes = processes
+
+    def __len__(self) -> int:
+        """Return the number of batches of the whole run."""
+        return self._steps
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Give the batches from the first step on."""
+        for step in range(self._start, self._steps):
+            first = (step * self._processes + self._process) * self._batch_size
+            yield [self._draw(position) for position in range(first, first + self._batch_size)]
+
+    def _draw(self, position: int) -> Draw:
+        seed = int(np.random.SeedSequence((self._seed, position)).generate_state(1, np.uint64)[0])
+        if self._weights is None:
+            turn, place = divmod(position, len(self._sources))
+            return Draw(int(self._order(turn)[place]), seed)
+        generator = np.random.default_rng((self._seed, position, 1))
+        source = generator.choice(len(self._weights), p=self._weights / self._weights.sum())
+        members = np.flatnonzero(self._sources == source)
+        return Draw(int(generator.choice(members)), seed)
+
+    def _order(self, turn: int) -> NDArray[np.int64]:
+        if getattr(self, "_turn", None) != turn:
+            self._turn = turn
+            self._permutation = np.random.default_rng((self._seed, turn)).permutation(len(self._sources))
+        return self._permutation
