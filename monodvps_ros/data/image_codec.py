@@ -222,7 +222,7 @@ def _rows(
     rows = buffer.reshape(height, step)[:, :row_bytes]
     if (step % dtype.itemsize or buffer.ctypes.data % dtype.itemsize) and dtype.itemsize > 1:
         rows = np.ascontiguousarray(rows)
-    values = rows.view(dtype.newbyteorder(">" if is_bigendian else "<")).reshape(height, width, channels)
+    values: NDArray[Any] = rows.view(dtype.newbyteorder(">" if is_bigendian else "<")).reshape(height, width, channels)
     if channels == 1:
         values = values[..., 0]
     native = dtype.itemsize == 1 or is_bigendian == (sys.byteorder == "big")

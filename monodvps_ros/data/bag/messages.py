@@ -30,9 +30,14 @@ def header(types: Types, stamp_ns: int, frame_id: str) -> Any:
     return types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](sec, nanosec), frame_id)
 
 
+def time_ns(time: Any) -> int:
+    """Return a builtin_interfaces/Time in nanoseconds."""
+    return int(time.sec) * _NANOSECONDS + int(time.nanosec)
+
+
 def stamp_ns(message: Any) -> int:
     """Return the stamp of a message's header in nanoseconds."""
-    return int(message.header.stamp.sec) * _NANOSECONDS + int(message.header.stamp.nanosec)
+    return time_ns(message.header.stamp)
 
 
 def image(types: Types, stamp_ns: int, frame_id: str, pixels: NDArray[Any], encoding: str) -> Any:

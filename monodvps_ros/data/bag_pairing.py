@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings together what belongs to one image of a recording: its camera_info, its truth, its pose."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any
+
+from monodvps_ros.data.bag import BagReader
+from monodvps_ros.data.bag.messages import stamp_ns, time_ns, transform_matrix
+from monodvps_ros.data.bag_topics import TF_TOPIC, CameraTopics
+
+POSE = "world_from_camera"
+CAMERA_INFO = "camera_info"
+
+#: A transform from one of these straight to the camera is the camera's pose (REP 105 names the last two).
+FIXED_FRAMES = ("world", "map", "odom")
+
+
+class Pairing:
+    """Goes through a recording once; gives each image with its partners by name: those of its stamp.
+
+    Names are those of `FrameTruth`; `POSE` is a (4, 4) matrix, all others are messages. `CAMERA_INFO` is that of the
+    image's stamp, else the last one before it, else the first one after it. An image waits until every other stream has
+    reached its stamp or has ended, so a stream that lags behind the images makes them wait in memory.
+
+    Args:
+        reader: the recording.
+        topics: of the camera.
+
+    Attributes:
+        unpaired: how many messages of truth had no image of their stamp, by name; whole when the end is reached.
+    """
+
+    def __init__(self, reader: BagReader, topics: CameraTopics) -> None:
+        self._reader = reader
+        self._image_topic = topics.image
+        self._names = {topic: name for name, topic in topics.truth.items()}
+        if topics.camera_info is not None:
+            self._names[topics.camera_info] = CAMERA_INFO
+        if topics.has_tf:
+            self._names[TF_TOPIC] = POSE
+        self._left = {name: reader.topics[topic].count for topic, name in self._names.items()}
+        self._newest_ns = dict.fromkeys(self._left, -1)
+        self._held: dict[str, dict[int, Any]] = {name: {} for name in self._left}
+        self._info: Any = None
+        self.unpaired: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Give image messages, in the order of the recording, and their partners."""
+        waiting: deque[Any] = deque()
+        for topic, _, _, message in self._reader.messages([self._image_topic, *self._names]):
+            if topic == self._image_topic:
+                waiting.append(message)
+            else:
+                self._take(self._names[topic], message)
+            while waiting and self._is_complete(stamp_ns(waiting[0])):
+                image = waiting.popleft()
+                yield image, self._partners(image)
+        for image in waiting:
+            yield image, self._partners(image)
+        for name in self._held.keys() - {POSE, CAMERA_INFO}:
+            self._drop(name, len(self._held[name]))
+
+    def _take(self, name: str, message: Any) -> None:
+        self._left[name] -= 1
+        if name != POSE:
+            self._hold(name, stamp_ns(message), message)
+            return
+        for transform in message.transforms:
+            child = transform.child_frame_id.strip("/")
+            poses = self._held[POSE].get(time_ns(transform.header.stamp), {})
+            if transform.header.frame_id.strip("/") in FIXED_FRAMES:
+                poses = {**poses, child: transform_matrix(transform.transform)}
+            self._hold(POSE, time_ns(transform.header.stamp), poses)
+
+    def _hold(self, name: str, stamp: int, value: Any) -> None:
+        self._held[name][stamp] = value
+        self._newest_ns[name] = max(self._newest_ns[name], stamp)
+
+    def _is_complete(self, stamp: int) -> bool:
+        return all(self._newest_ns[name] >= stamp or not left for name, left in self._left.items())
+
+    def _partners(self, image: Any) -> dict[str, Any]:
+        """Take out what belongs to an image; what is older than it has no image any more."""
+        stamp, partners = stamp_ns(image), {}
+        for name, held in self._held.items():
+            until = sorted(other for other in held if other <= stamp)
+            if name == CAMERA_INFO:
+                self._info = held[until[-1]] if until else self._info or (held[min(held)] if held else None)
+                if self._info is not None:
+                    partners[CAMERA_INFO] = self._info
+            elif name == POSE and image.header.frame_id.strip("/") in held.get(stamp, {}):
+                partners[POSE] = held[stamp][image.header.frame_id.strip("/")]
+            elif name != POSE:
+                if stamp in held:
+                    partners[name] = held[stamp]
+                self._drop(name, len(until) - (stamp in held))
+            for other in until:
+                del held[other]
+        return partners
+
+    def _drop(self, name: str, count: int) -> None:
+        if count:
+            self.unpaired[name] += count

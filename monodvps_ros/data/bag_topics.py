@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the camera, its camera_info and the truth among the topics of a recording."""
+
+from dataclasses import dataclass, field
+
+from monodvps_ros.data.bag import BagReader
+from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
+from monodvps_ros.errors import DataError
+
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+TF_TYPE = "tf2_msgs/msg/TFMessage"
+TF_TOPIC = "/tf"
+
+#: Truth of a camera whose images are on <camera>/image_raw: name in `FrameTruth` -> topic below <camera>.
+TRUTH_TOPICS = {
+    "panoptic": "truth/panoptic",
+    "depth_m": "truth/depth",
+    "flow_px": "truth/flow",
+    "flow_visible": "truth/flow_visible",
+}
+#: Pictures that this package's node makes; a recording of it is not ambiguous for their sake.
+_OWN_PICTURES = ("panoptic/color", "semantic/image", "semantic/confidence")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTopics:
+    """The topics of one camera in a recording.
+
+    Attributes:
+        image: of its images.
+        compressed: whether these are CompressedImage.
+        camera_info: beside it; None where there is none.
+        truth: topics by name in `FrameTruth`, those that there are.
+        has_tf: whether there is a /tf.
+    """
+
+    image: str
+    compressed: bool
+    camera_info: str | None
+    truth: dict[str, str] = field(default_factory=dict)
+    has_tf: bool = False
+
+
+def find_camera(reader: BagReader, image_topic: str | None, camera_info_topic: str | None) -> CameraTopics:
+    """Choose the topics of one camera.
+
+    Args:
+        reader: the recording.
+        image_topic: of the images; None finds it where there is only one. Truth, depth and label images, the pictures
+            that this package's node publishes, and ``<topic>/compressed`` beside ``<topic>`` do not count.
+        camera_info_topic: of the camera_info; None takes ``camera_info`` beside the images.
+
+    Raises:
+        DataError: the topic is not there or of another type, or there is none or more than one to choose from.
+    """
+    topics = {name: topic.type_name for name, topic in reader.topics.items() if topic.count}
+    if image_topic is None:
+        image_topic = _find_images(reader, topics)
+    if topics.get(image_topic) not in {IMAGE_TYPE, COMPRESSED_TYPE}:
+        raise DataError(_no_topic(reader, image_topic, topics, (IMAGE_TYPE, COMPRESSED_TYPE)))
+    camera = _camera(image_topic)
+    if camera_info_topic is None and topics.get(f"{camera}/camera_info") == CAMERA_INFO_TYPE:
+        camera_info_topic = f"{camera}/camera_info"
+    elif camera_info_topic is not None and topics.get(camera_info_topic) != CAMERA_INFO_TYPE:
+        raise DataError(_no_topic(reader, camera_info_topic, topics, (CAMERA_INFO_TYPE,)))
+    truth = {name: f"{camera}/{topic}" for name, topic in TRUTH_TOPICS.items()}
+    return CameraTopics(
+        image=image_topic,
+        compressed=topics[image_topic] == COMPRESSED_TYPE,
+        camera_info=camera_info_topic,
+        truth={name: topic for name, topic in truth.items() if topics.get(topic) == IMAGE_TYPE},
+        has_tf=topics.get(TF_TOPIC) == TF_TYPE,
+    )
+
+
+def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
+    candidates = {
+        name
+        for name, type_name in topics.items()
+        if type_name in {IMAGE_TYPE, COMPRESSED_TYPE} and "/truth/" not in name and not name.endswith(_OWN_PICTURES)
+    }
+    pictures = {name for name in candidates if _is_picture(reader, name)}
+    pictures = {name for name in pictures if name.removesuffix("/compressed") not in pictures - {name}}
+    if len(pictures) == 1:
+        return pictures.pop()
+    if not pictures:
+        raise DataError(
+            f"{reader.path}: holds no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding); "
+            f"its topics: {_listed(topics)}"
+        )
+    raise DataError(f"{reader.path}: holds several image topics; choose one of: {', '.join(sorted(pictures))}")
+
+
+def _is_picture(reader: BagReader, topic: str) -> bool:
+    _, type_name, _, message = next(reader.messages([topic]))
+    if type_name == IMAGE_TYPE:
+        return message.encoding in PICTURE_ENCODINGS
+    return "compressedDepth" not in message.format and not message.format.startswith(("16UC1", "32FC1"))
+
+
+def _camera(image_topic: str) -> str:
+    return image_topic.removesuffix("/compressed").rpartition("/")[0]
+
+
+def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:
+    found = f"is of type {topics[name]}" if name in topics else "is not there, or holds no message"
+    return f"{reader.path}: topic {name} {found}; expected {' or '.join(types)}; its topics: {_listed(topics)}"
+
+
+def _listed(topics: dict[str, str]) -> str:
+    return ", ".join(f"{name} ({type_name})" for name, type_name in sorted(topics.items())) or "none"

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of images as a source of samples.
+
+``camera.json`` (see `camera_file`) and the images, in the folder itself or in ``image/``, in natural order of their
+names. Beside them, with the images' names and as PNG, what truth there is:
+
+- ``depth_lidar/`` or ``depth/``: uint16, metres times 256, 0 where there is none;
+- ``panoptic/``: uint16, panoptic ids, 65535 is void;
+- ``label/``: uint8 class labels of any data set, with a ``label.json`` beside the folder that lists the class name of
+  each value in order, null for void: ``["sky", "building", null]``;
+- ``poses.txt``: one line an image, the 3 x 4 matrix that carries points of the camera into a fixed frame, row by row.
+
+An image may lack truth; truth without an image is an error.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.data.camera_file import CAMERA_FILE, read_camera
+from monodvps_ros.data.checks import check_panoptic, check_size
+from monodvps_ros.data.image_files import list_images, read_depth, read_map, read_picture
+from monodvps_ros.errors import DataError, LabelError
+from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.types import CameraFrame, FrameTruth, Sample
+
+log = logging.getLogger(__name__)
+
+#: Stamp of the first image of what has no clock; not 0, which ROS takes for "no time".
+START_NS = 1_000_000_000
+DEFAULT_RATE_HZ = 10.0
+
+_DEPTH_FOLDERS = ("depth_lidar", "depth")
+_POSE_NUMBERS = 12
+
+
+class FolderSource:
+    """The images of a folder.
+
+    Args:
+        path: the folder.
+        rate_hz: images per second; None takes that of `camera.json`, or 10 Hz where there is none.
+        labels: label space of the panoptic truth.
+
+    Attributes:
+        camera_height_m: of the camera above the road; None where it is not known.
+
+    Raises:
+        DataError: there are no images, `camera.json` or `poses.txt` is wrong, or truth has no image.
+    """
+
+    def __init__(self, path: Path, rate_hz: float | None = None, labels: LabelSpace = CITYSCAPES) -> None:
+        self.path = path
+        self._labels = labels
+        folder = path / "image" if (path / "image").is_dir() else path
+        if not folder.is_dir():
+            raise DataError(f"{path}: is no folder")
+        self._images = list_images(folder)
+        if not self._images:
+            raise DataError(f"{folder}: holds no images")
+        self._camera = read_camera(path / CAMERA_FILE) if (path / CAMERA_FILE).is_file() else None
+        if self._camera is None:
+            log.warning("%s: has no %s: K is not known, and the rate is taken as %g Hz", path, CAMERA_FILE,
+                        rate_hz or DEFAULT_RATE_HZ)  # fmt: skip
+        self._rate_hz = rate_hz or (self._camera.rate_hz if self._camera else DEFAULT_RATE_HZ)
+        self.camera_height_m = self._camera.camera_height_m if self._camera else None
+        self._depth = next((self._partners(name) for name in _DEPTH_FOLDERS if (path / name).is_dir()), {})
+        self._panoptic = self._partners("panoptic")
+        self._label_table = _label_table(path / "label.json", labels)
+        self._label = self._partners("label") if self._label_table is not None else {}
+        if self._label_table is None and (path / "label").is_dir():
+            log.warning("%s: label/ is left out: no label.json says what its values mean", path)
+        self._poses = _read_poses(path / "poses.txt", len(self._images))
+
+    @property
+    def rate_hz(self) -> float:
+        """Images per second."""
+        return self._rate_hz
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Label space of the panoptic truth."""
+        return self._labels
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read from the first image.
+
+        Raises:
+            DataError: a file cannot be read, or sizes or label values are wrong.
+        """
+        for index, path in enumerate(self._images):
+            image = read_picture(path)
+            size = (image.shape[0], image.shape[1])
+            if self._camera is not None:
+                check_size(size, self._camera.size, str(path), f"the camera of {self.path / CAMERA_FILE}")
+            yield Sample(
+                frame=CameraFrame(
+                    image,
+                    START_NS + round(index * 1e9 / self._rate_hz),
+                    intrinsics=None if self._camera is None else self._camera.intrinsics,
+                ),
+                truth=self._truth(index, path.stem, size),
+                sequence=self.path.name,
+                index=index,
+                source=str(path),
+            )
+
+    def _truth(self, index: int, stem: str, size: tuple[int, int]) -> FrameTruth:
+        depth_m = panoptic = None
+        if stem in self._depth:
+            depth_m = read_depth(self._depth[stem])
+            check_size(depth_m.shape, size, str(self._depth[stem]))
+        if stem in self._panoptic:
+            panoptic = np.asarray(read_map(self._panoptic[stem], [np.uint16]), np.uint16)
+            check_size(panoptic.shape, size, str(self._panoptic[stem]))
+            check_panoptic(panoptic, self._labels, str(self._panoptic[stem]))
+        elif stem in self._label:
+            panoptic = self._read_label(self._label[stem], size)
+        return FrameTruth(panoptic, depth_m, world_from_camera=None if self._poses is None else self._poses[index])
+
+    def _read_label(self, path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
+        assert self._label_table is not None
+        values = read_map(path, [np.uint8])
+        check_size(values.shape, size, str(path))
+        if int(values.max()) >= len(self._label_table):
+            raise DataError(f"{path}: holds label {values.max()}, but label.json names {len(self._label_table)} labels")
+        return np.asarray(self._label_table[values], np.uint16)
+
+    def _partners(self, name: str) -> dict[str, Path]:
+        """List the files of a folder of truth by the names of their images."""
+        folder = self.path / name
+        if not folder.is_dir():
+            return {}
+        found = {path.stem: path for path in list_images(folder)}
+        alone = found.keys() - {path.stem for path in self._images}
+        if alone:
+            raise DataError(f"{found[min(alone)]}: has no image of its name ({len(alone)} such files)")
+        return found
+
+
+def _label_table(path: Path, labels: LabelSpace) -> NDArray[np.uint16] | None:
+    if not path.is_file():
+        return None
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path}: must be a list of class names, null for void; it is {names!r}")
+    try:
+        ids = [VOID_PANOPTIC_ID if name is None else labels.class_id(str(name)) * LABEL_DIVISOR for name in names]
+    except LabelError as error:
+        raise DataError(f"{path}: {error}") from None
+    return np.array(ids, np.uint16)
+
+
+def _read_poses(path: Path, count: int) -> NDArray[np.float64] | None:
+    if not path.is_file():
+        return None
+    try:
+        rows = np.loadtxt(path, np.float64, ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read as numbers: {error}") from None
+    if rows.shape != (count, _POSE_NUMBERS) or not np.isfinite(rows).all():
+        raise DataError(
+            f"{path}: holds {rows.shape[0]} lines of {rows.shape[1]} numbers; expected {count}, one for each image, "
+            f"of {_POSE_NUMBERS} finite numbers"
+        )
+    poses = np.zeros((count, 4, 4))
+    poses[:, :3] = rows.reshape(count, 3, 4)
+    poses[:, 3, 3] = 1.0
+    return poses
