@@ -83,7 +83,7 @@ def stamp_of(index, rate_hz=10):
 def wait_until(condition, timeout_s=10.0, what="condition"):
     end = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < end, f"not within {timeout_s} s: {what}"
+        assert time.monotonic() < end, f"not within {timeout_s} s: {what() if callable(what) else what}"
         time.sleep(0.01)
 
 
@@ -178,7 +178,7 @@ class Bench:
         """Return the message of the index-th stamp."""
         stamp = stamp_of(index)
         found = lambda: [message for message in self.received[topic] if message.header.stamp == stamp]  # noqa: E731
-        wait_until(found, timeout_s, f"{topic} of frame {index}; {self.camera().get('message')}")
+        wait_until(found, timeout_s, lambda: f"{topic} of frame {index}; {self.camera()}")
         return found()[-1]
 
     def camera(self, name=""):
@@ -196,7 +196,7 @@ class Bench:
     def wait_for_status(self, level, words, name=""):
         wait_until(
             lambda: self.camera(name).get("level") == level and words in self.camera(name)["message"],
-            what=f"status {level} with {words!r}; it is {self.camera(name)}",
+            what=lambda: f"status {level} with {words!r}; it is {self.camera(name)}",
         )
 
     def _matched(self, outputs):

@@ -42,23 +42,35 @@ class TestExactPairing:
         assert pairing.add_image(1, "second") == (None, 1)
         assert pairing.add_info(1, "info") == ("second", "info")
 
-    def test_a_looped_recording_pairs_in_every_loop(self):
+    @pytest.mark.parametrize("info_first", [True, False])
+    def test_a_looped_recording_pairs_in_every_loop(self, info_first):
         pairing = ExactPairing()
         for _ in range(3):
             pairs = 0
             for stamp in range(10):
-                pairing.add_info(stamp, "info")
-                pairs += pairing.add_image(stamp, "image")[0] is not None
+                if info_first:
+                    pairing.add_info(stamp, "info")
+                pair, lost = pairing.add_image(stamp, "image")
+                if not info_first:
+                    pair = pairing.add_info(stamp, "info")
+                pairs += pair == ("image", "info")
+                assert lost == 0
             assert pairs == 10
-            assert pairing.clear() == 0
 
-    def test_clear_counts_the_images_that_waited(self):
+    def test_a_jump_back_gives_up_what_that_side_holds(self):
+        pairing = ExactPairing()
+        pairing.add_image(5, "old")
+        pairing.add_info(6, "old info")
+        assert pairing.add_image(1, "new") == (None, 1)
+        assert pairing.add_info(1, "info") == ("new", "info")
+        assert pairing.add_image(6, "image") == (None, 0)
+        assert pairing.add_info(5, "info") is None
+
+    def test_clearing_counts_the_images_that_waited(self):
         pairing = ExactPairing()
         pairing.add_image(1, "image")
-        pairing.add_info(7, "info")
-        assert pairing.clear() == 1
+        assert pairing.clear_images() == 1
         assert pairing.add_info(1, "info") is None
-        assert pairing.add_image(7, "image") == (None, 0)
 
 
 class TestSequenceWatch:

@@ -78,7 +78,7 @@ class CameraInput:
             subscription.destroy()
         self._subscriptions = []
         with self._lock:
-            waiting = int(self._newest is not None) + (self._pairing.clear() if self._pairing else 0)
+            waiting = int(self._newest is not None) + (self._pairing.clear_images() if self._pairing else 0)
             self._newest, self._info = None, None
             self._restart = self._restart or self._watch.has_begun
             self._watch.reset()
@@ -132,8 +132,6 @@ class CameraInput:
         with self._lock:
             self._restart = self._restart or self._watch.has_begun
             self._watch.reset()
-            if self._pairing is not None:
-                self._drop(self._pairing.clear(), UNPAIRED)
 
     def set_max_gap(self, max_gap_s: float) -> None:
         """Change what counts as a gap."""
@@ -150,8 +148,6 @@ class CameraInput:
             step = self._watch.check(stamp_ns)
             if step in (Step.BACKWARD, Step.GAP):
                 self._restart = True
-                if self._pairing is not None:
-                    self._drop(self._pairing.clear(), UNPAIRED)
             if step is Step.REPEATED:
                 self._statistics.count_repeated_stamp()
             arrived = (message, time.monotonic())

@@ -10,40 +10,50 @@ CAPACITY = 10
 class ExactPairing:
     """Holds images and camera_infos until both of one stamp are there.
 
-    A stamp that comes twice replaces what waited under it; `clear` must be called when time jumps back, so that
-    nothing of the old sequence is paired with the new one.
+    A stamp that comes twice replaces what waited under it. Where a side's stamps jump back, as in a recording that is
+    played in a loop, what that side still holds is given up. Each side by itself: the first camera_info of the new
+    sequence may be there before its first image, or after it.
     """
 
     def __init__(self) -> None:
         self._images: dict[int, Any] = {}
         self._infos: dict[int, Any] = {}
+        self._last_image_ns: int | None = None
+        self._last_info_ns: int | None = None
 
     def add_image(self, stamp_ns: int, image: Any) -> tuple[tuple[Any, Any] | None, int]:
         """Take an image.
 
         Returns:
-            The pair, where its camera_info was there already, and how many images were given up for this one.
+            The pair, where its camera_info was there already; and how many images were given up.
         """
+        lost = self.clear_images() if _is_before(stamp_ns, self._last_image_ns) else 0
+        self._last_image_ns = stamp_ns
         info = self._infos.pop(stamp_ns, None)
         if info is not None:
-            return (image, info), 0
-        lost = _keep(self._images, stamp_ns, image)
-        return None, lost
+            return (image, info), lost
+        return None, lost + _keep(self._images, stamp_ns, image)
 
     def add_info(self, stamp_ns: int, info: Any) -> tuple[Any, Any] | None:
-        """Take a camera_info; return the pair where its image was there already."""
+        """Take a camera_info; return the pair, where its image was there already."""
+        if _is_before(stamp_ns, self._last_info_ns):
+            self._infos.clear()
+        self._last_info_ns = stamp_ns
         image = self._images.pop(stamp_ns, None)
         if image is not None:
             return image, info
         _keep(self._infos, stamp_ns, info)
         return None
 
-    def clear(self) -> int:
-        """Give up all that waits; return how many images that were."""
+    def clear_images(self) -> int:
+        """Give up the images that wait; return how many that were."""
         lost = len(self._images)
         self._images.clear()
-        self._infos.clear()
         return lost
+
+
+def _is_before(stamp_ns: int, last_ns: int | None) -> bool:
+    return last_ns is not None and stamp_ns < last_ns
 
 
 def _keep(waiting: dict[int, Any], stamp_ns: int, message: Any) -> int:

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong with other nodes must not go wrong with this one: each fault over DDS, and the node goes on."""
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("monodvps_ros.msg")
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_bench import CAMERA, Bench, BoxModel, K, picture, stamp_of, wait_until
+from sensor_msgs.msg import Image
+
+from monodvps_ros.ros import diagnostics, statistics
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
+
+OK, WARN, ERROR = diagnostics.OK, diagnostics.WARN, diagnostics.ERROR
+NAN = float("nan")
+
+
+def accounted(counts):
+    return counts.processed + counts.idle + counts.dropped_total
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"encoding": "32FC1"}, "'32FC1'"),
+        ({"encoding": "8UC3"}, "'8UC3'"),
+        ({"encoding": "nv21"}, "'nv21'"),
+        ({"encoding": ""}, "''"),
+        ({"height": CAMERA[0] + 1}, "bytes"),
+        ({"step": 3 * CAMERA[1] - 1}, "step"),
+        ({"step": 3 * CAMERA[1] + 1}, "bytes"),
+        ({"height": 0, "width": 0, "step": 0}, "no pixels"),
+    ],
+)
+def test_an_image_that_cannot_be_decoded_is_counted_and_named(changes, words):
+    with Bench(outputs=("depth/image",)) as bench:
+        bench.camera_info(0)
+        bench.image(0, **changes)
+        wait_until(lambda: bench.counts().dropped[statistics.UNDECODABLE] == 1)
+        bench.wait_for_status(ERROR, words)
+        assert "image of 1000.000000000" in bench.camera()[diagnostics.LAST_ERROR]
+        bench.frame(1)
+        bench.wait_for("depth/image", 1)
+        assert accounted(bench.counts()) == bench.counts().received == 2
+
+
+def test_truncated_data_is_counted_and_named():
+    with Bench(outputs=("depth/image",)) as bench:
+        bench.image(0, data=b"\x01" * 100)
+        wait_until(lambda: bench.counts().dropped[statistics.UNDECODABLE] == 1)
+        bench.wait_for_status(ERROR, "100")
+        bench.frame(1)
+        bench.wait_for("depth/image", 1)
+
+
+def test_without_camera_info_there_are_depth_and_masks_but_no_cloud():
+    with Bench(outputs=("depth/image", "panoptic/image", "panoptic/segments", "points")) as bench:
+        bench.peer.destroy_publisher(bench.infos)
+        wait_until(lambda: bench.node.count_publishers(f"{bench.namespace}/camera_info") == 0)
+        bench.image(0)
+        bench.wait_for("depth/image", 0)
+        bench.wait_for("panoptic/image", 0)
+        segments = bench.wait_for("panoptic/segments", 0).segments
+        assert all(np.isnan(segment.centroid_m.x) for segment in segments)
+        assert all(segment.median_depth_m > 0 for segment in segments if segment.class_name != "sky")
+        bench.wait_for_status(WARN, f"no cloud: no camera_info on {bench.namespace}/camera_info")
+        assert bench.received["points"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"k": [NAN] * 9}, "K that is not finite"),
+        ({"k": [0.0] * 9}, "not calibrated"),
+        ({"height": 480, "width": 640}, "for an image of 640x480 but the image is 160x96"),
+        ({"d": [0.1] * 5, "distortion_model": "unheard"}, "distortion model 'unheard'"),
+    ],
+)
+def test_an_unusable_camera_info_costs_the_cloud_alone(changes, words):
+    with Bench(outputs=("depth/image", "points")) as bench:
+        bench.camera_info(0, **changes)
+        bench.image(0)
+        bench.wait_for("depth/image", 0)
+        bench.wait_for_status(WARN, words)
+        assert bench.received["points"] == []
+        bench.frame(1)
+        bench.wait_for("points", 1)
+        bench.wait_for_status(OK, "frames/s")
+
+
+def test_another_frame_in_camera_info_is_said():
+    with Bench(outputs=("points",)) as bench:
+        info = bench.camera_info
+        original = bench.infos.publish
+
+        def publish(message):
+            message.header.frame_id = "other"
+            original(message)
+
+        bench.infos.publish = publish
+        info(0)
+        bench.image(0)
+        assert bench.wait_for("points", 0).header.frame_id == "camera_optical"
+        bench.wait_for_status(WARN, "of frame 'other' but the image of 'camera_optical'")
+
+
+def test_stamps_that_go_back_begin_a_new_sequence():
+    with Bench(outputs=("panoptic/segments",)) as bench:
+        tracks = []
+        for index in (5, 6, 0, 1):
+            bench.frame(index)
+            segments = bench.wait_for("panoptic/segments", index).segments
+            tracks.append(next(segment.track_id for segment in segments if segment.is_thing))
+        assert tracks[0] == tracks[1] < tracks[2] == tracks[3]
+        wait_until(lambda: bench.camera().get(diagnostics.RESETS) == "1")
+
+
+def test_a_gap_begins_a_new_sequence():
+    with Bench(outputs=("panoptic/segments",), max_gap_s=2.0) as bench:
+        for index in (0, 20, 41):
+            bench.frame(index)
+            bench.wait_for("panoptic/segments", index)
+        assert bench.counts().resets == 1
+
+
+def test_a_stamp_that_repeats_is_counted_and_processed():
+    with Bench(outputs=("depth/image",)) as bench:
+        bench.frame(3)
+        bench.wait_for("depth/image", 3)
+        bench.image(3)
+        wait_until(lambda: len(bench.received["depth/image"]) == 2)
+        assert bench.counts().repeated_stamps == 1
+        assert bench.counts().resets == 0
+
+
+def test_another_size_is_planned_anew():
+    with Bench(outputs=("depth/image", "depth/camera_info")) as bench:
+        bench.frame(0)
+        bench.wait_for("depth/image", 0)
+        small = (48, 80)
+        bench.camera_info(1, height=48, width=80)
+        bench.image(1, picture(20, small))
+        depth = bench.wait_for("depth/image", 1)
+        assert (depth.height, depth.width) == small
+        assert bench.wait_for("depth/camera_info", 1).width == 80
+
+
+def test_a_failure_is_logged_with_its_stamp_and_the_next_frame_comes_out():
+    with Bench(BoxModel(fail_on=[2]), outputs=("depth/image",)) as bench:
+        for index in range(3):
+            bench.frame(index)
+            wait_until(lambda index=index: accounted(bench.counts()) == index + 1)
+        bench.wait_for("depth/image", 2)
+        assert [message.header.stamp for message in bench.received["depth/image"]] == [stamp_of(0), stamp_of(2)]
+        assert bench.counts().dropped[statistics.FAILED] == 1
+        bench.wait_for_status(ERROR, "image of 1000.100000000: RuntimeError: call 2 was to fail")
+
+
+def test_a_lost_device_is_said():
+    class LostDevice(BoxModel):
+        def infer(self, image, memory=()):
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+    with Bench(LostDevice(), outputs=("depth/image",)) as bench:
+        bench.frame(0)
+        bench.wait_for_status(ERROR, "device was lost")
+
+
+def test_too_many_images_are_dropped_and_counted_and_the_newest_is_served():
+    model = BoxModel(seconds=0.1)
+    with Bench(model, outputs=("depth/image",)) as bench:
+        end = time.monotonic() + 3.0
+        index = 0
+        while time.monotonic() < end:
+            bench.frame(index)
+            index += 1
+            time.sleep(0.01)
+        bench.wait_for_status(WARN, "falling behind")
+        bench.wait_for("depth/image", index - 1)
+        counts = bench.counts()
+        assert counts.received == index
+        assert accounted(counts) == index
+        assert counts.dropped[statistics.REPLACED] == counts.dropped_total > index / 2
+        stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in bench.received["depth/image"]]
+        assert stamps == sorted(set(stamps))
+        # at worst an image waits for the one under way, then takes as long itself
+        assert counts.latency_max_ms < 2.5 * counts.latency_p50_ms
+
+
+def test_a_camera_whose_qos_does_not_fit_is_named():
+    with Bench(
+        reliability=ReliabilityPolicy.BEST_EFFORT, input_reliability="reliable", outputs=(), start=False
+    ) as bench:
+        bench.start()
+        bench.wait_for_status(WARN, f"QoS of the publisher on {bench.namespace}/image does not fit: RELIABILITY")
+
+
+def test_a_subscriber_whose_qos_does_not_fit_is_named():
+    with Bench(outputs=("depth/image",)) as bench:
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        bench.peer.create_subscription(Image, "points", lambda message: None, latched)
+        bench.peer.create_subscription(Image, "semantic/image", lambda message: None, latched)
+        wait_until(lambda: "semantic/image" in bench.node.streams[0].incompatible_outputs)
+        bench.frame(0)
+        bench.wait_for("depth/image", 0)
+        bench.wait_for_status(WARN, "semantic/image does not fit: DURABILITY")
+
+
+def test_no_publisher_and_no_image_are_told_apart():
+    with Bench(outputs=()) as bench:
+        bench.wait_for_status(WARN, "no image yet on")
+        bench.peer.destroy_publisher(bench.images)
+        bench.wait_for_status(WARN, f"nobody publishes {bench.namespace}/image")
+
+
+def test_an_image_waits_for_the_first_camera_info_only_while_one_may_come():
+    with Bench(outputs=("points", "depth/image")) as bench:
+        bench.image(0)
+        time.sleep(0.1)
+        bench.camera_info(0)
+        assert bench.wait_for("points", 0).height == CAMERA[0] // 2
+        assert bench.counts().latency_max_ms > 90
+        bench.image(1)
+        bench.wait_for("points", 1)
+        assert K[0] == 120.0
