@@ -23,9 +23,6 @@ from monodvps_ros.scenes.street import (
     GroundPlan,
 )
 
-_ASPHALT = ((0.09, 0.030), (0.34, 0.035), (1.3, 0.035), (6.0, 0.04))
-_SLABS = ((0.12, 0.020), (0.5, 0.025), (3.0, 0.03))
-_GRASS = ((0.10, 0.06), (0.35, 0.07), (1.6, 0.06), (9.0, 0.07))
 
 
 class Zone(IntEnum):
@@ -53,6 +50,10 @@ class GroundHit:
     place: GroundPlace
     x: Tensor
     y: Tensor
+
+    def take(self, rows: Tensor) -> "GroundHit":
+        """Pick some of the samples."""
+        return GroundHit(self.depth[rows], self.zone[rows], self.place.take(rows), self.x[rows], self.y[rows])
 
 
 def ground_bound(grid: Grid, world_from_camera: NDArray[np.float64], view_distance_m: float) -> Tensor:
@@ -86,23 +87,23 @@ def meet_ground(
     open_ = (place.curb > -step * torch.hypot(ray[0], ray[1])).nonzero()[:, 0]
     if len(open_):
         upper = depth[open_] - step[open_]
-        rays = [ray[0][open_], ray[1][open_]]
-        ux, uy = origin[0] + upper * rays[0], origin[1] + upper * rays[1]
-        above = plan.locate(ux, uy)
+        rays = ray[0][open_], ray[1][open_]
+        above = plan.locate(origin[0] + upper * rays[0], origin[1] + upper * rays[1])
         raised = above.curb >= 0.0
-        face = ~raised & (place.curb[open_] >= 0.0)
         new_zone = torch.where(raised, torch.where(above.curb < WALK_M, int(Zone.SIDEWALK), int(Zone.TERRAIN)), 0)
         new_depth = torch.where(raised, upper, depth[open_])
-        if bool(face.any()):
+        face = (~raised & (place.curb[open_] >= 0.0)).nonzero()[:, 0]
+        if len(face):
             new_zone[face] = int(Zone.CURB)
-            low, high = upper[face], depth[open_][face]
-            ray_face = rays[0][face], rays[1][face]
-            new_depth[face] = _curb_depth(low, high, ray_face, (origin[0], origin[1]), plan)
+            new_depth[face] = _curb_depth(upper[face], new_depth[face], (rays[0][face], rays[1][face]),
+                                          (origin[0], origin[1]), plan)  # fmt: skip
         depth, zone = depth.index_copy(0, open_, new_depth), zone.index_copy(0, open_, new_zone)
         px, py = origin[0] + depth * ray[0], origin[1] + depth * ray[1]
-        again = plan.locate(px[open_], py[open_])
-        fields = {name: getattr(place, name).index_copy(0, open_, getattr(again, name)) for name in vars(place)}
-        place = GroundPlace(**fields)
+        # On the curb's face the place on the road behind it serves: only its s is looked at.
+        place = GroundPlace(**{
+            name: value.index_copy(0, open_, torch.where(raised, getattr(above, name), value[open_]))
+            for name, value in vars(place).items()
+        })  # fmt: skip
     far = (depth > view_distance_m) | (ray[2] >= 0.0)
     return GroundHit(torch.where(far, torch.inf, depth), torch.where(far, -1, zone), place, px, py)
 
@@ -110,12 +111,23 @@ def meet_ground(
 def _curb_depth(
     low: Tensor, high: Tensor, ray: tuple[Tensor, Tensor], origin: tuple[float, float], plan: GroundPlan
 ) -> Tensor:
-    """Bisect to the depth at which the ray passes above the curb's line; the face is vertical."""
-    for _ in range(18):
-        middle = (low + high) / 2
-        inside = plan.locate(origin[0] + middle * ray[0], origin[1] + middle * ray[1]).curb < 0.0
+    """Find the depth at which the ray passes above the curb's line, by false position; the face is vertical.
+
+    Source: the Illinois variant of the false position method, Dowell and Jarratt 1971.
+    """
+    shape = low.shape
+    ends = torch.cat([low, high])
+    value_low, value_high = plan.locate(origin[0] + ends * ray[0].repeat(2), origin[1] + ends * ray[1].repeat(2)).curb.view(
+        2, *shape
+    )
+    for _ in range(4):
+        middle = low + (high - low) * (value_low / (value_low - value_high)).clamp(0.0, 1.0)
+        value = plan.locate(origin[0] + middle * ray[0], origin[1] + middle * ray[1]).curb
+        inside = value < 0.0
+        value_high = torch.where(inside, value_high * 0.5, value)
+        value_low = torch.where(inside, value, value_low * 0.5)
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    return (low + high) / 2
+    return low + (high - low) * (value_low / (value_low - value_high)).clamp(0.0, 1.0)
 
 
 def paint_ground(hit: GroundHit, depth: Tensor, focal_px: float, height_m: float, noise: Noise, wear: float) -> Tensor:
@@ -141,8 +153,7 @@ def paint_ground(hit: GroundHit, depth: Tensor, focal_px: float, height_m: float
     for zone, painter in painters.items():
         rows = (hit.zone == int(zone)).nonzero()[:, 0]
         if len(rows):
-            place = GroundPlace(**{name: getattr(hit.place, name)[rows] for name in vars(hit.place)})
-            spot = _Spot(place, hit.x[rows], hit.y[rows], across[rows], along[rows], grain[rows], wear)
+            spot = _Spot(hit.place.take(rows), hit.x[rows], hit.y[rows], across[rows], along[rows], grain[rows], wear)
             colors[rows] = painter(spot, noise)
     return colors
 
@@ -163,7 +174,8 @@ def _tint(value: Tensor, color: tuple[float, float, float]) -> Tensor:
 
 
 def _road(spot: _Spot, noise: Noise) -> Tensor:
-    gray = 0.33 - 0.05 * spot.wear + noise.octaves(spot.x, spot.y, spot.grain, _ASPHALT) * (0.8 + 0.9 * spot.wear)
+    rough = 0.034 * noise.cloth(spot.x, spot.y, spot.grain) + 0.030 * (noise.plane(spot.x / 7.3, spot.y / 7.3) - 0.5)
+    gray = 0.33 - 0.05 * spot.wear + rough * (0.8 + 0.7 * spot.wear)
     warp = noise.plane(spot.x / 2.3, spot.y / 2.3)
     patch = noise.cells(spot.place.s / 5.0 + 0.3 * warp, spot.place.d / 1.9)
     gray = gray - 0.06 * spot.wear * (patch > 0.8).float() + 0.03 * spot.wear * (patch < 0.08).float()
@@ -174,7 +186,7 @@ def _road(spot: _Spot, noise: Noise) -> Tensor:
 
 def _sidewalk(spot: _Spot, noise: Noise) -> Tensor:
     s, d = spot.place.s, spot.place.curb
-    shade = 0.56 + noise.octaves(spot.x, spot.y, spot.grain, _SLABS)
+    shade = 0.56 + 0.032 * noise.cloth(spot.x, spot.y, spot.grain)
     shade = shade + 0.07 * (noise.cells(s / 0.6, d / 0.6) - 0.5) * ((1.1 - spot.grain / 0.6) / 0.75).clamp(0, 1)
     joint = torch.maximum(pulses(s, 0.6, 0.04, spot.along), pulses(d, 0.6, 0.04, spot.across))
     edge = band(d, 0.0, 0.16, spot.across)
@@ -182,8 +194,8 @@ def _sidewalk(spot: _Spot, noise: Noise) -> Tensor:
 
 
 def _terrain(spot: _Spot, noise: Noise) -> Tensor:
-    grass = noise.octaves(spot.x, spot.y, spot.grain, _GRASS)
-    dry = noise.octaves(spot.x + 50.0, spot.y, spot.grain, ((4.0, 0.5), (14.0, 0.5))).clamp(0.0, 1.0)[:, None]
+    grass = 0.075 * noise.cloth(spot.x, spot.y, spot.grain)
+    dry = (noise.plane(spot.x / 4.0, spot.y / 4.0) + noise.plane(spot.y / 13.0, spot.x / 13.0) - 1.0).clamp(min=0.0)[:, None]
     green = torch.stack([0.30 + 0.9 * grass, 0.42 + grass, 0.19 + 0.6 * grass], dim=1)
     earth = torch.stack([0.47 + grass, 0.42 + 0.9 * grass, 0.29 + 0.7 * grass], dim=1)
     return torch.lerp(green, earth, 0.8 * dry)

@@ -3,9 +3,13 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _SIZE_2D = 256
 _SIZE_3D = 32
+_SIZE_CLOTH = 512
+_CELL_M = 0.05
+_CLOUDS = ((1.6, 0.5), (0.7, 0.28), (0.3, 0.15), (0.12, 0.07))
 
 
 class Noise:
@@ -21,6 +25,12 @@ class Noise:
         flat = torch.rand(_SIZE_2D * _SIZE_2D, generator=generator)
         cube = torch.rand(_SIZE_3D**3, generator=generator)
         self._flat, self._cube = flat.to(device), cube.to(device)
+        levels = _weave(generator)
+        sizes = torch.tensor([len(level) for level in levels])
+        self._cloth = torch.cat([level.flatten() for level in levels]).to(device)
+        self._mask = (sizes - 1).to(device)
+        self._shift = sizes.log2().round().long().to(device)
+        self._begin = (sizes * sizes).cumsum(0).sub(sizes * sizes).to(device)
 
     def cells(self, x: Tensor, y: Tensor) -> Tensor:
         """Return one random number in 0..1 for each unit cell; any shape."""
@@ -70,24 +80,69 @@ class Noise:
         ]
         return torch.lerp(layers[0], layers[1], fz)
 
-    def octaves(self, x: Tensor, y: Tensor, footprint: Tensor, waves: tuple[tuple[float, float], ...]) -> Tensor:
-        """Sum octaves of 2-D noise, each faded out where a pixel covers its wavelength.
+    def cloth(self, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
+        """Evaluate a texture with detail from 0.1 m to 6.4 m, filtered to what a pixel can show.
 
         Args:
-            x: (N,) metres.
+            x: (N,) metres; the texture repeats after 25.6 m.
             y: (N,) metres.
             footprint: (N,) metres that a pixel covers.
-            waves: wavelength in metres and amplitude of each octave.
 
         Returns:
-            (N,) with mean 0; each octave in plus or minus its amplitude.
+            (N,) with mean 0 and standard deviation about 1 where all of it is seen.
+
+        Source: mip maps, Williams 1983, blended between two levels.
+        """
+        level = (footprint * (1.0 / _CELL_M)).clamp(min=1.0).log2().clamp(max=float(len(self._mask)) - 1.001)
+        low = level.floor()
+        share, number = level - low, low.long()
+        return torch.lerp(self._texel(x, y, number), self._texel(x, y, number + 1), share)
+
+    def _texel(self, x: Tensor, y: Tensor, number: Tensor) -> Tensor:
+        cells = torch.exp2(-number.float()) * (1.0 / _CELL_M)
+        x, y = x * cells - 0.5, y * cells - 0.5
+        column, row = x.floor(), y.floor()
+        fx, fy = x - column, y - row
+        mask, shift, begin = self._mask[number], self._shift[number], self._begin[number]
+        left, low = column.long() & mask, row.long() & mask
+        right, high = (left + 1) & mask, begin + (((low + 1) & mask) << shift)
+        low = begin + (low << shift)
+        table = self._cloth
+        return torch.lerp(
+            torch.lerp(table[low + left], table[low + right], fx), torch.lerp(table[high + left], table[high + right], fx), fy
+        )
+
+    def clouds(self, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
+        """Sum four octaves of 2-D noise from wavelength 1.6 down, each faded where a pixel covers it.
+
+        Args:
+            x: (N,), y: (N,), footprint: (N,) in one unit.
+
+        Returns:
+            (N,) with mean 0, within plus or minus 1.
         """
         total = torch.zeros_like(x)
-        for number, (wavelength, amplitude) in enumerate(waves):
+        for number, (wavelength, amplitude) in enumerate(_CLOUDS):
             turned = 0.8 * x + 0.6 * y + 17.0 * number, 0.8 * y - 0.6 * x + 31.0 * number
             value = self.plane(turned[0] / wavelength, turned[1] / wavelength)
             total += (value - 0.5) * (2.0 * amplitude) * fade(footprint, wavelength)
         return total
+
+
+def _weave(generator: torch.Generator) -> list[Tensor]:
+    """Draw a square texture that repeats, octave by octave, and its mip maps."""
+    total = torch.zeros(_SIZE_CLOTH, _SIZE_CLOTH)
+    step = 2
+    while step <= _SIZE_CLOTH // 4:
+        coarse = torch.rand(_SIZE_CLOTH // step, _SIZE_CLOTH // step, generator=generator) - 0.5
+        padded = functional.pad(coarse[None, None], (2, 2, 2, 2), mode="circular")
+        fine = functional.interpolate(padded, scale_factor=step, mode="bicubic", align_corners=False)[0, 0]
+        total += fine[2 * step : -2 * step, 2 * step : -2 * step] * 1.9
+        step *= 2
+    levels = [total]
+    while len(levels[-1]) > 1:
+        levels.append(functional.avg_pool2d(levels[-1][None, None], 2)[0, 0])
+    return levels
 
 
 def fade(footprint: Tensor, wavelength: float) -> Tensor:

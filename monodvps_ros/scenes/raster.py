@@ -7,7 +7,8 @@ cylinders are bounded by their box and by a conic. Rows give spans, spans give f
 each sample wins. Legend: P solids, R (solid, row) pairs, F fragments, N samples, B bodies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,51 +46,65 @@ class Grid:
     @classmethod
     def of_pixels(cls, camera: Camera, device: torch.device) -> "Grid":
         """Make the grid of the pixels' centres."""
-        return cls._of(camera, 1, None, device)
+        x, y = _directions(camera, 1, device)
+        starts = torch.arange(len(y), device=device)[:, None] * len(x) + torch.arange(len(x) + 1, device=device)
+        return cls(x, y, starts, x.repeat(len(y)), y.repeat_interleave(len(x)))
 
     @classmethod
-    def of_edges(cls, camera: Camera, mask: Tensor) -> "Grid":
-        """Make the grid of four samples in each pixel of an (H, W) mask."""
-        return cls._of(camera, 2, mask, mask.device)
+    def of_edges(cls, camera: Camera, mask: Tensor) -> "tuple[Grid, Tensor]":
+        """Make the grid of four samples in each pixel of an (H, W) mask.
 
-    @classmethod
-    def _of(cls, camera: Camera, factor: int, mask: Tensor | None, device: torch.device) -> "Grid":
-        (u, v), rows, columns = camera.center, camera.height * factor, camera.width * factor
-        at = [(torch.arange(n, dtype=torch.float64) + 0.5) / factor - 0.5 for n in (columns, rows)]
-        x = ((at[0] - u) / camera.focal_px).float().to(device)
-        y = ((at[1] - v) / camera.focal_px).float().to(device)
-        if mask is None:
-            starts = torch.arange(rows, device=device)[:, None] * columns + torch.arange(columns + 1, device=device)
-            return cls(x, y, starts, x.repeat(rows), y.repeat_interleave(columns))
-        fine = mask.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-        count = fine.flatten().cumsum(0).view(rows, columns)
+        Returns:
+            The grid, and (N,) int64 which of the mask's pixels each sample lies in.
+        """
+        x, y = _directions(camera, 2, mask.device)
+        fine = mask.repeat_interleave(2, 0).repeat_interleave(2, 1)
+        count = fine.flatten().cumsum(0).view(fine.shape)
         first = torch.cat([count.new_zeros(1), count[:-1, -1]])
         row, column = fine.nonzero().unbind(1)
-        return cls(x, y, torch.cat([first[:, None], count], 1), x[column], y[row])
+        pixel = (mask.flatten().cumsum(0) - 1).view(mask.shape)
+        grid = cls(x, y, torch.cat([first[:, None], count], 1), x[column], y[row])
+        return grid, pixel[row // 2, column // 2]
+
+
+def _directions(camera: Camera, factor: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return x/z of the columns and y/z of the rows of a grid with `factor` samples a pixel each way."""
+    u, v = camera.center
+    at = [(torch.arange(n * factor, dtype=torch.float64) + 0.5) / factor - 0.5 for n in (camera.width, camera.height)]
+    return ((at[0] - u) / camera.focal_px).float().to(device), ((at[1] - v) / camera.focal_px).float().to(device)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The solids that may be in the image, in the camera's frame.
+    """The solids that may be in the image, in the camera's frame, boxes first.
 
     Attributes:
         index: (P,) int64, which solids of the drive.
-        planes: (P, 6, 3) inverse depth of each face as a x + b y + c.
-        outside: (P, 6) bool, the camera is outside of that face.
+        front: (P, K, 3) inverse depth of each face that the camera is outside of, as a x + b y + c; padded by 1e6.
+        back: (P, 7, 3) likewise of the faces that the camera is inside of and of the plane at infinity; padded by -1e6.
         local_from_camera: (P, 3, 4) into the solid's own axes, metres.
         half: (P, 3), shape: (P,), leafy: (P,) bool, inner: (P,).
         bounds: (P, 4) least and greatest x/z and y/z.
     """
 
     index: Tensor
-    planes: Tensor
-    outside: Tensor
+    front: Tensor
+    back: Tensor
     local_from_camera: Tensor
     half: Tensor
     shape: Tensor
     leafy: Tensor
     inner: Tensor
     bounds: Tensor
+
+    @cached_property
+    def boxes(self) -> int:
+        """Number of boxes; what follows them is round."""
+        return int((self.shape == Shape.BOX).sum())
+
+    def take(self, rows: Tensor) -> "View":
+        """Keep some solids, by ascending rows."""
+        return View(**{entry.name: getattr(self, entry.name)[rows] for entry in fields(self)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +144,7 @@ def make_view(
             keep &= np.abs(middle[:, axis]) - slope * middle[:, 2] < radius * np.sqrt(1 + slope * slope)
         keep &= radius * camera.focal_px > 0.35 * middle[:, 2]
     index = np.flatnonzero(keep)
+    index = index[np.argsort(solids.shape[index] != Shape.BOX, kind="stable")]
     pose = pose[index]
     rotation, shift = pose[:, :3, :3], pose[:, :3, 3]
     normals = solids.planes[index, :, :3] @ np.swapaxes(rotation, 1, 2)
@@ -138,24 +154,33 @@ def make_view(
     keep = (bounds[:, 0] < slope_x) & (bounds[:, 1] > -slope_x) & (bounds[:, 2] < slope_y) & (bounds[:, 3] > -slope_y)
     keep &= ~(offsets > -1e-6).all(1)  # the camera is inside
     axes = np.swapaxes(rotation @ solids.turn[index], 1, 2)
-    middle = middle[index]
-    local = np.concatenate([axes, -(axes @ middle[..., None])], axis=2)
-    safe = np.where(np.abs(offsets) < 1e-9, 1e-9, offsets)
+    local = np.concatenate([axes, -(axes @ middle[index][..., None])], axis=2)
+    front, back = _faces(normals[keep], offsets[keep])
 
     def tensor(values: NDArray[np.generic], dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.from_numpy(values[keep]).to(dtype).to(device)
+        return torch.from_numpy(values).to(dtype).to(device)
 
     return View(
-        index=tensor(index, torch.int64),
-        planes=tensor(normals / safe[..., None], torch.float64),
-        outside=tensor(offsets < 0.0, torch.bool),
-        local_from_camera=tensor(local, torch.float64),
-        half=tensor(solids.half[index]),
-        shape=tensor(solids.shape[index], torch.int64),
-        leafy=tensor((solids.material[index] == Material.FOLIAGE) & (solids.shape[index] != Shape.BOX), torch.bool),
-        inner=tensor(solids.inner[index]),
-        bounds=tensor(bounds),
+        index=tensor(index[keep], torch.int64),
+        front=tensor(front),
+        back=tensor(back),
+        local_from_camera=tensor(local[keep], torch.float64),
+        half=tensor(solids.half[index][keep]),
+        shape=tensor(solids.shape[index][keep], torch.int64),
+        leafy=tensor(((solids.material[index] == Material.FOLIAGE) & (solids.shape[index] != Shape.BOX))[keep], torch.bool),
+        inner=tensor(solids.inner[index][keep]),
+        bounds=tensor(bounds[keep]),
     )
+
+
+def _faces(normals: NDArray[np.float64], offsets: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Part (P, 6) faces into those that the camera is outside of, (P, K, 3), and the others, (P, 7, 3)."""
+    safe = np.where(np.abs(offsets) < 1e-9, 1e-9, offsets)
+    planes, outside = normals / safe[..., None], safe < 0.0
+    front = np.where(outside[..., None], planes, np.array([0.0, 0.0, 1e6]))
+    order = np.argsort(~outside, axis=1, kind="stable")[:, : outside.sum(1).max(initial=1)]
+    back = np.where(outside[..., None], np.array([0.0, 0.0, -1e6]), planes)
+    return np.take_along_axis(front, order[..., None], 1), np.concatenate([back, np.zeros((len(back), 1, 3))], axis=1)
 
 
 def _bounds(corners: NDArray[np.float64], slope_x: float, slope_y: float) -> NDArray[np.float64]:
@@ -178,10 +203,16 @@ def cast(view: View, grid: Grid, noise: Noise) -> Visible:
     if len(view.index) and samples:
         solid, row = _rows(view, grid)
         low, high = _box_span(view, grid, solid, row)
-        low, high = _conic_span(view, grid, solid, row, low, high)
-        solid, sample = _fragments(grid, solid, row, low, high)
-        inverse, back = _hit(view, grid, solid, sample, noise)
-        key = (inverse.view(torch.int32).long() << 32) | (solid << 1) | back
+        boxes = int(torch.searchsorted(solid, view.boxes))
+        _conic_span(view, grid, solid[boxes:], row[boxes:], low[boxes:], high[boxes:])
+        owner, sample = _fragments(grid, row, low, high)
+        x = grid.sample_x[sample]
+        part = int(torch.searchsorted(owner, boxes))
+        inverse, back = torch.empty_like(x), torch.zeros(len(x), dtype=torch.int64, device=device)
+        inverse[:part] = _hit_box(view, solid, grid.y[row], owner[:part], x[:part])
+        inverse[part:], back[part:] = _hit_round(view, solid, grid.y[row], owner[part:], x[part:], noise)
+        inverse = torch.where(inverse < 1.0 / NEAR_M, inverse, 0.0)
+        key = (inverse.view(torch.int32).long() << 32) | (solid[owner] << 1) | back
         nearest.scatter_reduce_(0, sample, key, "amax")
     inverse_depth = (nearest >> 32).int().view(torch.float32)
     seen = inverse_depth > 0.0
@@ -205,81 +236,67 @@ def _expand(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
 
 def _box_span(view: View, grid: Grid, solid: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
     """Return x/z from and to which each row crosses the solid's box: two (R,); empty where from > to."""
-    planes, outside = view.planes[solid], view.outside[solid]
-    slope = planes[..., 0]
-    value = planes[..., 1] * grid.y[row, None] + planes[..., 2]
-    low, high = view.bounds[solid, 0].double(), view.bounds[solid, 1].double()
-    front_slope, front = torch.where(outside, slope, 0.0), torch.where(outside, value, 1e6)
-    back_slope, back = torch.where(outside, 0.0, slope), torch.where(outside, -1e6, value)
-    back_slope, back = torch.nn.functional.pad(back_slope, (0, 1)), torch.nn.functional.pad(back, (0, 1))
-    tilt = (front_slope[:, :, None] - back_slope[:, None, :]).flatten(1)
-    gap = (front[:, :, None] - back[:, None, :]).flatten(1)
+    front, back = view.front[solid], view.back[solid]
+    y = grid.y[row, None]
+    front_value, back_value = torch.addcmul(front[..., 2], front[..., 1], y), torch.addcmul(back[..., 2], back[..., 1], y)
+    tilt = (front[:, :, None, 0] - back[:, None, :, 0]).flatten(1)
+    gap = (front_value[:, :, None] - back_value[:, None, :]).flatten(1)
     root = -gap / tilt
-    low = torch.maximum(low, torch.where(tilt > 0.0, root, -1e9).amax(1))
-    high = torch.minimum(high, torch.where(tilt < 0.0, root, 1e9).amin(1))
+    low = torch.maximum(view.bounds[solid, 0], torch.where(tilt > 0.0, root, -1e9).amax(1))
+    high = torch.minimum(view.bounds[solid, 1], torch.where(tilt < 0.0, root, 1e9).amin(1))
     never = ((tilt == 0.0) & (gap <= 0.0)).any(1)
     return torch.where(never, 1e9, low), high
 
 
-def _conic_span(view: View, grid: Grid, solid: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Narrow the spans of ellipsoids and cylinders to where their discriminant is positive."""
-    chosen = (view.shape[solid] != Shape.BOX).nonzero()[:, 0]
-    which = solid[chosen]
-    weight = torch.ones(len(chosen), 3, dtype=torch.float64, device=low.device)
-    weight[:, 2] = (view.shape[which] == Shape.ELLIPSOID).double()
-    unit = view.local_from_camera[which] / view.half[which].double()[..., None] * weight[..., None]
-    base = unit[..., 1] * grid.y[row[chosen], None] + unit[..., 2]
+def _conic_span(view: View, grid: Grid, solid: Tensor, row: Tensor, low: Tensor, high: Tensor) -> None:
+    """Narrow the spans of ellipsoids and cylinders, in place, to where their discriminant is positive."""
+    weight = torch.ones(len(solid), 3, dtype=torch.float64, device=low.device)
+    weight[:, 2] = (view.shape[solid] == Shape.ELLIPSOID).double()
+    unit = view.local_from_camera[solid] / view.half[solid].double()[..., None] * weight[..., None]
+    base = unit[..., 1] * grid.y[row, None] + unit[..., 2]
     step, origin = unit[..., 0], unit[..., 3]
     beyond = (origin * origin).sum(1) - 1.0
     along0, along1 = (base * origin).sum(1), (step * origin).sum(1)
     a = along1**2 - beyond * (step * step).sum(1)
     b = along0 * along1 - beyond * (base * step).sum(1)
     c = along0**2 - beyond * (base * base).sum(1)
-    root = (b * b - a * c).clamp(min=0.0).sqrt()
-    ends = torch.stack([(-b - root) / a, (-b + root) / a])
+    inside = b * b - a * c
+    root = inside.clamp(min=0.0).sqrt()
+    ends = torch.stack([(-b - root) / a, (-b + root) / a]).float()
     bounded = (a < 0.0) & (beyond > 0.0)
-    miss = bounded & (b * b - a * c <= 0.0)
-    new_low = torch.where(bounded, torch.maximum(low[chosen], ends.amin(0)), low[chosen])
-    new_high = torch.where(bounded, torch.minimum(high[chosen], ends.amax(0)), high[chosen])
-    low, high = low.clone(), high.clone()
-    low[chosen], high[chosen] = torch.where(miss, 1e9, new_low), new_high
-    return low, high
+    low.copy_(torch.where(bounded, torch.maximum(low, ends.amin(0)), low))
+    high.copy_(torch.where(bounded, torch.minimum(high, ends.amax(0)), high))
+    low.masked_fill_(bounded & (inside <= 0.0), 1e9)
 
 
-def _fragments(grid: Grid, solid: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Write spans out into (solid, sample) pairs: two (F,) int64."""
-    columns = grid.x.double()
-    first = torch.searchsorted(columns, low)
-    last = torch.maximum(torch.searchsorted(columns, high, right=True), first)
+def _fragments(grid: Grid, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Write spans out: which (solid, row) pair and which sample each fragment has, two (F,) int64."""
+    first = torch.searchsorted(grid.x, low)
+    last = torch.maximum(torch.searchsorted(grid.x, high, right=True), first)
     begin, end = grid.starts[row, first], grid.starts[row, last]
-    owner, sample = _expand(begin, end - begin)
-    return solid[owner], sample
+    return _expand(begin, end - begin)
 
 
-def _hit(view: View, grid: Grid, solid: Tensor, sample: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-    """Return the inverse depth of each fragment, 0 for a miss, and whether it lies on a shell's inner side: two (F,)."""
-    x, y = grid.sample_x[sample], grid.sample_y[sample]
-    count = int(view.outside.sum(1).max())
-    order = torch.sort(view.outside.int(), stable=True, dim=1, descending=True).indices[:, :count]
-    planes = torch.where(view.outside[..., None], view.planes, view.planes.new_tensor([0.0, 0.0, 1e6]))
-    planes = planes.gather(1, order[..., None].expand(-1, -1, 3)).float()
+def _hit_box(view: View, solid: Tensor, y: Tensor, owner: Tensor, x: Tensor) -> Tensor:
+    """Return the inverse depth of fragments of boxes: the least of their front planes'."""
+    front = view.front[solid]
+    value = torch.addcmul(front[..., 2], front[..., 1], y[:, None])
     inverse = torch.full_like(x, 1.0 / NEAR_M)
-    for face in range(count):
-        a, b, c = (planes[:, face, i].contiguous()[solid] for i in range(3))
-        torch.minimum(inverse, a.mul_(x).addcmul_(b, y).add_(c), out=inverse)
-    inverse.clamp_(min=0.0)
-    back = torch.zeros_like(solid, dtype=torch.bool)
-    round_ = (view.shape[solid] != Shape.BOX).nonzero()[:, 0]
-    if len(round_):
-        inverse[round_], back[round_] = _hit_round(view, solid[round_], x[round_], y[round_], noise)
-    inverse[inverse >= 1.0 / NEAR_M] = 0.0
-    return inverse, back
+    for face in range(front.shape[1]):
+        plane = value[:, face].contiguous()[owner].addcmul_(front[:, face, 0].contiguous()[owner], x)
+        torch.minimum(inverse, plane, out=inverse)
+    return inverse.clamp_(min=0.0)
 
 
-def _hit_round(view: View, solid: Tensor, x: Tensor, y: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-    unit = (view.local_from_camera / view.half.double()[..., None]).float()[solid]
-    ray = unit[..., 0] * x[:, None] + unit[..., 1] * y[:, None] + unit[..., 2]
-    origin = unit[..., 3]
+def _hit_round(
+    view: View, solid_of_row: Tensor, y: Tensor, owner: Tensor, x: Tensor, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Return the inverse depth of fragments of round solids, 0 for a miss, and 1 where a shell's inner side is seen."""
+    solid = solid_of_row[owner]
+    unit = (view.local_from_camera / view.half.double()[..., None]).float()
+    line = unit[solid_of_row, :, 1] * y[:, None] + unit[solid_of_row, :, 2]
+    ray = unit[..., 0].contiguous()[solid] * x[:, None] + line[owner]
+    origin = unit[..., 3].contiguous()[solid]
     cylinder = view.shape[solid] == Shape.CYLINDER
     weight = torch.ones_like(ray)
     weight[:, 2] = (~cylinder).float()
@@ -288,7 +305,7 @@ def _hit_round(view: View, solid: Tensor, x: Tensor, y: Tensor, noise: Noise) ->
     middle = -(flat * origin).sum(1) / square
     # The nearest point to the axis first: the textbook discriminant loses all digits far away.
     closest = (origin + middle[:, None] * ray) * weight
-    chord = ((1.0 - (closest * closest).sum(1)) / square)
+    chord = (1.0 - (closest * closest).sum(1)) / square
     hit = chord > 0.0
     chord = chord.clamp(min=0.0).sqrt()
     enter, leave = middle - chord, middle + chord
@@ -307,7 +324,7 @@ def _hit_round(view: View, solid: Tensor, x: Tensor, y: Tensor, noise: Noise) ->
         far = (origin[through] + leave[through, None] * ray[through]) * half[open_front]
         enter[through], back[through] = leave[through], True
         hit[through] = ~_is_hole(far, solid[through], view, noise)
-    return torch.where(hit & (enter > NEAR_M), 1.0 / enter, 0.0), back
+    return torch.where(hit & (enter > NEAR_M), 1.0 / enter, 0.0), back.long()
 
 
 def _is_hole(local: Tensor, solid: Tensor, view: View, noise: Noise) -> Tensor:

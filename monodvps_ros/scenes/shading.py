@@ -14,8 +14,6 @@ from torch import Tensor
 from monodvps_ros.scenes.noise import Noise, band, fade, pulses
 from monodvps_ros.scenes.solids import Material
 
-_GRAIN = ((0.05, 0.35), (0.22, 0.35), (0.9, 0.45), (3.6, 0.5))
-
 
 @dataclass(frozen=True, eq=False)
 class Surface:
@@ -47,9 +45,9 @@ class Surface:
     key: Tensor
     back: Tensor
 
-    def take(self, rows: Tensor) -> "Surface":
-        """Pick some of the points."""
-        return Surface(**{entry.name: getattr(self, entry.name)[rows] for entry in fields(self)})
+    def cut(self, begin: int, end: int) -> "Surface":
+        """Cut out a run of the points, without copying them."""
+        return Surface(**{entry.name: getattr(self, entry.name)[begin:end] for entry in fields(self)})
 
 
 def paint_solids(surface: Surface, material: Tensor, signals: Tensor, noise: Noise) -> Tensor:
@@ -57,7 +55,7 @@ def paint_solids(surface: Surface, material: Tensor, signals: Tensor, noise: Noi
 
     Args:
         surface: the points.
-        material: (N,) `Material`.
+        material: (N,) `Material`, ascending.
         signals: (G,) what each group of traffic lights shows: 0 red, 1 yellow, 2 green.
         noise: the drive's noise.
 
@@ -65,17 +63,17 @@ def paint_solids(surface: Surface, material: Tensor, signals: Tensor, noise: Noi
         (N, 3), about 0..1; more where a surface shines.
     """
     color = torch.empty_like(surface.color)
+    ends = torch.bincount(material, minlength=len(Material)).cumsum(0).tolist()
     for kind, painter in _PAINTERS.items():
-        rows = (material == int(kind)).nonzero()[:, 0]
-        if len(rows):
-            color[rows] = painter(surface.take(rows), noise, signals)
+        begin, end = ends[kind - 1] if kind else 0, ends[kind]
+        if end > begin:
+            color[begin:end] = painter(surface.cut(begin, end), noise, signals)
     return color
 
 
 def _grain(s: Surface, noise: Noise, amplitude: float) -> Tensor:
     step = torch.sqrt(s.step_a * s.step_b)
-    shift = 5.7 * s.key
-    return 1.0 + amplitude * noise.octaves(s.a + shift, s.b + 2.0 * s.side, step, _GRAIN)[:, None]
+    return 1.0 + 0.5 * amplitude * noise.cloth(s.a + 5.7 * s.key, s.b + 2.0 * s.side, step)[:, None]
 
 
 def _mix(base: Tensor, other: Tensor, share: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ SIDE_REACH_M = 90.0
 CROSSWALK_M = (1.6, 5.0)
 STOP_LINE_M = 6.2
 _CORNER_M = 5.0
+_OWN_M = 13.0
 _FAR = 1e4
 
 
@@ -179,6 +180,10 @@ class GroundPlace:
     curb: Tensor
     crossing: Tensor
 
+    def take(self, rows: Tensor) -> "GroundPlace":
+        """Pick some of the points."""
+        return GroundPlace(**{name: value[rows] for name, value in vars(self).items()})
+
 
 class GroundPlan:
     """A part of a street plan on a device, to look places up.
@@ -201,20 +206,19 @@ class GroundPlan:
         """Find where (N,) points of the ground lie."""
         s, d = torch.full_like(x, -_FAR), torch.full_like(x, _FAR)
         heading = torch.zeros_like(x)
-        for number, (s0, length, x0, y0, heading0, bend) in enumerate(self._rows.tolist()):
-            cos_h, sin_h = np.cos(heading0), np.sin(heading0)
-            ahead, left = (x - x0) * cos_h + (y - y0) * sin_h, (y - y0) * cos_h - (x - x0) * sin_h
-            turned: Tensor | float = heading0
-            if bend:
-                sign = np.sign(bend)
-                rest = 1.0 / abs(bend) - sign * left
-                angle = torch.atan2(ahead, rest)
-                left = sign * (1.0 / abs(bend) - torch.hypot(ahead, rest))
-                ahead, turned = angle / abs(bend), heading0 + sign * angle
-            low = -1e9 if number == 0 and not bend else -1e-3
-            here = (ahead >= low) & (ahead <= length + 1e-3) & (left.abs() < d.abs())
-            s, d = torch.where(here, ahead + s0, s), torch.where(here, left, d)
-            heading = torch.where(here, turned, heading)
+        todo = torch.arange(len(x), device=x.device)
+        for number, row in enumerate(self._rows.tolist()):
+            if not len(todo):
+                break
+            left_x, left_y = (x, y) if number == 0 else (x[todo], y[todo])
+            ahead, left, turned = _on_segment(left_x, left_y, row)
+            low = -1e9 if number == 0 and not row[5] else -1e-3
+            here = (ahead >= low) & (ahead <= row[1] + 1e-3) & (left.abs() < d[todo].abs())
+            found = here.nonzero()[:, 0]
+            at = todo[found]
+            s[at], d[at], heading[at] = ahead[found] + row[0], left[found], turned[found]
+            # What is this near belongs to no other segment: the street keeps farther than that from itself.
+            todo = todo[~here | (left.abs() > _OWN_M)]
         return self._cross(x, y, s, d, heading)
 
     def _cross(self, x: Tensor, y: Tensor, s: Tensor, d: Tensor, heading: Tensor) -> GroundPlace:
@@ -234,3 +238,16 @@ class GroundPlan:
         blend = (_CORNER_M - (main - edge).abs()).clamp(min=0.0)
         curb = torch.minimum(main, edge) - blend * blend / (4.0 * _CORNER_M)
         return GroundPlace(s, d, heading, along, across, curb, which)
+
+
+def _on_segment(x: Tensor, y: Tensor, row: list[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return s within a segment, d and the heading there of (N,) points, as if the segment had no ends."""
+    _, _, x0, y0, heading0, bend = row
+    cos_h, sin_h = np.cos(heading0), np.sin(heading0)
+    ahead, left = (x - x0) * cos_h + (y - y0) * sin_h, (y - y0) * cos_h - (x - x0) * sin_h
+    if not bend:
+        return ahead, left, torch.full_like(x, heading0)
+    sign, radius = np.sign(bend), 1.0 / abs(bend)
+    rest = radius - sign * left
+    angle = torch.atan2(ahead, rest)
+    return angle * radius, sign * (radius - torch.hypot(ahead, rest)), heading0 + sign * angle

@@ -40,7 +40,7 @@ def label(moment: Moment, seen: Seen) -> Labelled:
     panoptic = torch.full_like(seen.surface, _SKY)
     zone = seen.ground.zone
     panoptic[seen.ground_rows] = torch.where(zone == int(Zone.CURB), int(Zone.SIDEWALK), zone) * LABEL_DIVISOR
-    rows = seen.solid_rows
+    rows = (seen.surface >= 0).nonzero()[:, 0]
     index = moment.view.index[seen.surface[rows]]
     panoptic[rows] = moment.table.panoptic[index]
     solid = seen.surface.index_copy(0, rows, index)
@@ -84,9 +84,9 @@ def flow_to_previous(grid: Grid, now: Moment, labelled: Labelled, before: Moment
 def seen_before(flow: Tensor, expected_depth: Tensor, labelled: Labelled, before: Labelled, size: tuple[int, int]) -> Tensor:
     """Say which points the previous frame saw too.
 
-    A point was seen if it falls into the image and the previous frame shows the same panoptic id there at its
-    depth: the inverse depths of those of the four pixels around that see the same surface, interpolated, agree with
-    the expected one within 1 %, and these pixels have at least half the weight.
+    A point was seen if it falls into the image and the previous frame shows the same surface (the same solid, hence
+    the same id) there at its depth: of the four pixels around, those that see the same surface have at least half
+    the weight, and their inverse depths, interpolated, agree with the expected one within 1 %.
 
     Args:
         flow: (N, 2).
@@ -99,21 +99,22 @@ def seen_before(flow: Tensor, expected_depth: Tensor, labelled: Labelled, before
         (N,) bool.
     """
     height, width = size
-    number = torch.arange(height * width, device=flow.device)
-    u, v = number % width + flow[:, 0], number // width + flow[:, 1]
+    v, u = torch.meshgrid(torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij")
+    u, v = u.flatten() + flow[:, 0], v.flatten() + flow[:, 1]
     inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     u, v = torch.where(inside, u, 0.0), torch.where(inside, v, 0.0)
     column, row = u.floor(), v.floor()
-    expected = 1.0 / expected_depth
+    right, down = u - column, v - row
+    columns = [column.clamp(min=0.0).int(), (column + 1).clamp(max=width - 1.0).int()]
+    rows = [row.clamp(min=0.0).int() * width, (row + 1).clamp(max=height - 1.0).int() * width]
+    inverse_before, expected = 1.0 / before.depth, 1.0 / expected_depth
     weight, total = torch.zeros_like(u), torch.zeros_like(u)
-    for down in (0, 1):
-        for right in (0, 1):
-            share = (1.0 - (u - column - right).abs()) * (1.0 - (v - row - down).abs())
-            at_row = (row + down).clamp(0, height - 1).long()
-            at = at_row * width + (column + right).clamp(0, width - 1).long()
-            share = share * ((before.solid[at] == labelled.solid) & (before.panoptic[at] == labelled.panoptic)).float()
+    for share_v, at_row in ((1.0 - down, rows[0]), (down, rows[1])):
+        for share_u, at_column in ((1.0 - right, columns[0]), (right, columns[1])):
+            at = at_row + at_column
+            share = share_u * share_v * (before.solid[at] == labelled.solid)
             weight += share
-            total += share / before.depth[at]
+            total += share * inverse_before[at]
     agrees = (total / weight.clamp(min=1e-6) - expected).abs() <= _TOLERANCE * expected
     return inside & (weight >= 0.5) & agrees
 

@@ -86,8 +86,7 @@ def paint_sky(direction: Tensor, weather: Weather, noise: Noise) -> Tensor:
     base = base + 0.35 * glow[:, None] * unit.new_tensor(weather.sun_color)
     away = 1.0 / (up + 0.09)
     x, y = unit[:, 0] * away * 1.6, unit[:, 1] * away * 1.6
-    waves = ((1.6, 0.5), (0.7, 0.28), (0.3, 0.15), (0.12, 0.07))
-    mass = noise.octaves(x, y, 0.004 * away, waves) + weather.clouds - 0.5
+    mass = noise.clouds(x, y, 0.004 * away) + weather.clouds - 0.5
     cover = (mass * 2.2).clamp(0.0, 1.0) * (up / 0.16).clamp(max=1.0)
     white = unit.new_tensor(weather.horizon) * 0.55 + 0.45 - 0.16 * (mass.clamp(0.0, 1.0))[:, None]
     return torch.lerp(base, white, 0.85 * cover[:, None])
