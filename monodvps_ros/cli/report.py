@@ -145,6 +145,7 @@ def _dvpq_rows(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -
     table = [
         {
             "title": title,
+            "is_mean": False,
             "cells": [{group: _cell(results, baseline, (*path, k, group)) for group in GROUPS} for k in results["vpq"]],
         }
         for title, path in rows

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Size of the chart of depth error, and room around its axes.
-CHART_WIDTH, CHART_HEIGHT = 640, 260
+CHART_WIDTH, CHART_HEIGHT = 1060, 280
 CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM = 52, 12, 16, 44
 #: Width of a timeline and height of one track in it.
-TIMELINE_WIDTH, TRACK_HEIGHT = 760, 18
+TIMELINE_WIDTH, TRACK_HEIGHT = 1050, 18
 #: Room for a track's name.
 NAME_WIDTH = 190
 #: Hues step by the golden angle, so that ids that follow each other look different.
