@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps scenes`: render synthetic drives with exact truth."""
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from monodvps_ros.config import SceneConfig, settings
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.scenes import Drive, write_bag
+from monodvps_ros.types import Sample
+
+_DEFAULTS = {entry.name: entry for entry in settings(SceneConfig)}
+
+
+class Format(str, Enum):
+    """What a drive is written as."""
+
+    BAG = "bag"
+
+
+def _option(name: str, *flags: str) -> Any:
+    entry = _DEFAULTS[name]
+    unit = f" [{entry.unit}]" if entry.unit else ""
+    return typer.Option(*flags, help=entry.description + unit)
+
+
+def scenes(
+    out: Annotated[Path, typer.Option(help="Folder that takes the drive, beside those that are in it already.")],
+    seed: Annotated[int, typer.Option(help="Of everything that is random; also the number of the sequence.")] = 0,
+    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.BAG,
+    size: Annotated[str, typer.Option(help="HxW, rows by columns of the image [px].")] = "192x640",
+    frames: Annotated[int, _option("frames", "--frames")] = _DEFAULTS["frames"].default,
+    rate: Annotated[float, _option("rate_hz", "--rate")] = _DEFAULTS["rate_hz"].default,
+    focal: Annotated[float, _option("focal_px", "--focal")] = _DEFAULTS["focal_px"].default,
+    height: Annotated[float, _option("camera_height_m", "--height")] = _DEFAULTS["camera_height_m"].default,
+    pitch: Annotated[float, _option("camera_pitch_deg", "--pitch")] = _DEFAULTS["camera_pitch_deg"].default,
+    speed: Annotated[float, _option("max_speed_mps", "--speed")] = _DEFAULTS["max_speed_mps"].default,
+    traffic: Annotated[float, _option("traffic", "--traffic")] = _DEFAULTS["traffic"].default,
+    weather: Annotated[str, _option("weather", "--weather")] = _DEFAULTS["weather"].default,
+    view_distance: Annotated[float, _option("view_distance_m", "--view-distance")] = _DEFAULTS["view_distance_m"].default,
+    antialias: Annotated[bool, _option("antialias", "--antialias/--no-antialias")] = _DEFAULTS["antialias"].default,
+    device: Annotated[str, _option("device", "--device")] = _DEFAULTS["device"].default,
+) -> None:
+    """Render a synthetic drive: images, depth, panoptic ids, flow to the previous frame, poses and K."""
+    rows, columns = parse_size(size)
+    config = SceneConfig(
+        frames=frames, rate_hz=rate, height=rows, width=columns, focal_px=focal, camera_height_m=height,
+        camera_pitch_deg=pitch, max_speed_mps=speed, traffic=traffic, weather=weather, view_distance_m=view_distance,
+        antialias=antialias, device=device,
+    )  # fmt: skip
+    begin = time.perf_counter()
+    path = _write(format_, Drive(config, seed), out)
+    seconds = time.perf_counter() - begin
+    Console().print(f"{path}: {frames} frames of {rows} x {columns}, {frames / seconds:.1f} frames/s", soft_wrap=True)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read HxW.
+
+    Raises:
+        ConfigError: the text is not of that form.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise ConfigError(f"size is {text!r}; it must be HxW, rows by columns in pixels, such as 192x640")
+    return int(match[1]), int(match[2])
+
+
+def _write(format_: Format, drive: Drive, out: Path) -> Path:
+    writers = {Format.BAG: write_bag}
+    return writers[format_](drive, out, _show)
+
+
+def _show(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Hand samples on and draw a bar on stderr."""
+    columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield from progress.track(samples, total=len(samples) if isinstance(samples, Drive) else None)

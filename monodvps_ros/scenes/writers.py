@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a drive as a recording with its truth beside the images."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from monodvps_ros.data.bag import BagWriter
+from monodvps_ros.scenes.drive import Drive
+from monodvps_ros.types import Sample
+
+WORLD_FRAME = "world"
+Progress = Callable[[Iterable[Sample]], Iterable[Sample]]
+
+
+def write_bag(drive: Drive, folder: Path, progress: Progress = iter, storage: str = "mcap") -> Path:
+    """Write a drive as a rosbag2 recording, one folder for each drive.
+
+    Topics: ``/camera/image_raw`` (rgb8), ``/camera/camera_info``, ``/camera/truth/panoptic`` (16UC1),
+    ``/camera/truth/depth`` (32FC1, metres, NaN for the sky), ``/camera/truth/flow`` (32FC2, pixels to the previous
+    frame, NaN in the first), ``/camera/truth/flow_visible`` (mono8, 255 where visible) and ``/tf`` (world to camera).
+
+    Args:
+        drive: what to write.
+        folder: that takes the recording; made where it is not there.
+        progress: is given the samples and hands them on; shows how far it is.
+        storage: mcap or sqlite3.
+
+    Returns:
+        The recording's path, ``folder/drive_<seed>``.
+
+    Raises:
+        DataError: there is a recording of that name already.
+    """
+    path = folder / f"drive_{drive.seed:06d}"
+    with BagWriter(path, storage) as writer:
+        for sample in progress(drive):
+            _write_sample(writer, sample)
+    return path
+
+
+def _write_sample(writer: BagWriter, sample: Sample) -> None:
+    frame, truth = sample.frame, sample.truth
+    assert frame.intrinsics is not None and truth.world_from_camera is not None
+    assert truth.panoptic is not None and truth.depth_m is not None
+    assert truth.flow_px is not None and truth.flow_visible is not None
+    stamp, name = frame.stamp_ns, frame.frame_id
+    writer.transform(stamp, WORLD_FRAME, name, truth.world_from_camera)
+    writer.camera_info("/camera/camera_info", stamp, name, frame.size, frame.intrinsics)
+    writer.image("/camera/truth/panoptic", stamp, name, truth.panoptic, "16UC1")
+    writer.image("/camera/truth/depth", stamp, name, truth.depth_m, "32FC1")
+    writer.image("/camera/truth/flow", stamp, name, truth.flow_px, "32FC2")
+    writer.image("/camera/truth/flow_visible", stamp, name, np.where(truth.flow_visible, 255, 0).astype(np.uint8), "mono8")
+    writer.image("/camera/image_raw", stamp, name, frame.image, "rgb8")
