@@ -4,11 +4,11 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -34,6 +34,8 @@ SYNTHETIC_FRAMES = 60
 SYNTHETIC_RATE_HZ = 5.0
 FILMSTRIP_FRAMES = 4
 
+T = TypeVar("T")
+
 console = Console(highlight=False)
 
 
@@ -50,6 +52,7 @@ def demo(
         typer.Option(help="Weights file; 'random': untrained. Default: the shipped file, untrained where none ships."),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
+    image_topic: Annotated[str | None, typer.Option(help="To play, of a recording with several cameras.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic drive.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     camera_height: Annotated[
@@ -61,7 +64,7 @@ def demo(
     Exit code 0: done. 1: node or recorder failed; their last words are shown. 2: an argument is wrong.
     """
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # children are stopped at both
-    source, name, height_m = _source(input, frames, seed)
+    source, name, height_m = _source(input, image_topic, frames, seed)
     folder = OutputFolder(out)
     os.environ.update(environment(shipped_profile))
     weights = _weights() if weights is None else weights
@@ -82,10 +85,12 @@ def demo(
     return 0
 
 
-def _source(path: Path | None, frames: int | None, seed: int) -> tuple[SampleSource, str, float | None]:
+def _source(
+    path: Path | None, image_topic: str | None, frames: int | None, seed: int
+) -> tuple[SampleSource, str, float | None]:
     """Return what to play, its name in the report, and the camera's height in metres where it is known."""
     if path is not None:
-        source = open_source(path)
+        source = open_source(path, image_topic=image_topic)
         if not len(source):
             raise DataError(f"{path} holds no frames; give a recording with at least one")
         return source, str(path), None
@@ -100,13 +105,18 @@ class _Rendered:
     def __init__(self, drive: SampleSource) -> None:
         self.rate_hz = drive.rate_hz
         self.label_space = drive.label_space
-        self._samples = list(track(drive, "rendering the drive", total=len(drive), console=console, transient=True))
+        self._samples = list(_track(drive, "rendering the drive", len(drive)))
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self._samples)
+
+
+def _track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
+    """Show a progress bar where there is a terminal."""
+    return track(items, what, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _weights() -> str:
@@ -123,7 +133,7 @@ def _run(
 ) -> dict[str, Any]:
     """Play the source to the node, record, and write the report."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting the node", total=_count(source, frames))
         with DemoSession(folder, parameters) as session:
             progress.update(task, description="playing")
@@ -149,7 +159,7 @@ def _draw(folder: OutputFolder, title: str, source: SampleSource) -> list[Path]:
     strip: list[Panels] = []
 
     def video_frames() -> Iterator[Any]:
-        for panels in track(recording.panels(), "drawing", total=len(stamps), console=console, transient=True):
+        for panels in _track(recording.panels(), "drawing", len(stamps)):
             if panels.stamp_ns in picked:
                 strip.append(panels)
             yield video_frame(panels, source.label_space, recording.has_cloud)

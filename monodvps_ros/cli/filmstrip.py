@@ -23,6 +23,7 @@ from monodvps_ros.cli.pictures import (
 from monodvps_ros.labels import LabelSpace
 
 FRAME_WIDTH_PX = 480
+BIRDS_EYE_SHAPE = 0.65  # height by width
 DOTS_PER_INCH = 100
 MARGIN_LEFT_PX, MARGIN_RIGHT_PX, MARGIN_TOP_PX, MARGIN_BOTTOM_PX, GAP_PX = 110, 90, 64, 16, 8
 
@@ -70,7 +71,7 @@ def draw_filmstrip(path: Path, frames: list[Panels], labels: LabelSpace, title: 
 
 def _rows(frames: list[Panels], labels: LabelSpace) -> list[tuple[str, list[np.ndarray | None]]]:
     width = FRAME_WIDTH_PX
-    above = (int(0.8 * width), width)
+    above = (int(BIRDS_EYE_SHAPE * width), width)
     rows: list[tuple[str, list[np.ndarray | None]]] = [
         ("camera", [fit_width(f.image, width) for f in frames]),
         ("depth\nmetres", [None if f.depth_m is None else fit_width(color_depth(f.depth_m), width) for f in frames]),

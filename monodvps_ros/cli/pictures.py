@@ -72,13 +72,20 @@ def color_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def write_tags(picture: NDArray[np.uint8], tags: list[tuple[str, int, int]], scale: float = 0.4) -> NDArray[np.uint8]:
-    """Write texts centred at (u, v) on a copy of a picture, white on a dark edge."""
+    """Write texts centred at (u, v) on a copy of a picture, white on a dark edge.
+
+    The first come first: a text that would lie on one that is written already is left out.
+    """
     picture = picture.copy()
+    written = np.zeros(picture.shape[:2], np.bool_)
     for text, u, v in tags:
         (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
         left = int(np.clip(u - width // 2, 0, max(0, picture.shape[1] - width)))
         base = int(np.clip(v + height // 2, height, picture.shape[0] - 1))
-        _write(picture, text, (left, base), scale)
+        place = np.s_[base - height : base + 2, left : left + width]
+        if not written[place].any():
+            written[place] = True
+            _write(picture, text, (left, base), scale)
     return picture
 
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps play`: a bag, a data set, a folder of images or a video as a ROS 2 camera."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import rclpy
+import typer
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+
+from monodvps_ros.data import open_source
+from monodvps_ros.errors import DataError
+from monodvps_ros.ros.player import CameraPublisher, PlayCount, frames_to_play
+from monodvps_ros.ros.player import play as play_samples
+from monodvps_ros.ros.schedule import Schedule
+
+
+def play(
+    input: Annotated[Path, typer.Argument(help="rosbag2, data set, folder of images with camera.json, or video file.")],
+    rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="2 plays twice as fast.")] = 1.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end; stamps go back then, too.")] = False,
+    namespace: Annotated[str, typer.Option(help="Of the topics image and camera_info.")] = "",
+    compressed: Annotated[bool, typer.Option("--compressed", help="Publish image/compressed (JPEG) instead.")] = False,
+    image_topic: Annotated[str | None, typer.Option(help="To play, of a recording with several cameras.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
+    wait_for: Annotated[int, typer.Option(min=0, help="Subscribers of the image to wait for before playing.")] = 1,
+) -> None:
+    """Publish a recording as a ROS 2 camera, at the rate at which it was recorded.
+
+    Topics: image, and camera_info where K is known. Stamps and frame_id are those of the recording. Nothing is
+    left out: a frame that is late is published late.
+    """
+    console = Console(highlight=False)
+    source = open_source(input, image_topic=image_topic)
+    if not len(source):
+        raise DataError(f"{input} holds no frames; give a recording with at least one")
+    count = PlayCount()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = Node("player", namespace=namespace or None)
+        publisher = CameraPublisher(node, compressed)
+        console.print(f"{publisher.image_topic}: {len(source)} frames at {source.rate_hz * rate:g} Hz", soft_wrap=True)
+        _wait_for_subscribers(publisher, wait_for, console)
+        for _ in play_samples(frames_to_play(source, frames, loop), publisher, Schedule(source.rate_hz, rate), count):
+            pass
+        publisher.flush()
+    finally:
+        rclpy.try_shutdown()
+        console.print(f"{count.published} frames published, {count.late} late, {count.without_camera_info} without K")
+
+
+def _wait_for_subscribers(publisher: CameraPublisher, wanted: int, console: Console) -> None:
+    told = False
+    while publisher.subscribers()[0] < wanted:
+        if not told:
+            console.print("waiting for a subscriber (Ctrl-C ends; --wait-for 0 does not wait)")
+            told = True
+        time.sleep(0.05)
+    if wanted:
+        time.sleep(0.5)  # a publisher knows its subscribers a moment before they know it
