@@ -195,18 +195,24 @@ class TestWorker:
 
 STOP_SCRIPT = """
 import os, signal
-from monodvps_ros.ros.stop_request import StopRequest
+from monodvps_ros.ros.stop_request import Phase, StopRequest
 stop = StopRequest()
-{before}
-os.kill(os.getpid(), signal.{signal})
-stop.wait()
-print("stopped in order")
+stop.phase = Phase.{phase}
+try:
+    os.kill(os.getpid(), signal.{signal})
+    stop.wait()
+    print("stopped in order")
+finally:
+    print("unwound", stop.requested)
 """
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize(("before", "said"), [("", ""), ("stop.start_up_is_over()", "stopped in order\n")])
-def test_a_signal_ends_the_start_up_at_once_and_is_noted_after_it(name, before, said):
-    script = STOP_SCRIPT.format(before=before, signal=name)
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [("IMPORTING", ""), ("STARTING", "unwound True\n"), ("RUNNING", "stopped in order\nunwound True\n")],
+)
+def test_what_a_signal_does(name, phase, said):
+    script = STOP_SCRIPT.format(phase=phase, signal=name)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, said, "")

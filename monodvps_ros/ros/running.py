@@ -12,7 +12,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.ros.node import PerceptionNode
-from monodvps_ros.ros.stop_request import StopRequest
+from monodvps_ros.ros.stop_request import Phase, StopRequest
 
 #: Exit code where a parameter, the weights or the device do not let the node start.
 REFUSED = 2
@@ -31,6 +31,16 @@ def run_node(args: Sequence[str] | None, stop: StopRequest, started_at: float) -
     Returns:
         0, or `REFUSED`.
     """
+    stop.phase = Phase.STARTING
+    try:
+        return _run(args, stop, started_at)
+    except Exception:
+        if stop.requested:  # what a library made of the interruption
+            return 0
+        raise
+
+
+def _run(args: Sequence[str] | None, stop: StopRequest, started_at: float) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
@@ -39,14 +49,16 @@ def run_node(args: Sequence[str] | None, stop: StopRequest, started_at: float) -
         except ConfigError as error:
             get_logger("perception").fatal(str(error))
             return REFUSED
-        if node.config.autostart and not _activate(node):
-            return REFUSED
-        stop.start_up_is_over()
+        if not node.config.autostart:
+            node.get_logger().info("waits to be configured: autostart is false")
+        elif not _activate(node):
+            return 0 if stop.requested else REFUSED
+        stop.phase = Phase.RUNNING
         _serve_until(stop, node)
         if node.state != "finalized":
             node.trigger_shutdown()
     finally:
-        stop.start_up_is_over()
+        stop.phase = Phase.RUNNING
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGINT and SIGTERM as a request to stop. Imports nothing of ROS."""
 
+import os
 import signal
 import threading
+from enum import Enum
 from types import FrameType
 
 
+class Phase(Enum):
+    """What a signal does."""
+
+    IMPORTING = "ends the process on the spot: there is nothing to take down yet, and an import does not unwind well"
+    STARTING = "unwinds the start-up"
+    RUNNING = "is noted for whoever waits"
+
+
 class StopRequest:
-    """Takes both signals from the moment it is made; a signal during the start-up ends the process at once, with 0."""
+    """Takes both signals from the moment it is made."""
 
     def __init__(self) -> None:
-        self._starting = True
+        self.phase = Phase.IMPORTING
         self._event = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
-    def start_up_is_over(self) -> None:
-        """From now on a signal is only noted, for whoever waits."""
-        self._starting = False
+    @property
+    def requested(self) -> bool:
+        """Whether a stop was requested."""
+        return self._event.is_set()
 
     def wait(self) -> None:
         """Wait until a stop is requested."""
@@ -29,5 +40,7 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._event.set()
-        if self._starting:
+        if self.phase is Phase.IMPORTING:
+            os._exit(0)
+        if self.phase is Phase.STARTING:
             raise SystemExit(0)
