@@ -5,10 +5,12 @@ from pathlib import Path
 
 from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.bag_source import BagSource
+from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsSource, is_cityscapes_dvps
 from monodvps_ros.data.folder import FolderSource
+from monodvps_ros.data.semkitti_dvps import SemkittiDvpsSource, is_semkitti_dvps
 from monodvps_ros.data.video import VIDEO_SUFFIXES, VideoSource
 from monodvps_ros.errors import DataError
-from monodvps_ros.labels import CITYSCAPES, LabelSpace
+from monodvps_ros.labels import CITYSCAPES, SEMKITTI, LabelSpace
 from monodvps_ros.types import SampleSource
 
 
@@ -20,7 +22,9 @@ def open_source(
     rate_hz: float | None = None,
     labels: LabelSpace | None = None,
 ) -> SampleSource:
-    """Open a recording (rosbag2: folder, .mcap or .db3), a folder of images or a video file, by what it is.
+    """Open what holds a sequence, by what it is.
+
+    A recording (rosbag2: folder, .mcap or .db3), Cityscapes-DVPS, SemKITTI-DVPS, a folder of images or a video file.
 
     Args:
         path: where it is.
@@ -39,6 +43,11 @@ def open_source(
         _refuse(path, "a recording", rate_hz=rate_hz)
         return BagSource(path, image_topic, camera_info_topic, labels or CITYSCAPES)
     _refuse(path, "no recording", image_topic=image_topic, camera_info_topic=camera_info_topic)
+    if path.is_dir() and (is_cityscapes_dvps(path) or is_semkitti_dvps(path)):
+        _refuse(path, "a data set with stamps of its own", rate_hz=rate_hz)
+        if is_cityscapes_dvps(path):
+            return CityscapesDvpsSource(path, labels or CITYSCAPES)
+        return SemkittiDvpsSource(path, labels or SEMKITTI)
     if path.is_dir():
         return FolderSource(path, rate_hz, labels or CITYSCAPES)
     if path.suffix.lower() in VIDEO_SUFFIXES:
