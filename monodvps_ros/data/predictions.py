@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions in the layouts that the public evaluation scripts read, and in recordings.
+
+``pan/`` and ``dep/`` lie in one folder; the public scripts read every file in them, so nothing else may lie there.
+
+- Cityscapes-DVPS: both hold files named like the pictures. Those in ``pan/`` are RGB PNGs: red is the class, green the
+  instance id, 0 for stuff, 255 at most; those in ``dep/`` are uint16 PNGs, metres times 256.
+- SemKITTI-DVPS: ``pan/`` holds ``<frame>_cat.png`` (uint8 class) and ``<frame>_ins.png`` (uint16 instance id),
+  ``dep/`` holds ``<frame>_dep.png`` (uint16, metres times 256).
+
+Void is written as the class after the last (19), where the scripts count it for nothing; depth that is not known as 0.
+
+Source: Qiao et al. 2021 (ViP-DeepLab), and the descriptions of the two data sets' files by their authors.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.data.bag import BagReader, is_bag
+from monodvps_ros.data.bag.messages import stamp_ns
+from monodvps_ros.data.bag_topics import IMAGE_TYPE
+from monodvps_ros.data.checks import check_size
+from monodvps_ros.data.image_codec import decode_raw
+from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, write_image
+from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.labels import CITYSCAPES, SEMKITTI, VOID_CLASS_ID, LabelSpace, decode_panoptic
+from monodvps_ros.types import Sample
+
+PANOPTIC_FOLDER, DEPTH_FOLDER = "pan", "dep"
+
+_IMAGE_ENDING = "_leftImg8bit.png"
+_STAMP = re.compile(r"\d{6}_\d{6}_(\d{19})")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionLayout:
+    """How predictions lie in files.
+
+    Attributes:
+        name: as on command lines.
+        labels: classes of the data set.
+        largest_instance: that a file can hold.
+        panoptic_endings: of the files of one frame in ``pan/``.
+        depth_ending: of its file in ``dep/``.
+    """
+
+    name: str
+    labels: LabelSpace
+    largest_instance: int
+    panoptic_endings: tuple[str, ...]
+    depth_ending: str
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        PredictionLayout("cityscapes-dvps", CITYSCAPES, 255, (_IMAGE_ENDING,), _IMAGE_ENDING),
+        PredictionLayout("semkitti-dvps", SEMKITTI, 65535, ("_cat.png", "_ins.png"), "_dep.png"),
+    )
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PredictedFrame:
+    """What was predicted for one frame.
+
+    Attributes:
+        sequence: name of its sequence.
+        name: of the frame: its picture's name without its ending, or its stamp.
+        stamp_ns: of the frame; None where the layout does not say it.
+        class_ids: (H, W) uint8, 255 is void.
+        instance_ids: (H, W) int32, 0 for stuff; they persist over the sequence.
+        depth_m: (H, W) float32 metres, NaN where there is none.
+    """
+
+    sequence: str
+    name: str
+    stamp_ns: int | None
+    class_ids: NDArray[np.uint8]
+    instance_ids: NDArray[np.int32]
+    depth_m: NDArray[np.float32]
+
+
+class Predictions(Protocol):
+    """Predictions of one or more sequences."""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        ...
+
+    def __iter__(self) -> Iterator[PredictedFrame]:
+        """Read frame by frame, in the order of the sequences and of time."""
+        ...
+
+
+def open_predictions(path: Path | str, dataset: str) -> Predictions:
+    """Open predictions.
+
+    Args:
+        path: folder that holds ``pan/`` and ``dep/``, or a recording with ``panoptic/image`` and ``depth/image``.
+        dataset: cityscapes-dvps, semkitti-dvps or bag: the layout. A recording may be opened under any name, and
+            a folder as ``bag`` (it is then of Cityscapes' layout).
+
+    Raises:
+        DataError: there are no predictions, or a frame lacks a part.
+        ConfigError: the data set is not known.
+    """
+    path = Path(path)
+    if dataset not in {*LAYOUTS, "bag"}:
+        raise ConfigError(f"no data set '{dataset}'; there are: {', '.join(LAYOUTS)}, bag")
+    if not path.exists():
+        raise DataError(f"{path}: does not exist")
+    if is_bag(path):
+        return BagPredictions(path)
+    return FolderPredictions(path, LAYOUTS.get(dataset, LAYOUTS["cityscapes-dvps"]))
+
+
+def frame_name(sample: Sample) -> str:
+    """Name a frame as its prediction's files begin.
+
+    A data set's frame keeps its picture's name. Any other is named by sequence number 0, its place and its stamp, so
+    that predictions can be paired with truth by the stamp.
+    """
+    name = Path(sample.source).name
+    if name.endswith(_IMAGE_ENDING):
+        return name.removesuffix(_IMAGE_ENDING)
+    return f"{0:06d}_{sample.index:06d}_{sample.frame.stamp_ns:019d}"
+
+
+class FolderPredictions:
+    """Predictions in ``pan/`` and ``dep/``.
+
+    Args:
+        path: folder that holds both.
+        layout: of the files.
+
+    Raises:
+        DataError: a folder is missing or holds other files, there is no frame, or a frame lacks a part.
+    """
+
+    def __init__(self, path: Path, layout: PredictionLayout) -> None:
+        self.path = path
+        self.layout = layout
+        parts = [_names(path / PANOPTIC_FOLDER, ending) for ending in layout.panoptic_endings]
+        parts.append(_names(path / DEPTH_FOLDER, layout.depth_ending))
+        self.names = sorted(parts[0])
+        for part in parts[1:]:
+            if part ^ parts[0]:
+                name = min(part ^ parts[0])
+                raise DataError(
+                    f"{path}: frame {name} has not all of its parts ({len(part ^ parts[0])} such frames); "
+                    "run the prediction again to complete it"
+                )
+        if not self.names:
+            raise DataError(f"{path}: holds no predictions; expected files {PANOPTIC_FOLDER}/*{layout.depth_ending}")
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[PredictedFrame]:
+        """Read frame by frame.
+
+        Raises:
+            DataError: as `read` says.
+        """
+        for name in self.names:
+            yield self.read(name)
+
+    def read(self, name: str) -> PredictedFrame:
+        """Read one frame.
+
+        Raises:
+            DataError: a file cannot be read, the sizes of its parts differ, or a class is not of the label space.
+        """
+        depth_path = self.path / DEPTH_FOLDER / f"{name}{self.layout.depth_ending}"
+        depth_m = read_depth(depth_path)
+        class_ids, instance_ids = read_panoptic(self.path, name, self.layout)
+        check_size(depth_m.shape, class_ids.shape, str(depth_path), "the panoptic prediction")
+        match = _STAMP.fullmatch(name)
+        return PredictedFrame(
+            name.partition("_")[0], name, int(match[1]) if match else None, class_ids, instance_ids, depth_m
+        )
+
+
+def read_panoptic(path: Path, name: str, layout: PredictionLayout) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Read the panoptic part of a prediction.
+
+    Returns:
+        (H, W) uint8 class ids, 255 is void, and (H, W) int32 instance ids.
+
+    Raises:
+        DataError: a file cannot be read, sizes differ, or a class is not of the label space.
+    """
+    files = [path / PANOPTIC_FOLDER / f"{name}{ending}" for ending in layout.panoptic_endings]
+    if len(files) == 1:
+        values = read_map(files[0], [np.uint8], 3)
+        classes, instances = values[..., 0], values[..., 1]
+    else:
+        classes, instances = read_map(files[0], [np.uint8]), read_map(files[1], [np.uint8, np.uint16])
+        check_size(instances.shape, classes.shape, str(files[1]), "its class map")
+    void = len(layout.labels)
+    if int(classes.max()) > void:
+        raise DataError(f"{files[0]}: holds class {classes.max()}; expected 0..{void - 1}, or {void} for void")
+    return np.where(classes == void, np.uint8(VOID_CLASS_ID), classes).astype(np.uint8), instances.astype(np.int32)
+
+
+def write_prediction(
+    path: Path,
+    name: str,
+    layout: PredictionLayout,
+    class_ids: NDArray[np.uint8],
+    instance_ids: NDArray[np.integer],
+    depth_m: NDArray[np.float32],
+) -> None:
+    """Write one frame; the depth file last, so that the frame is whole when that is there.
+
+    Args:
+        path: folder that holds ``pan/`` and ``dep/``.
+        name: of the frame, as `frame_name` says.
+        layout: of the files.
+        class_ids: (H, W) uint8, 255 is void.
+        instance_ids: (H, W) integer, 0..`layout.largest_instance`.
+        depth_m: (H, W) float32 metres; NaN where there is none.
+
+    Raises:
+        DataError: an id does not fit into the layout, or a file cannot be written.
+    """
+    void, wrong = len(layout.labels), (class_ids >= len(layout.labels)) & (class_ids != VOID_CLASS_ID)
+    if wrong.any():
+        raise DataError(f"frame {name}: class {class_ids[wrong][0]} is not in label space '{layout.labels.name}'")
+    if instance_ids.size and not 0 <= int(instance_ids.min()) <= int(instance_ids.max()) <= layout.largest_instance:
+        raise DataError(
+            f"frame {name}: instance ids {instance_ids.min()}..{instance_ids.max()} do not fit into "
+            f"{layout.name} (0..{layout.largest_instance})"
+        )
+    classes = np.where(class_ids == VOID_CLASS_ID, np.uint8(void), class_ids).astype(np.uint8)
+    instances = np.where(class_ids == VOID_CLASS_ID, 0, instance_ids)
+    files = [path / PANOPTIC_FOLDER / f"{name}{ending}" for ending in layout.panoptic_endings]
+    if len(files) == 1:
+        write_image(files[0], np.stack([classes, instances.astype(np.uint8), np.zeros_like(classes)], axis=-1))
+    else:
+        write_image(files[0], classes)
+        write_image(files[1], instances.astype(np.uint16))
+    write_image(path / DEPTH_FOLDER / f"{name}{layout.depth_ending}", depth_to_file(depth_m))
+
+
+def whole_frames(path: Path, layout: PredictionLayout) -> set[str]:
+    """List the frames in a folder that have all of their files; remove what an interrupted run left half-written."""
+    found: set[str] | None = None
+    for folder, endings in ((PANOPTIC_FOLDER, layout.panoptic_endings), (DEPTH_FOLDER, (layout.depth_ending,))):
+        (path / folder).mkdir(parents=True, exist_ok=True)
+        for partial in (path / folder).glob(".*.partial"):
+            partial.unlink()
+        for ending in endings:
+            names = _names(path / folder, ending)
+            found = names if found is None else found & names
+    return found or set()
+
+
+class BagPredictions:
+    """Predictions in a recording of this package's node: ``<prefix>panoptic/image`` and ``<prefix>depth/image``.
+
+    A frame is what has one stamp. Those with a panoptic map but no depth, or depth but no panoptic map, are counted.
+
+    Args:
+        path: of the recording.
+
+    Attributes:
+        incomplete: frames without one of the two, counted while reading.
+
+    Raises:
+        DataError: it cannot be read, or has not one topic of each kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.incomplete = 0
+        with BagReader(path) as reader:
+            topics = {t.name: t.count for t in reader.topics.values() if t.type_name == IMAGE_TYPE and t.count}
+        self._panoptic = self._only([name for name in topics if name.endswith("/panoptic/image")], "panoptic/image")
+        depth = f"{self._panoptic.removesuffix('panoptic/image')}depth/image"
+        self._depth = self._only([name for name in topics if name == depth], depth)
+        self._length = topics[self._panoptic]
+
+    def __len__(self) -> int:
+        """Number of panoptic maps."""
+        return self._length
+
+    def __iter__(self) -> Iterator[PredictedFrame]:
+        """Read frame by frame.
+
+        Raises:
+            DataError: the recording is damaged, or the sizes of the two maps differ.
+            EncodingError: a message cannot be decoded.
+        """
+        self.incomplete = 0
+        held: dict[int, dict[str, Any]] = {}
+        with BagReader(self.path) as reader:
+            for topic, _, _, message in reader.messages([self._panoptic, self._depth]):
+                parts = held.setdefault(stamp_ns(message), {})
+                parts[topic] = message
+                if len(parts) == 2:
+                    stamp = stamp_ns(message)
+                    old = [other for other in held if other < stamp]  # both topics come in order of their stamps
+                    self.incomplete += len(old)
+                    for other in [*old, stamp]:
+                        del held[other]
+                    yield self._frame(stamp, parts)
+        self.incomplete += len(held)
+
+    def _frame(self, stamp: int, parts: dict[str, Any]) -> PredictedFrame:
+        maps = {
+            topic: decode_raw(m.data, m.encoding, m.height, m.width, m.step, bool(m.is_bigendian))
+            for topic, m in parts.items()
+        }
+        class_ids, instance_ids = decode_panoptic(maps[self._panoptic])
+        check_size(maps[self._depth].shape, class_ids.shape, f"{self.path} {self._depth} at {stamp} ns",
+                   "the panoptic map")  # fmt: skip
+        depth_m = np.asarray(maps[self._depth], np.float32)
+        return PredictedFrame(self.path.name, str(stamp), stamp, class_ids, instance_ids.astype(np.int32), depth_m)
+
+    def _only(self, found: list[str], name: str) -> str:
+        if len(found) != 1:
+            raise DataError(f"{self.path}: must hold one topic {name} of {IMAGE_TYPE}; found {found or 'none'}")
+        return found[0]
+
+
+def _names(folder: Path, ending: str) -> set[str]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; predictions lie in {PANOPTIC_FOLDER}/ and {DEPTH_FOLDER}/")
+    return {file.name.removesuffix(ending) for file in folder.iterdir() if file.name.endswith(ending)}
