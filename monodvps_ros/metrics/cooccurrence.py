@@ -8,6 +8,7 @@ its frames' tables, so each pixel is looked at once, whatever the number of wind
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -145,10 +146,10 @@ def depth_error_levels(
         raise ConfigError(f"depth thresholds must ascend but are {tuple(thresholds)}")
     truth, prediction = as_array(truth_m), as_array(prediction_m)
     check_shapes("resize the prediction to the truth", truth_depth=(truth, "H W"), predicted_depth=(prediction, "H W"))
-    true_raw, predicted_raw = raw_depth(np.where(np.isfinite(truth), truth, 0)), raw_depth(prediction)
-    known = true_raw > 0
-    error = np.zeros(truth.shape, np.float64)
-    np.divide(np.abs(predicted_raw - true_raw), true_raw, out=error, where=known)
+    true_raw, predicted_raw = raw_depth(truth), raw_depth(prediction)
+    known = (true_raw > 0) & np.isfinite(truth)
+    error = np.abs(predicted_raw - true_raw) / np.maximum(true_raw, 1)
+    error[~known] = 0.0
     levels = np.zeros(truth.shape, np.uint8)
     for threshold in thresholds:
         levels += error > threshold
@@ -157,9 +158,15 @@ def depth_error_levels(
 
 def raw_depth(depth_m: ArrayLike | Tensor) -> NDArray[np.int64]:
     """Return depth as the data sets' PNG files hold it: int64 in units of 1/256 m, rounded, 0..65535, 0 for none."""
-    values = np.asarray(as_array(depth_m), np.float64) * DEPTH_UNITS_PER_METRE
-    raw: NDArray[np.int64] = np.nan_to_num(np.rint(values).clip(0, LARGEST_RAW_DEPTH), nan=0.0).astype(np.int64)
-    return raw
+    # a power of two: the product is exact in float32 too
+    values = as_array(depth_m)
+    scaled: NDArray[Any] = values * np.asarray(
+        DEPTH_UNITS_PER_METRE, values.dtype if values.dtype.kind == "f" else np.float64
+    )
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, 0, LARGEST_RAW_DEPTH, out=scaled)
+    scaled[np.isnan(scaled)] = 0
+    return scaled.astype(np.int64)
 
 
 def _sorted_sum(pairs: NDArray[np.int64], counts: NDArray[np.int64]) -> CooccurrenceTable:

@@ -163,9 +163,8 @@ class DepthErrors(Metric):
             return None
         g = truth[known].astype(np.float64)
         p = prediction[known].astype(np.float64).clip(self.protocol.min_depth_m, self.protocol.max_depth_m)
-        relative = np.abs(p - g) / g
         band = np.searchsorted(DISTANCE_EDGES_M, g, side="right") - 1
-        self._totals["band_sum"] += np.bincount(band, relative, len(DISTANCE_EDGES_M))
+        self._totals["band_sum"] += np.bincount(band, np.abs(p - g) / g, len(DISTANCE_EDGES_M))
         self._totals["band_pixels"] += np.bincount(band, minlength=len(DISTANCE_EDGES_M))
         errors = _frame_errors(g, p)
         self._totals["sums"] += errors
@@ -202,15 +201,13 @@ class DepthErrors(Metric):
 
 
 def _frame_errors(g: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    # in the order of MEASURES
-    difference = p - g
-    ratio = np.maximum(p / g, g / p)
-    return np.array(
-        [
-            np.mean(np.abs(difference) / g),
-            np.mean(difference**2 / g),
-            np.sqrt(np.mean(difference**2)),
-            np.sqrt(np.mean((np.log(p) - np.log(g)) ** 2)),
-            *(np.mean(ratio < 1.25**n) for n in (1, 2, 3)),
-        ]
-    )
+    # in the order of MEASURES; the logarithm of the ratio is |ln p - ln g|
+    difference = np.abs(p - g)
+    ratio = p / g
+    np.maximum(ratio, 1.0 / ratio, out=ratio, where=ratio < 1.0)
+    relative = difference / g
+    within = [np.count_nonzero(ratio < 1.25**n) / ratio.size for n in (1, 2, 3)]
+    log_ratio = np.log(ratio, out=ratio)
+    squares = [np.dot(difference, relative), np.dot(difference, difference), np.dot(log_ratio, log_ratio)]
+    sq_rel, mean_square, mean_log_square = np.array(squares) / ratio.size
+    return np.array([relative.mean(), sq_rel, np.sqrt(mean_square), np.sqrt(mean_log_square), *within])

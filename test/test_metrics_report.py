@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation of pairs in memory, and the report that is made of it."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from monodvps_ros.cli.evaluation import Evaluation, FramePair
+from monodvps_ros.cli.evaluation_pictures import WorstFrames, color_depth_error, color_panoptic
+from monodvps_ros.cli.evaluation_scale import DepthScaler, Scaling
+from monodvps_ros.cli.report import render_report
+from monodvps_ros.cli.report_drawings import distance_chart, timelines
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.labels import CITYSCAPES
+from monodvps_ros.metrics import DATASETS, DepthProtocol
+
+SIZE = (24, 48)
+K = np.array([[40.0, 0, 23.5], [0, 40.0, 7.5], [0, 0, 1]])
+CAMERA_HEIGHT_M = 1.5
+
+
+def road_depth_m():
+    """Depth of a flat road below row 8 of a camera 1.5 m above it; none above."""
+    below = np.arange(SIZE[0]) - K[1, 2]
+    depth = np.where(below > 0, K[1, 1] * CAMERA_HEIGHT_M / np.maximum(below, 1e-9), np.nan)
+    return np.broadcast_to(depth[:, None], SIZE).astype(np.float32)
+
+
+def pair(number, factor=1.0, shift=1, sequence="drive", **changes):
+    rng = np.random.default_rng(number)
+    truth = np.zeros(SIZE, np.uint16)
+    truth[:8] = 10000
+    truth[10:18, 10 + number : 20 + number] = 13001
+    depth = road_depth_m()
+    predicted = np.roll(truth, shift, 1)
+    predicted[predicted == 13001] = 13001 + number // 2
+    values = {
+        "image": rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8),
+        "intrinsics": K,
+        "truth": truth,
+        "truth_depth_m": depth,
+        "prediction": predicted,
+        "predicted_depth_m": depth / np.float32(factor),
+    }
+    return FramePair(sequence, f"{number:06d}", **{**values, **changes})
+
+
+def evaluation(**options):
+    return Evaluation(DATASETS["cityscapes-dvps"], CITYSCAPES, **options)
+
+
+def run(frames=6, factor=1.0, shift=1, **options):
+    result = evaluation(**options)
+    result.add_all(pair(number, factor, shift) for number in range(frames))
+    return result
+
+
+def test_schema_of_the_json():
+    said = run().results()
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    for key in ("dataset", "frames", "sequences", "scaling", "averaging", "pq", "vpq", "dvpq", "zero_filled", "stq",
+                "dstq", "depth", "per_class"):  # fmt: skip
+        assert key in said
+    assert (said["dataset"], said["frames"], said["sequences"], said["scaling"]) == ("cityscapes-dvps", 6, 1, "none")
+    assert list(said["vpq"]) == ["1", "2", "3", "4"]
+    assert list(said["dvpq"]) == ["0.5", "0.25", "0.1", "mean"]
+    assert set(said["vpq"]["1"]) == set(said["dvpq"]["0.1"]["4"]) == {"all", "things", "stuff"}
+    assert {"stq", "aq", "iou"} <= set(said["stq"])
+    assert set(said["depth"]) == {"abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3"}
+    assert len(said["per_class"]) == 19
+    assert {"headline", "zero_filled"} == set(said["averaging"])
+    assert said["pq"]["all"] == said["vpq"]["1"]["all"] > said["zero_filled"]["pq"]["all"] > 0
+
+
+def test_median_scaling_makes_up_for_any_factor():
+    said = run(factor=3.0, scaling=Scaling.MEDIAN).results()
+    assert said["depth"]["abs_rel"] == pytest.approx(0.0, abs=1e-6)
+    assert said["scale"]["factor_mean"] == pytest.approx(3.0, rel=1e-6)
+    assert run(factor=3.0).results()["depth"]["abs_rel"] == pytest.approx(2 / 3, rel=1e-6)
+
+
+def test_camera_height_scaling_needs_no_true_depth():
+    said = run(factor=3.0, shift=0, scaling=Scaling.CAMERA_HEIGHT, camera_height_m=CAMERA_HEIGHT_M).results()
+    assert said["scale"]["factor_mean"] == pytest.approx(3.0, rel=0.02)
+    assert said["depth"]["abs_rel"] < 0.02
+    assert said["dvpq"]["0.1"]["1"]["all"] == said["vpq"]["1"]["all"]
+
+
+def test_a_frame_without_scale_has_no_depth_and_is_counted():
+    result = evaluation(scaling=Scaling.CAMERA_HEIGHT, camera_height_m=CAMERA_HEIGHT_M)
+    result.add(pair(0, prediction=np.full(SIZE, 10000, np.uint16)))
+    said = result.results()
+    assert said["scale"]["unscaled_frames"] == 1
+    assert said["depth"]["abs_rel"] is None
+    assert said["depth_pixels"]["missing"] > 0
+
+
+def test_camera_height_scaling_says_what_it_lacks():
+    with pytest.raises(ConfigError, match="--camera-height"):
+        DepthScaler(Scaling.CAMERA_HEIGHT, DepthProtocol())
+    result = evaluation(scaling=Scaling.CAMERA_HEIGHT, camera_height_m=1.5)
+    with pytest.raises(ConfigError, match="intrinsics"):
+        result.add(pair(0, intrinsics=None))
+    with pytest.raises(ConfigError, match="road"):
+        result.add(pair(0, prediction=None))
+
+
+def test_predictions_of_another_size_are_resized_and_counted():
+    small = pair(0, shift=0)
+    result = evaluation()
+    result.add(pair(0, prediction=small.prediction[::2, ::2], predicted_depth_m=small.predicted_depth_m[::2, ::2]))
+    said = result.results()
+    assert said["resized_frames"] == 1
+    assert said["pq"]["all"] > 80
+    classes = small.prediction // 1000, small.prediction % 1000
+    result.add(pair(1, prediction=tuple(part[::2, ::2] for part in classes)))
+    assert result.results()["resized_frames"] == 2
+
+
+def test_frames_without_prediction_are_counted_and_break_windows():
+    result = evaluation()
+    for number in range(6):
+        result.add(pair(number) if number != 2 else FramePair("drive", "000002", paired=False))
+    said = result.results()
+    assert said["frames"] == 5
+    assert result.without_prediction.summary() == {"count": 1, "names": ["000002"]}
+    assert said["windows"] == {"1": 5, "2": 3, "3": 1, "4": 0}
+
+
+def test_a_new_sequence_is_a_new_window_and_new_tracks():
+    result = evaluation()
+    for sequence in ("one", "two"):
+        result.add_all(pair(number, sequence=sequence) for number in range(3))
+    said = result.results()
+    assert (said["sequences"], said["windows"]["2"], said["stq"]["tracks"]) == (2, 4, 2)
+
+
+def test_worst_frames_come_first_and_are_few():
+    worst = WorstFrames(2)
+    for badness in (0.1, 0.9, 0.5, 0.9):
+        if worst.wants(badness):
+            worst.add(badness, {"badness": badness})
+    assert [content["badness"] for content in worst.contents()] == [0.9, 0.9]
+    assert not WorstFrames(0).wants(1.0)
+
+
+def test_depth_error_is_white_where_right_and_red_where_too_far():
+    truth = np.array([[10.0, 10.0, 10.0, np.nan]], np.float32)
+    picture = color_depth_error(truth, np.array([[10.0, 16.0, 4.0, 4.0]], np.float32))
+    right, far, near, unknown = picture[0].astype(int)
+    assert right.min() > 240
+    assert far[0] > far[2]
+    assert near[2] > near[0]
+    assert unknown.tolist() == [128, 128, 128]
+
+
+def test_both_forms_of_panoptic_maps_look_alike():
+    ids = pair(0).truth
+    assert (color_panoptic(ids, CITYSCAPES) == color_panoptic((ids // 1000, ids % 1000), CITYSCAPES)).all()
+
+
+def test_drawings_of_nothing_and_of_one():
+    assert distance_chart([{"start_m": 0.0, "end_m": 5.0, "pixels": 0, "abs_rel": None}], None)["bars"] == []
+    chart = distance_chart([{"start_m": 80.0, "end_m": None, "pixels": 3, "abs_rel": 0.2}], None)
+    assert chart["bars"][0]["label"] == "> 80"
+    assert 0 < chart["bars"][0]["height"] <= chart["ground"]
+    assert timelines([]) == []
+    track = {
+        "sequence": "a",
+        "class": "car",
+        "instance": 1,
+        "switches": 1,
+        "runs": [[0, 1, 5], [2, 2, None], [3, 3, 7]],
+    }
+    (drawn,) = timelines([track])
+    assert [run["switch"] for run in drawn["rows"][0]["runs"]] == [False, False, True]
+    assert drawn["rows"][0]["runs"][1]["color"] is None
+
+
+class Page(HTMLParser):
+    """Collects what a page asks for from elsewhere, and its words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.asked, self.words, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.asked += [value for name, value in attributes if name in ("src", "href", "srcset", "action", "data")]
+        assert tag not in ("script", "iframe", "object")
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_report_is_whole_and_asks_for_nothing():
+    result, other = run(pictures=2), run(shift=3)
+    html = render_report(result.results(), result.worst_frames(), other.results(), "<other>.json", "a & b")
+    page = Page(html)
+    assert page.asked
+    assert all(link.startswith("data:") for link in page.asked)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert "a & b" in "".join(page.words)
+    assert "<other>.json" in "".join(page.words)
+    assert len(html) < 2_000_000
+    assert "+" in html
+    assert "difference better" in html
+
+
+def test_report_of_nothing_measured_still_opens():
+    html = render_report(evaluation().results())
+    assert "\N{EN DASH}" in html
+    assert "By class" not in html
+
+
+def test_report_says_what_was_left_out():
+    result = run(factor=1.0)
+    said = result.results()
+    said["unpaired"] = {"predictions": {"count": 2, "names": ["a", "b"]}, "ground_truth": {"count": 0, "names": []}}
+    html = render_report(said, baseline={**said, "scaling": "median"})
+    assert "2 predictions without a true frame" in html
+    assert "differs in scaling: median there, none here" in html
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_report_opens_in_a_browser_without_an_error(tmp_path):
+    result = run(pictures=1)
+    page, picture = tmp_path / "report.html", tmp_path / "report.png"
+    page.write_text(render_report(result.results(), result.worst_frames(), run(shift=2).results()), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
+             "--window-size=1200,1600", f"--screenshot={picture}"]  # fmt: skip
+    done = subprocess.run(["chromium", *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    import cv2
+
+    pixels = cv2.imread(str(picture))
+    assert pixels.shape[:2] == (1600, 1200)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200
