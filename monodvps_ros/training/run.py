@@ -3,6 +3,7 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from monodvps_ros.config import TrainingConfig, to_dict
@@ -30,6 +31,15 @@ LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
 WEIGHTS_FILE = "weights.safetensors"
 FRAMES_FOLDER = "frames"
+LOG_FOLDER = "log"
+#: Warnings of Lightning that do not hold here: the sampler starts at the step, and a folder is resumed on purpose.
+_NOT_HERE = (
+    ".*your dataloader is not resumable.*",
+    ".*exists and is not empty.*",
+    ".*have overridden `transfer_batch_to_device`.*",
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,8 @@ def train(
         extra.insert(0, Validation(validation, config.validate_every, config.validation_frames, console))
     trainer = _trainer(config, out, extra, console, devices, nodes)
     console.print(f"training {', '.join(sorted(module.trained))} for {config.max_steps} steps, into {out}")
+    for text in _NOT_HERE:
+        warnings.filterwarnings("ignore", text)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
     except torch.cuda.OutOfMemoryError as error:
@@ -147,7 +159,7 @@ def _trainer(
         max_epochs=-1,
         gradient_clip_val=config.optimizer.clip_norm or None,
         deterministic=config.deterministic,
-        logger=_loggers(out),
+        logger=TensorBoardLogger(out, name=LOG_FOLDER, version=""),
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         default_root_dir=out,
@@ -159,7 +171,3 @@ def _trainer(
         num_sanity_val_steps=0,
         **options,
     )
-
-
-def _loggers(out: Path) -> list[Logger]:
-    return [CSVLogger(out, name="log", version="")]
