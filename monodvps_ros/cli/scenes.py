@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from monodvps_ros.config import SceneConfig, settings
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.scenes import Drive, write_bag
+from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
 from monodvps_ros.types import Sample
 
 _DEFAULTS = {entry.name: entry for entry in settings(SceneConfig)}
@@ -24,6 +24,7 @@ class Format(str, Enum):
     """What a drive is written as."""
 
     BAG = "bag"
+    CITYSCAPES_DVPS = "cityscapes-dvps"
 
 
 def _option(name: str, *flags: str) -> Any:
@@ -45,7 +46,9 @@ def scenes(
     speed: Annotated[float, _option("max_speed_mps", "--speed")] = _DEFAULTS["max_speed_mps"].default,
     traffic: Annotated[float, _option("traffic", "--traffic")] = _DEFAULTS["traffic"].default,
     weather: Annotated[str, _option("weather", "--weather")] = _DEFAULTS["weather"].default,
-    view_distance: Annotated[float, _option("view_distance_m", "--view-distance")] = _DEFAULTS["view_distance_m"].default,
+    view_distance: Annotated[float, _option("view_distance_m", "--view-distance")] = _DEFAULTS[
+        "view_distance_m"
+    ].default,
     antialias: Annotated[bool, _option("antialias", "--antialias/--no-antialias")] = _DEFAULTS["antialias"].default,
     device: Annotated[str, _option("device", "--device")] = _DEFAULTS["device"].default,
 ) -> None:
@@ -57,7 +60,8 @@ def scenes(
         antialias=antialias, device=device,
     )  # fmt: skip
     begin = time.perf_counter()
-    path = _write(format_, Drive(config, seed), out)
+    write = write_bag if format_ is Format.BAG else write_cityscapes_dvps
+    path = write(Drive(config, seed), out, _show)
     seconds = time.perf_counter() - begin
     Console().print(f"{path}: {frames} frames of {rows} x {columns}, {frames / seconds:.1f} frames/s", soft_wrap=True)
 
@@ -72,11 +76,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise ConfigError(f"size is {text!r}; it must be HxW, rows by columns in pixels, such as 192x640")
     return int(match[1]), int(match[2])
-
-
-def _write(format_: Format, drive: Drive, out: Path) -> Path:
-    writers = {Format.BAG: write_bag}
-    return writers[format_](drive, out, _show)
 
 
 def _show(samples: Iterable[Sample]) -> Iterator[Sample]:

@@ -161,7 +161,9 @@ def _add_vehicle(stage: Stage, driver: Driver, track: Track, generator: np.rando
     stage.move(model, track, half, {"car": 1.5, "truck": 3.4, "bus": 3.1}[driver.kind], driver.kind)
 
 
-def add_cross_traffic(stage: Stage, street: Street, traffic: Traffic, generator: np.random.Generator, amount: float) -> None:
+def add_cross_traffic(
+    stage: Stage, street: Street, traffic: Traffic, generator: np.random.Generator, amount: float
+) -> None:
     """Let vehicles and people cross the main street while its lights are red."""
     for red in traffic.reds:
         crossing = street.crossings[red.crossing]
@@ -185,9 +187,9 @@ def add_cross_traffic(stage: Stage, street: Street, traffic: Traffic, generator:
 
 def _side_track(stage: Stage, street: Street, number: int, way: float, speed: float, moment: float) -> Track:
     along = way * speed * (stage.times - moment)
-    crossing = street.crossings[number]
-    x, y, heading = crossing.pose(along, -way * 1.75)  # type: ignore[arg-type]
-    track = np.column_stack([x, y, np.zeros(len(along)), np.full(len(along), heading + (0.0 if way > 0 else np.pi))])
+    place = street.crossings[number].pose(along, -way * 1.75)
+    heading = place[:, 2] + (0.0 if way > 0 else np.pi)
+    track = np.column_stack([place[:, :2], np.zeros(len(along)), heading])
     track[np.abs(along) > SIDE_REACH_M - 8.0] = np.nan
     return track
 
@@ -197,7 +199,7 @@ def _cross_on_foot(stage: Stage, street: Street, number: int, begin_s: float, ge
     side, before = float(generator.choice([-1.0, 1.0])), float(generator.choice([-1.0, -1.0, 1.0]))
     s = crossing.s + before * (crossing.half_width + generator.uniform(2.2, 4.6))
     reach = street.half_width + 1.0 + generator.uniform(0.0, 0.8)
-    speed, start = generator.uniform(1.2, 1.8), begin_s + generator.uniform(0.2, 2.0)
+    speed, start = generator.uniform(1.4, 1.9), begin_s + generator.uniform(0.1, 0.7 if side > 0 else 2.5)
     gone = np.clip((stage.times - start) * speed, 0.0, 2.0 * reach)
     d = side * (reach - gone)
     place = street.pose(np.full(len(d), s), d)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A synthetic drive: a town, its traffic and a camera that goes through it, rendered frame by frame with exact truth."""
+"""A synthetic drive: a town, its traffic and a camera that goes through it, rendered with exact truth."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -23,6 +23,8 @@ from monodvps_ros.scenes.street import (
     GroundPlan,
 )
 
+#: Pixels over which the edges of markings run, so that warping a picture finds them again.
+_SOFT = 1.4
 
 
 class Zone(IntEnum):
@@ -69,7 +71,8 @@ def meet_ground(
     """Intersect viewing rays that point down with the ground.
 
     Args:
-        x: (N,) viewing directions x/z, y: (N,) y/z.
+        x: (N,) viewing directions x/z.
+        y: (N,) viewing directions y/z.
         world_from_camera: (4, 4).
         plan: of the part of the street that may be seen.
         view_distance_m: what is farther is not met.
@@ -95,15 +98,18 @@ def meet_ground(
         face = (~raised & (place.curb[open_] >= 0.0)).nonzero()[:, 0]
         if len(face):
             new_zone[face] = int(Zone.CURB)
-            new_depth[face] = _curb_depth(upper[face], new_depth[face], (rays[0][face], rays[1][face]),
-                                          (origin[0], origin[1]), plan)  # fmt: skip
+            new_depth[face] = _curb_depth(
+                upper[face], new_depth[face], (rays[0][face], rays[1][face]), (origin[0], origin[1]), plan
+            )
         depth, zone = depth.index_copy(0, open_, new_depth), zone.index_copy(0, open_, new_zone)
         px, py = origin[0] + depth * ray[0], origin[1] + depth * ray[1]
         # On the curb's face the place on the road behind it serves: only its s is looked at.
-        place = GroundPlace(**{
-            name: value.index_copy(0, open_, torch.where(raised, getattr(above, name), value[open_]))
-            for name, value in vars(place).items()
-        })  # fmt: skip
+        place = GroundPlace(
+            **{
+                name: value.index_copy(0, open_, torch.where(raised, getattr(above, name), value[open_]))
+                for name, value in vars(place).items()
+            }
+        )
     far = (depth > view_distance_m) | (ray[2] >= 0.0)
     return GroundHit(torch.where(far, torch.inf, depth), torch.where(far, -1, zone), place, px, py)
 
@@ -117,9 +123,9 @@ def _curb_depth(
     """
     shape = low.shape
     ends = torch.cat([low, high])
-    value_low, value_high = plan.locate(origin[0] + ends * ray[0].repeat(2), origin[1] + ends * ray[1].repeat(2)).curb.view(
-        2, *shape
-    )
+    value_low, value_high = plan.locate(
+        origin[0] + ends * ray[0].repeat(2), origin[1] + ends * ray[1].repeat(2)
+    ).curb.view(2, *shape)
     for _ in range(4):
         middle = low + (high - low) * (value_low / (value_low - value_high)).clamp(0.0, 1.0)
         value = plan.locate(origin[0] + middle * ray[0], origin[1] + middle * ray[1]).curb
@@ -146,8 +152,8 @@ def paint_ground(hit: GroundHit, depth: Tensor, focal_px: float, height_m: float
     """
     across = depth / focal_px
     along = (depth * depth / (focal_px * height_m)).clamp(min=1e-4)
-    grain = torch.sqrt(across * along)
-    # Noise that is seen at a grazing angle is filtered by the mean of both footprints: sharper than the long one.
+    # Noise seen at a grazing angle is filtered by a mean of both footprints that leans to the long one.
+    grain = (across * along * along).pow(1.0 / 3.0)
     colors = torch.empty(len(depth), 3, device=depth.device)
     painters = {Zone.ROAD: _road, Zone.SIDEWALK: _sidewalk, Zone.TERRAIN: _terrain, Zone.CURB: _curb}
     for zone, painter in painters.items():
@@ -174,11 +180,12 @@ def _tint(value: Tensor, color: tuple[float, float, float]) -> Tensor:
 
 
 def _road(spot: _Spot, noise: Noise) -> Tensor:
-    rough = 0.034 * noise.cloth(spot.x, spot.y, spot.grain) + 0.030 * (noise.plane(spot.x / 7.3, spot.y / 7.3) - 0.5)
+    rough = 0.023 * noise.cloth(spot.x, spot.y, spot.grain) + 0.030 * (noise.plane(spot.x / 7.3, spot.y / 7.3) - 0.5)
     gray = 0.33 - 0.05 * spot.wear + rough * (0.8 + 0.7 * spot.wear)
     warp = noise.plane(spot.x / 2.3, spot.y / 2.3)
     patch = noise.cells(spot.place.s / 5.0 + 0.3 * warp, spot.place.d / 1.9)
-    gray = gray - 0.06 * spot.wear * (patch > 0.8).float() + 0.03 * spot.wear * (patch < 0.08).float()
+    clear = ((2.2 - spot.along) / 1.5).clamp(0.0, 1.0)
+    gray = gray - spot.wear * clear * (0.06 * (patch > 0.8).float() - 0.03 * (patch < 0.08).float())
     crack = (noise.plane(spot.x / 3.1 + 0.4 * warp, spot.y / 3.1) - 0.5).abs()
     gray = gray - 0.07 * spot.wear * (1.0 - crack / 0.012).clamp(min=0.0) * (spot.grain < 0.08).float()
     return _tint(gray, (1.0, 1.0, 1.02))
@@ -195,7 +202,9 @@ def _sidewalk(spot: _Spot, noise: Noise) -> Tensor:
 
 def _terrain(spot: _Spot, noise: Noise) -> Tensor:
     grass = 0.075 * noise.cloth(spot.x, spot.y, spot.grain)
-    dry = (noise.plane(spot.x / 4.0, spot.y / 4.0) + noise.plane(spot.y / 13.0, spot.x / 13.0) - 1.0).clamp(min=0.0)[:, None]
+    dry = (noise.plane(spot.x / 4.0, spot.y / 4.0) + noise.plane(spot.y / 13.0, spot.x / 13.0) - 1.0).clamp(min=0.0)[
+        :, None
+    ]
     green = torch.stack([0.30 + 0.9 * grass, 0.42 + grass, 0.19 + 0.6 * grass], dim=1)
     earth = torch.stack([0.47 + grass, 0.42 + 0.9 * grass, 0.29 + 0.7 * grass], dim=1)
     return torch.lerp(green, earth, 0.8 * dry)
@@ -212,8 +221,8 @@ def paint_markings(hit: GroundHit, depth: Tensor, focal_px: float, height_m: flo
     Lane and edge lines end at crossings; zebra stripes and a stop line lie before each.
     """
     place, road = hit.place, hit.zone == int(Zone.ROAD)
-    wide = depth / focal_px
-    long = depth * depth / (focal_px * height_m)
+    wide = _SOFT * depth / focal_px
+    long = _SOFT * depth * depth / (focal_px * height_m)
     edges = torch.tensor([c.half_width for c in plan.crossings] or [0.0], device=depth.device)
     half = torch.where(place.crossing >= 0, edges[place.crossing.clamp(min=0)], 0.0)
     beyond = place.across.abs() - half
@@ -225,8 +234,9 @@ def paint_markings(hit: GroundHit, depth: Tensor, focal_px: float, height_m: flo
         lines = torch.maximum(lines, band(place.d.abs(), lane * LANE_M - 0.06, lane * LANE_M + 0.06, wide) * dashes)
     lines = torch.maximum(lines, band(place.d.abs(), reach - 0.06, reach + 0.06, wide))
     bay = band(place.d.abs(), reach + BIKE_M, reach + BIKE_M + PARKING_M, wide) * pulses(place.s, 6.0, 0.02, long)
-    lines = torch.maximum(lines, band(place.d.abs(), reach + BIKE_M - 0.05, reach + BIKE_M + 0.05, wide)
-                          * pulses(place.s, 2.0, 0.5, long))  # fmt: skip
+    lines = torch.maximum(
+        lines, band(place.d.abs(), reach + BIKE_M - 0.05, reach + BIKE_M + 0.05, wide) * pulses(place.s, 2.0, 0.5, long)
+    )
     lines = torch.maximum(lines, bay) * free
     walk = band(beyond, CROSSWALK_M[0], CROSSWALK_M[1], long) * pulses(place.d, 1.0, 0.5, wide)
     coming = torch.where(place.across > 0.0, place.d < 0.0, place.d > 0.0) & (place.d.abs() < reach + BIKE_M)

@@ -109,14 +109,18 @@ class Noise:
         low = begin + (low << shift)
         table = self._cloth
         return torch.lerp(
-            torch.lerp(table[low + left], table[low + right], fx), torch.lerp(table[high + left], table[high + right], fx), fy
+            torch.lerp(table[low + left], table[low + right], fx),
+            torch.lerp(table[high + left], table[high + right], fx),
+            fy,
         )
 
     def clouds(self, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
         """Sum four octaves of 2-D noise from wavelength 1.6 down, each faded where a pixel covers it.
 
         Args:
-            x: (N,), y: (N,), footprint: (N,) in one unit.
+            x: (N,).
+            y: (N,) in the same unit.
+            footprint: (N,) in the same unit, what a pixel covers.
 
         Returns:
             (N,) with mean 0, within plus or minus 1.
@@ -137,7 +141,7 @@ def _weave(generator: torch.Generator) -> list[Tensor]:
         coarse = torch.rand(_SIZE_CLOTH // step, _SIZE_CLOTH // step, generator=generator) - 0.5
         padded = functional.pad(coarse[None, None], (2, 2, 2, 2), mode="circular")
         fine = functional.interpolate(padded, scale_factor=step, mode="bicubic", align_corners=False)[0, 0]
-        total += fine[2 * step : -2 * step, 2 * step : -2 * step] * 1.9
+        total += fine[2 * step : -2 * step, 2 * step : -2 * step] * (3.6 * step**-0.3)
         step *= 2
     levels = [total]
     while len(levels[-1]) > 1:

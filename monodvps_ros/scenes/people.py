@@ -10,9 +10,16 @@ from monodvps_ros.scenes.solids import Color, Model, Part, Shape, turn_about
 _SKIN: tuple[Color, ...] = ((0.85, 0.66, 0.54), (0.72, 0.52, 0.40), (0.45, 0.30, 0.22), (0.90, 0.74, 0.62))
 _HAIR: tuple[Color, ...] = ((0.12, 0.09, 0.07), (0.30, 0.20, 0.12), (0.65, 0.50, 0.28), (0.55, 0.55, 0.55))
 _TOPS: tuple[Color, ...] = (
-    (0.75, 0.15, 0.15), (0.15, 0.30, 0.60), (0.85, 0.80, 0.70), (0.15, 0.15, 0.17), (0.25, 0.45, 0.30),
-    (0.80, 0.55, 0.15), (0.50, 0.25, 0.50), (0.85, 0.40, 0.50), (0.45, 0.60, 0.75),
-)  # fmt: skip
+    (0.75, 0.15, 0.15),
+    (0.15, 0.30, 0.60),
+    (0.85, 0.80, 0.70),
+    (0.15, 0.15, 0.17),
+    (0.25, 0.45, 0.30),
+    (0.80, 0.55, 0.15),
+    (0.50, 0.25, 0.50),
+    (0.85, 0.40, 0.50),
+    (0.45, 0.60, 0.75),
+)
 _TROUSERS: tuple[Color, ...] = ((0.12, 0.14, 0.25), (0.10, 0.10, 0.10), (0.40, 0.36, 0.30), (0.25, 0.30, 0.42))
 
 
@@ -61,8 +68,14 @@ def pedestrian(generator: np.random.Generator) -> Person:
         trunk = (*trunk, pack)
     sides = []
     for sign in (1.0, -1.0):
-        leg = Part(Shape.BOX, (0.0, sign * 0.10 * k, 0.46 * k), (0.075 * k, 0.075 * k, 0.42 * k), name, trousers,
-                   top=(-1.25, 1.25, -1.15, 1.15))  # fmt: skip
+        leg = Part(
+            Shape.BOX,
+            (0.0, sign * 0.10 * k, 0.46 * k),
+            (0.075 * k, 0.075 * k, 0.42 * k),
+            name,
+            trousers,
+            top=(-1.25, 1.25, -1.15, 1.15),
+        )
         shoe = Part(Shape.BOX, (0.05 * k, sign * 0.10 * k, 0.045), (0.13 * k, 0.05, 0.045), name, (0.12, 0.1, 0.1))
         arm = Part(Shape.BOX, (0.0, -sign * (wide + 0.05), 1.10 * k), (0.05, 0.05, 0.30 * k), name, top)
         hand = Part(Shape.ELLIPSOID, (0.0, -sign * (wide + 0.05), 0.78 * k), (0.05, 0.045, 0.07), name, skin)
@@ -88,12 +101,30 @@ def rider(generator: np.random.Generator, upright: bool) -> Model:
         y = side * (0.10 if upright else 0.17)
         down = 0.14 * side if upright else 0.0
         limbs += [
-            Part(Shape.BOX, (start_x + 0.22, y, seat - 0.12 + down / 2), (0.24, 0.075, 0.085), name, trousers,
-                 turn=turn_about("y", 0.45 - down)),
-            Part(Shape.BOX, (start_x + 0.32, y, seat - 0.45 + down), (0.065, 0.06, 0.25), name, trousers,
-                 turn=turn_about("y", 0.15)),
+            Part(
+                Shape.BOX,
+                (start_x + 0.22, y, seat - 0.12 + down / 2),
+                (0.24, 0.075, 0.085),
+                name,
+                trousers,
+                turn=turn_about("y", 0.45 - down),
+            ),
+            Part(
+                Shape.BOX,
+                (start_x + 0.32, y, seat - 0.45 + down),
+                (0.065, 0.06, 0.25),
+                name,
+                trousers,
+                turn=turn_about("y", 0.15),
+            ),
             Part(Shape.BOX, (start_x + 0.33, y, seat - 0.70 + down), (0.13, 0.05, 0.04), name, (0.1, 0.1, 0.1)),
-            Part(Shape.BOX, (start_x + 0.44, side * 0.24, seat + 0.32), (0.27, 0.05, 0.05), name, top,
-                 turn=turn_about("y", 0.95)),
-        ]  # fmt: skip
+            Part(
+                Shape.BOX,
+                (start_x + 0.44, side * 0.24, seat + 0.32),
+                (0.27, 0.05, 0.05),
+                name,
+                top,
+                turn=turn_about("y", 0.95),
+            ),
+        ]
     return (torso, shoulder, *head, *limbs)

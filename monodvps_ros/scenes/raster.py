@@ -167,13 +167,17 @@ def make_view(
         local_from_camera=tensor(local[keep], torch.float64),
         half=tensor(solids.half[index][keep]),
         shape=tensor(solids.shape[index][keep], torch.int64),
-        leafy=tensor(((solids.material[index] == Material.FOLIAGE) & (solids.shape[index] != Shape.BOX))[keep], torch.bool),
+        leafy=tensor(
+            ((solids.material[index] == Material.FOLIAGE) & (solids.shape[index] != Shape.BOX))[keep], torch.bool
+        ),
         inner=tensor(solids.inner[index][keep]),
         bounds=tensor(bounds[keep]),
     )
 
 
-def _faces(normals: NDArray[np.float64], offsets: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _faces(
+    normals: NDArray[np.float64], offsets: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Part (P, 6) faces into those that the camera is outside of, (P, K, 3), and the others, (P, 7, 3)."""
     safe = np.where(np.abs(offsets) < 1e-9, 1e-9, offsets)
     planes, outside = normals / safe[..., None], safe < 0.0
@@ -238,7 +242,10 @@ def _box_span(view: View, grid: Grid, solid: Tensor, row: Tensor) -> tuple[Tenso
     """Return x/z from and to which each row crosses the solid's box: two (R,); empty where from > to."""
     front, back = view.front[solid], view.back[solid]
     y = grid.y[row, None]
-    front_value, back_value = torch.addcmul(front[..., 2], front[..., 1], y), torch.addcmul(back[..., 2], back[..., 1], y)
+    front_value, back_value = (
+        torch.addcmul(front[..., 2], front[..., 1], y),
+        torch.addcmul(back[..., 2], back[..., 1], y),
+    )
     tilt = (front[:, :, None, 0] - back[:, None, :, 0]).flatten(1)
     gap = (front_value[:, :, None] - back_value[:, None, :]).flatten(1)
     root = -gap / tilt
@@ -333,7 +340,9 @@ def _is_hole(local: Tensor, solid: Tensor, view: View, noise: Noise) -> Tensor:
     return noise.space(local / _LEAF_M + offset) < _LEAF_HOLES
 
 
-def camera_from_bodies(world_from_camera: NDArray[np.float64], world_from_body: NDArray[np.float64]) -> NDArray[np.float64]:
+def camera_from_bodies(
+    world_from_camera: NDArray[np.float64], world_from_body: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Join poses: (4, 4) and (B, 4, 4) to (B, 4, 4) camera_from_body."""
     joined: NDArray[np.float64] = rigid_inverse(world_from_camera) @ world_from_body
     return joined

@@ -109,8 +109,9 @@ def look(moment: Moment, grid: Grid) -> Seen:
     visible = cast(moment.view, grid, moment.noise)
     bound = ground_bound(grid, moment.world_from_camera, moment.view_distance_m)
     rows = (bound > visible.inverse_depth).nonzero()[:, 0]
-    hit = meet_ground(grid.sample_x[rows], grid.sample_y[rows], moment.world_from_camera, moment.plan,
-                      moment.view_distance_m)  # fmt: skip
+    hit = meet_ground(
+        grid.sample_x[rows], grid.sample_y[rows], moment.world_from_camera, moment.plan, moment.view_distance_m
+    )
     nearer = (hit.zone >= 0) & (1.0 / hit.depth > visible.inverse_depth[rows])
     chosen = nearer.nonzero()[:, 0]
     hit, rows = hit.take(chosen), rows[chosen]
@@ -205,9 +206,16 @@ def _normals(view: View, which: Tensor, ray: Tensor, local: Tensor, axes: Tensor
 
 
 def _surface(
-    local: Tensor, normal: Tensor, normal_cam: Tensor, axes: Tensor, ray: Tensor, depth: Tensor, moment: Moment,
-    which: Tensor, back: Tensor,
-) -> Surface:  # fmt: skip
+    local: Tensor,
+    normal: Tensor,
+    normal_cam: Tensor,
+    axes: Tensor,
+    ray: Tensor,
+    depth: Tensor,
+    moment: Moment,
+    which: Tensor,
+    back: Tensor,
+) -> Surface:
     """Work out places on faces and how far a pixel reaches there, from the plane's derivative along the image."""
     facing = normal_cam[:, 0] * ray[:, 0] + normal_cam[:, 1] * ray[:, 1] + normal_cam[:, 2]
     facing = torch.where(facing < 0, facing.clamp(max=-0.04), facing.clamp(min=0.04))
@@ -251,9 +259,13 @@ def edge_mask(surface: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def make_moment_view(
-    solids: Solids, world_from_camera: NDArray[np.float64], world_from_body: NDArray[np.float64], camera: Camera,
-    view_distance_m: float, device: torch.device,
-) -> View:  # fmt: skip
+    solids: Solids,
+    world_from_camera: NDArray[np.float64],
+    world_from_body: NDArray[np.float64],
+    camera: Camera,
+    view_distance_m: float,
+    device: torch.device,
+) -> View:
     """Find the solids in sight of a camera."""
     return make_view(solids, camera_from_bodies(world_from_camera, world_from_body), camera, view_distance_m, device)
 

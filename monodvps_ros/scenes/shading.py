@@ -123,7 +123,7 @@ def _facade(s: Surface, noise: Noise, _signals: Tensor) -> Tensor:
     width = 2.0 * torch.where(s.side == 0, s.half[:, 1], s.half[:, 0])
     bay = width / (width / bay).round().clamp(min=1.0)
     across, up = s.a + width / 2, s.b + s.half[:, 2]
-    base = s.color * _grain(s, noise, 0.13)
+    base = s.color * _grain(s, noise, 0.10)
     streak = noise.plane(across / 0.5, up / 5.0) - 0.5
     base = base * (1.0 + 0.14 * streak * fade(s.step_a, 0.5))[:, None]
     course = band((up % floor) - 0.06, -0.06, 0.12, s.step_b)
@@ -145,8 +145,10 @@ def _facade(s: Surface, noise: Noise, _signals: Tensor) -> Tensor:
     window = torch.stack([0.80 * pane, 0.92 * pane, 1.08 * pane], dim=1)
     curtain = (cell > 0.62).float() * (depth > 0.35).float() * fade(s.step_b, 1.2)
     window = _mix(window, torch.full_like(window, 0.66), 0.75 * curtain)
-    bars = torch.maximum(pulses(across - side_gap * bay + 0.03, bay * share / 2.0, 0.08, s.step_a),
-                         band(depth, 0.66, 0.72, s.step_b / 2.0))  # fmt: skip
+    bars = torch.maximum(
+        pulses(across - side_gap * bay + 0.03, bay * share / 2.0, 0.08, s.step_a),
+        band(depth, 0.66, 0.72, s.step_b / 2.0),
+    )
     window = _mix(window, s.color2, bars * (style != 2).float())
     wall = _mix(_mix(base, s.color2, frame), window, glass)
     plinth = band(up, 0.0, 0.55, s.step_b) * (s.side < 2).float()
@@ -154,7 +156,7 @@ def _facade(s: Surface, noise: Noise, _signals: Tensor) -> Tensor:
 
 
 def _paint(s: Surface, noise: Noise, _signals: Tensor) -> Tensor:
-    x, y, z = s.local.unbind(1)
+    x, _, z = s.local.unbind(1)
     half_x, half_y, half_z = s.half.unbind(1)
     upper = s.params[:, 0] >= 1.0
     front, rear = (s.side == 0) & (x > 0), (s.side == 0) & (x < 0)
@@ -171,8 +173,10 @@ def _paint(s: Surface, noise: Noise, _signals: Tensor) -> Tensor:
     plate = band(s.a.abs(), -1.0, 0.26, s.step_a) * band(s.b, -0.02, 0.10, s.step_b) * (~upper & (s.side == 0)).float()
     base = _mix(base, torch.full_like(base, 0.92), plate)
     flank = s.side == 1
-    doors = torch.maximum(band((x - 0.05 * half_x).abs(), -1.0, 0.012, s.step_a),
-                          band((x.abs() - 0.46 * half_x).abs(), -1.0, 0.012, s.step_a))  # fmt: skip
+    doors = torch.maximum(
+        band((x - 0.05 * half_x).abs(), -1.0, 0.012, s.step_a),
+        band((x.abs() - 0.46 * half_x).abs(), -1.0, 0.012, s.step_a),
+    )
     base = _mix(base, base * 0.45, doors * flank.float() * 0.8)
     handle = band((x + 0.12 * half_x).abs(), -1.0, 0.09, s.step_a) * band(z, 0.35 * half_z, 0.65 * half_z, s.step_b)
     base = _mix(base, base * 0.5, handle * (flank & upper).float())
@@ -199,7 +203,9 @@ def _coach(s: Surface, noise: Noise, _signals: Tensor) -> Tensor:
     base = s.color * _grain(s, noise, 0.07)
     half_z = s.half[:, 2]
     stripe = band(s.b, half_z * (-0.2 - 0.5 * shade), half_z * (0.05 - 0.5 * shade), s.step_b) * (s.side < 2).float()
-    logo = band(s.a, -0.55 * s.half[:, 0], 0.15 * s.half[:, 0], s.step_a) * band(s.b, 0.1 * half_z, 0.6 * half_z, s.step_b)
+    logo = band(s.a, -0.55 * s.half[:, 0], 0.15 * s.half[:, 0], s.step_a) * band(
+        s.b, 0.1 * half_z, 0.6 * half_z, s.step_b
+    )
     letters = pulses(s.a + 0.1 * noise.plane(s.a, s.b / 0.2), 0.55, 0.55, s.step_a)
     boxed = _mix(base, s.color2, torch.maximum(0.9 * stripe, logo * letters * (s.side == 1).float()))
     ribs = pulses(s.a, 1.1, 0.04, s.step_a) * (s.side == 1).float()
@@ -212,9 +218,12 @@ def _coach(s: Surface, noise: Noise, _signals: Tensor) -> Tensor:
     pane = s.color2 * (0.8 + 0.5 * (s.b / half_z).clamp(-1, 1) + 0.5 * (noise.cells(s.a / 1.45, s.key) - 0.5))[:, None]
     coach = _mix(light, pane, windows)
     nose = (s.side == 0) & (s.b < -0.35 * half_z)
-    lamp = band(s.a.abs(), 0.62 * s.half[:, 1], 0.88 * s.half[:, 1], s.step_a) * band(s.b, -0.72 * half_z, -0.58 * half_z,
-                                                                                     s.step_b)  # fmt: skip
-    glow = torch.where((s.local[:, 0] > 0)[:, None], s.color.new_tensor([0.97, 0.97, 0.9]), s.color.new_tensor([0.8, 0.06, 0.05]))
+    lamp = band(s.a.abs(), 0.62 * s.half[:, 1], 0.88 * s.half[:, 1], s.step_a) * band(
+        s.b, -0.72 * half_z, -0.58 * half_z, s.step_b
+    )
+    glow = torch.where(
+        (s.local[:, 0] > 0)[:, None], s.color.new_tensor([0.97, 0.97, 0.9]), s.color.new_tensor([0.8, 0.06, 0.05])
+    )
     coach = _mix(coach, glow, lamp * nose.float())
     board = band(s.a.abs(), -1.0, 0.62 * s.half[:, 1], s.step_a) * band(s.b, 0.72 * half_z, 0.9 * half_z, s.step_b)
     coach = _mix(coach, s.color.new_tensor([0.95, 0.6, 0.1]).expand_as(coach), board * (s.side == 0).float() * 0.8)

@@ -27,7 +27,8 @@ def shadow_on_ground(
         casters: what stands on the ground.
         world_from_body: (B, 4, 4); a caster whose body is absent (NaN) is passed over.
         weather: the sun and how dark its shadows are.
-        x: (N,) metres, y: (N,) metres.
+        x: (N,) metres.
+        y: (N,) metres.
 
     Returns:
         (N,) 0..1. Ours: a box with soft edges, not a simulation.
@@ -66,10 +67,18 @@ def _in_world(casters: Sequence[Caster], world_from_body: NDArray[np.float64], w
     sun = np.array(weather.sun)
     length = np.minimum(rows[:, 5] * np.hypot(sun[0], sun[1]) / sun[2], _LONGEST_M)
     away = -sun[:2] / np.hypot(sun[0], sun[1])
-    table = np.column_stack([
-        place, np.cos(heading), np.sin(heading), np.hypot(rows[:, 3], rows[:, 4]) + 0.8, rows[:, 3], rows[:, 4],
-        length, length[:, None] * away,
-    ])  # fmt: skip
+    table = np.column_stack(
+        [
+            place,
+            np.cos(heading),
+            np.sin(heading),
+            np.hypot(rows[:, 3], rows[:, 4]) + 0.8,
+            rows[:, 3],
+            rows[:, 4],
+            length,
+            length[:, None] * away,
+        ]
+    )
     kept: NDArray[np.float64] = table[np.isfinite(table).all(1)]
     return kept
 

@@ -134,7 +134,9 @@ class SolidsBuilder:
         self.bodies += 1
         return self.bodies - 1
 
-    def add(self, model: Model, instances: dict[str, int], body: int = 0, pose: NDArray[np.float64] | None = None) -> None:
+    def add(
+        self, model: Model, instances: dict[str, int], body: int = 0, pose: NDArray[np.float64] | None = None
+    ) -> None:
         """Add a model.
 
         Args:

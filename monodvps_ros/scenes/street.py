@@ -46,11 +46,12 @@ class Crossing:
     has_lights: bool
     has_rails: bool
 
-    def pose(self, s: float, d: float) -> tuple[float, float, float]:
-        """Return x, y and heading of a place on the side street."""
+    def pose(self, s: NDArray[np.float64], d: float) -> NDArray[np.float64]:
+        """Return x, y and heading of (N,) places on the side street: (N, 3)."""
         heading = self.heading + np.pi / 2
         cos_h, sin_h = np.cos(heading), np.sin(heading)
-        return self.x + s * cos_h - d * sin_h, self.y + s * sin_h + d * cos_h, heading
+        x, y = self.x + s * cos_h - d * sin_h, self.y + s * sin_h + d * cos_h
+        return np.column_stack([x, y, np.full(len(s), heading)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +133,9 @@ def lay_street(generator: np.random.Generator, length_m: float) -> Street:
         rows.append((s, straight, x, y, heading, 0.0))
         at = s + generator.uniform(0.72, 0.8) * straight if first else s + 0.5 * straight
         if first or generator.random() < 0.75:
-            crossings.append(_cross(generator, at, x + (at - s) * np.cos(heading), y + (at - s) * np.sin(heading),
-                                    heading, first))  # fmt: skip
+            crossings.append(
+                _cross(generator, at, x + (at - s) * np.cos(heading), y + (at - s) * np.sin(heading), heading, first)
+            )
         s, x, y = s + straight, x + straight * np.cos(heading), y + straight * np.sin(heading)
         radius, angle = generator.uniform(28.0, 110.0), generator.uniform(0.25, 1.0)
         sign = -np.sign(heading) if abs(heading) > 0.5 else generator.choice([-1.0, 1.0])

@@ -47,7 +47,9 @@ class TownPlanner:
         x, y, along = self._street.pose(np.array([s]), d)[0]
         return planar_pose(x, y, along + heading, z)
 
-    def _is_free(self, pose: NDArray[np.float64], s: float, half: tuple[float, float], middle_x: float, clear: float) -> bool:
+    def _is_free(
+        self, pose: NDArray[np.float64], s: float, half: tuple[float, float], middle_x: float, clear: float
+    ) -> bool:
         """Say whether a footprint keeps `clear` metres away from every curb."""
         steps = np.linspace(-1.0, 1.0, 5)
         local = np.stack(np.meshgrid(middle_x + half[0] * steps, half[1] * steps), -1).reshape(-1, 2)
@@ -57,8 +59,16 @@ class TownPlanner:
         x, y = torch.from_numpy(points.astype(np.float32)).unbind(1)
         return bool((plan.locate(x, y).curb > clear).all())
 
-    def _put_if_free(self, model: Model, pose: NDArray[np.float64], s: float, half: tuple[float, float], middle_x: float,
-                     clear: float, height: float = 0.0) -> bool:  # fmt: skip
+    def _put_if_free(
+        self,
+        model: Model,
+        pose: NDArray[np.float64],
+        s: float,
+        half: tuple[float, float],
+        middle_x: float,
+        clear: float,
+        height: float = 0.0,
+    ) -> bool:
         if not self._is_free(pose, s, half, middle_x, clear):
             return False
         self._stage.put(model, pose)
@@ -79,8 +89,9 @@ class TownPlanner:
                 d, model = edge + 0.15, buildings.town_house(self._generator, width - 0.05, depth)
             else:
                 width, depth = float(self._generator.uniform(13.0, 19.0)), float(self._generator.uniform(8.0, 11.0))
-                d, model = edge + float(self._generator.uniform(5.0, 9.0)), buildings.detached_house(
-                    self._generator, width - 5.0, depth
+                d, model = (
+                    edge + float(self._generator.uniform(5.0, 9.0)),
+                    buildings.detached_house(self._generator, width - 5.0, depth),
                 )
                 self._garden(s, s + width, side)
             bend = abs(float(self._street.curvature(np.array([s + width / 2]))[0]))
@@ -95,7 +106,9 @@ class TownPlanner:
         if self._generator.random() < 0.55:
             gap = float(self._generator.uniform(9.0, 15.0))
             for s in np.arange(s_from + 4.0, s_to - 2.0, gap):
-                pose = self._place(float(s), side * (self._street.half_width + 0.75), float(self._generator.uniform(0, 6.0)))
+                pose = self._place(
+                    float(s), side * (self._street.half_width + 0.75), float(self._generator.uniform(0, 6.0))
+                )
                 self._put_if_free(furniture.tree(self._generator), pose, float(s), (0.2, 0.2), 0.0, 0.3, 7.0)
         elif self._generator.random() < 0.5:
             for s in np.arange(s_from, s_to, 2.5):
@@ -113,8 +126,14 @@ class TownPlanner:
             if border == "wall"
             else buildings.fence(generator, length)
         )
-        self._put_if_free(model, self._place(middle, side * (edge + 0.6), -side * np.pi / 2), middle, (0.3, length / 2), 0.0,
-                          WALK_M - 0.1)  # fmt: skip
+        self._put_if_free(
+            model,
+            self._place(middle, side * (edge + 0.6), -side * np.pi / 2),
+            middle,
+            (0.3, length / 2),
+            0.0,
+            WALK_M - 0.1,
+        )
         for _ in range(int(generator.integers(1, 4))):
             s, d = float(generator.uniform(s_from, s_to)), edge + float(generator.uniform(1.8, 4.5))
             is_tree = generator.random() < 0.4
@@ -142,8 +161,8 @@ class TownPlanner:
             pose = self._place(float(s), side * (street.half_width + 0.45), -side * np.pi / 2)
             self._put_if_free(furniture.street_lamp(generator), pose, float(s), (0.1, 0.1), 0.0, 0.2)
         heading = 0.0 if side < 0 else np.pi
-        for s in np.arange(10.0, s_to, 22.0) + generator.uniform(0.0, 9.0):
-            large = generator.random() < 0.2
+        for s in np.arange(10.0, s_to, 26.0) + generator.uniform(0.0, 9.0):
+            large = generator.random() < 0.12
             model = furniture.guide_sign(generator) if large else furniture.traffic_sign(generator)
             pose = self._place(float(s), side * (street.half_width + (1.3 if large else 0.5)), heading)
             self._put_if_free(model, pose, float(s), (0.1, 1.0 if large else 0.3), 0.0, 0.15)
@@ -164,7 +183,9 @@ class TownPlanner:
         draw = generator.random()
         if draw > 0.93:
             for shift in (-1.6, 0.0, 1.6)[: int(generator.integers(1, 4))]:
-                self._stage.put(vehicles.motorcycle(generator), self._place(s + shift, d, heading + side * 1.1, 0.0), "motorcycle")
+                self._stage.put(
+                    vehicles.motorcycle(generator), self._place(s + shift, d, heading + side * 1.1, 0.0), "motorcycle"
+                )
             return
         kind = "truck" if draw < 0.05 else "car"
         model, half = (vehicles.truck if kind == "truck" else vehicles.car)(generator)
@@ -179,7 +200,9 @@ class TownPlanner:
             return
         if generator.random() < 0.4:
             for number in range(int(generator.integers(1, 5))):
-                pose = self._place(s + 0.7 * number, side * (self._street.half_width + 1.0), float(generator.normal(1.4, 0.1)))
+                pose = self._place(
+                    s + 0.7 * number, side * (self._street.half_width + 1.0), float(generator.normal(1.4, 0.1))
+                )
                 self._stage.put(vehicles.bicycle(generator), pose, "bicycle")
             return
         for _ in range(int(generator.integers(1, 4))):
@@ -200,7 +223,9 @@ class TownPlanner:
         for s in np.arange(-40.0, s_to + 260.0, 85.0):
             d = side * float(generator.uniform(150.0, 210.0))
             if s < self._street.length:
-                self._put_if_free(furniture.hill(generator), self._place(float(s), d), float(s), (65.0, 90.0), 0.0, 15.0)
+                self._put_if_free(
+                    furniture.hill(generator), self._place(float(s), d), float(s), (65.0, 90.0), 0.0, 15.0
+                )
 
     def _crossing(self, number: int, crossing: Crossing) -> None:
         reach, half = crossing.half_width + STOP_LINE_M - 0.4, self._street.half_width
@@ -209,7 +234,8 @@ class TownPlanner:
                 arm = float(half - self._street.lanes * 1.6) if self._street.lanes > 1 else 0.0
                 pose = self._place(crossing.s - way * reach, -way * (half + 0.5), 0.0 if way > 0 else np.pi)
                 self._stage.put(furniture.traffic_light(arm, 2 * number), pose)
-                x, y, heading = crossing.pose(-way * (half + 5.0), -way * (crossing.half_width + 0.6))
+                place = np.array([-way * (half + 5.0)])
+                x, y, heading = crossing.pose(place, -way * (crossing.half_width + 0.6))[0]
                 side_pose = planar_pose(x, y, heading + (0.0 if way > 0 else np.pi), CURB_M)
                 self._stage.put(furniture.traffic_light(0.0, 2 * number + 1), side_pose)
         for way in (-1.0, 1.0):
@@ -222,7 +248,8 @@ class TownPlanner:
         along += 10.0
         while along < SIDE_REACH_M:
             width, depth = float(generator.uniform(9.0, 15.0)), float(generator.uniform(8.0, 11.0))
-            x, y, heading = crossing.pose(way * (along + width / 2), hand * (crossing.half_width + WALK_M + 0.2))
+            place = np.array([way * (along + width / 2)])
+            x, y, heading = crossing.pose(place, hand * (crossing.half_width + WALK_M + 0.2))[0]
             pose = planar_pose(x, y, heading - hand * np.pi / 2, CURB_M)
             model = buildings.town_house(generator, width - 0.05, depth)
             self._put_if_free(model, pose, crossing.s, (depth / 2, width / 2), -depth / 2, WALK_M - 0.2)

@@ -67,7 +67,9 @@ class Traffic:
 _LENGTHS = {"ego": 4.4, "car": 4.6, "truck": 8.6, "bus": 11.4, "motorcycle": 2.2, "bicycle": 1.8}
 
 
-def simulate(street: Street, generator: np.random.Generator, duration_s: float, max_speed: float, amount: float) -> Traffic:
+def simulate(
+    street: Street, generator: np.random.Generator, duration_s: float, max_speed: float, amount: float
+) -> Traffic:
     """Let everyone drive.
 
     Args:
@@ -88,8 +90,11 @@ def simulate(street: Street, generator: np.random.Generator, duration_s: float, 
     reds = tuple(lights.reds)
     oncoming = _other_way(street, generator, duration_s, max_speed, amount)
     for step in range(int(duration_s / STEP_S) + 2):
-        stops = [-(street.crossings[r.crossing].s + street.crossings[r.crossing].half_width + STOP_LINE_M)
-                 for r in reds if r.begin_s <= step * STEP_S < r.end_s]  # fmt: skip
+        stops = [
+            -(street.crossings[r.crossing].s + street.crossings[r.crossing].half_width + STOP_LINE_M)
+            for r in reds
+            if r.begin_s <= step * STEP_S < r.end_s
+        ]
         _advance(oncoming, street, stops, -1.0)
     return Traffic(ego, tuple(drivers[1:]), tuple(oncoming), reds)
 
@@ -108,8 +113,8 @@ class _Lights:
             if number in self._decided or not 0.0 < distance < ego.speed**2 / (2 * 2.0) + 10.0:
                 continue
             self._decided.add(number)
-            if crossing.has_lights and self._generator.random() < (0.8 if number == 0 else 0.5):
-                self.reds.append(Red(number, now_s, now_s + float(self._generator.uniform(9.0, 13.0))))
+            if crossing.has_lights and self._generator.random() < (0.65 if number == 0 else 0.5):
+                self.reds.append(Red(number, now_s, now_s + float(self._generator.uniform(7.0, 10.0))))
 
     def stops(self, now_s: float) -> list[float]:
         places = [self._street.crossings[red.crossing] for red in self.reds if red.begin_s <= now_s < red.end_s]
@@ -137,8 +142,11 @@ def _advance(drivers: list[Driver], street: Street, stops: list[float], way: flo
             if driver.speed**2 / (2 * 5.0) < distance < gap or (abs(distance) < 0.5 and driver.speed < 0.5):
                 gap, lead_speed = max(distance + 1.5, 0.5), 0.0
         free = min(driver.free_speed, limit)
-        wanted = _MIN_GAP_M + max(0.0, driver.speed * _HEADWAY_S + driver.speed * (driver.speed - lead_speed)
-                                  / (2 * np.sqrt(_ACCELERATION * _BRAKING)))  # fmt: skip
+        wanted = _MIN_GAP_M + max(
+            0.0,
+            driver.speed * _HEADWAY_S
+            + driver.speed * (driver.speed - lead_speed) / (2 * np.sqrt(_ACCELERATION * _BRAKING)),
+        )
         push = _ACCELERATION * (1.0 - (driver.speed / free) ** 4 - (wanted / max(gap, 0.3)) ** 2)
         driver.speed = max(0.0, driver.speed + STEP_S * float(np.clip(push, -6.0, _ACCELERATION)))
     for driver in drivers:
@@ -149,12 +157,18 @@ def _same_way(street: Street, generator: np.random.Generator, max_speed: float, 
     drivers = []
     if generator.random() < 0.75 * amount:
         kind = str(generator.choice(["car", "car", "car", "truck", "bus", "motorcycle"]))
-        drivers.append(_driver(kind, 0, street.lane_offset(0), generator.uniform(20.0, 34.0), generator.uniform(0.8, 1.05) * max_speed))
+        drivers.append(
+            _driver(
+                kind, 0, street.lane_offset(0), generator.uniform(20.0, 34.0), generator.uniform(0.8, 1.05) * max_speed
+            )
+        )
     if street.lanes > 1:
         for number in range(round(5 * amount)):
             kind = str(generator.choice(["car", "car", "car", "truck", "bus", "motorcycle"]))
             speed = generator.uniform(1.0, 1.3) * max_speed
-            drivers.append(_driver(kind, 1, street.lane_offset(1), 12.0 - 26.0 * number + generator.uniform(-6, 6), speed))
+            drivers.append(
+                _driver(kind, 1, street.lane_offset(1), 12.0 - 26.0 * number + generator.uniform(-6, 6), speed)
+            )
     for number in range(round(4 * amount)):
         place = 9.0 + 55.0 * number + generator.uniform(0.0, 10.0)
         drivers.append(_driver("bicycle", 2, street.bike_offset, place, generator.uniform(4.2, 6.2)))
@@ -170,7 +184,9 @@ def _other_way(
         place = 35.0 + generator.uniform(0.0, 20.0)
         while place < reach and amount > 0.0:
             kind = str(generator.choice(["car"] * 8 + ["truck", "bus", "motorcycle"]))
-            drivers.append(_driver(kind, lane, street.lane_offset(lane), -place, generator.uniform(0.75, 1.1) * max_speed))
+            drivers.append(
+                _driver(kind, lane, street.lane_offset(lane), -place, generator.uniform(0.75, 1.1) * max_speed)
+            )
             place += generator.uniform(18.0, 75.0) / amount
     for number in range(round(reach / 120.0 * amount)):
         place = 40.0 + 120.0 * number + generator.uniform(0.0, 60.0)

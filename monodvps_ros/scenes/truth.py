@@ -81,7 +81,9 @@ def flow_to_previous(grid: Grid, now: Moment, labelled: Labelled, before: Moment
     return flow, torch.where(is_sky, torch.inf, depth / inverse)
 
 
-def seen_before(flow: Tensor, expected_depth: Tensor, labelled: Labelled, before: Labelled, size: tuple[int, int]) -> Tensor:
+def seen_before(
+    flow: Tensor, expected_depth: Tensor, labelled: Labelled, before: Labelled, size: tuple[int, int]
+) -> Tensor:
     """Say which points the previous frame saw too.
 
     A point was seen if it falls into the image and the previous frame shows the same surface (the same solid, hence
@@ -99,7 +101,9 @@ def seen_before(flow: Tensor, expected_depth: Tensor, labelled: Labelled, before
         (N,) bool.
     """
     height, width = size
-    v, u = torch.meshgrid(torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij")
+    v, u = torch.meshgrid(
+        torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij"
+    )
     u, v = u.flatten() + flow[:, 0], v.flatten() + flow[:, 1]
     inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     u, v = torch.where(inside, u, 0.0), torch.where(inside, v, 0.0)

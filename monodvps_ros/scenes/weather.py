@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Light and weather of a drive: sun, sky, haze, and their effect on colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,14 +41,20 @@ class Weather:
     shadow: float
 
 
-_PRESETS: dict[str, tuple[float, Color, Color, Color, Color, Color, float, float, float]] = {
-    # elevation of the sun in degrees, then as in Weather
-    "clear": (48, (0.78, 0.74, 0.66), (0.52, 0.58, 0.68), (0.30, 0.28, 0.25), (0.22, 0.44, 0.78), (0.72, 0.82, 0.92), 0.40, 900, 0.45),
-    "morning": (22, (0.92, 0.72, 0.50), (0.46, 0.50, 0.62), (0.28, 0.25, 0.24), (0.36, 0.52, 0.76), (0.94, 0.82, 0.68), 0.45, 450, 0.40),
-    "evening": (13, (0.95, 0.58, 0.34), (0.40, 0.40, 0.52), (0.25, 0.21, 0.20), (0.30, 0.36, 0.60), (0.96, 0.68, 0.46), 0.55, 500, 0.38),
-    "overcast": (55, (0.22, 0.22, 0.22), (0.80, 0.82, 0.86), (0.38, 0.38, 0.38), (0.62, 0.66, 0.71), (0.82, 0.84, 0.86), 0.95, 500, 0.10),
-    "fog": (40, (0.16, 0.16, 0.15), (0.82, 0.83, 0.85), (0.45, 0.45, 0.45), (0.74, 0.76, 0.78), (0.80, 0.81, 0.82), 1.0, 95, 0.05),
-}  # fmt: skip
+_NORTH = (0.0, 1.0, 0.0)
+_PRESETS = (
+    # The sun's elevation in degrees stands beside each; its direction is drawn.
+    (48.0, Weather("clear", _NORTH, (0.78, 0.74, 0.66), (0.52, 0.58, 0.68), (0.30, 0.28, 0.25), (0.22, 0.44, 0.78),
+                   (0.72, 0.82, 0.92), clouds=0.40, haze_m=900.0, shadow=0.45)),
+    (22.0, Weather("morning", _NORTH, (0.92, 0.72, 0.50), (0.46, 0.50, 0.62), (0.28, 0.25, 0.24), (0.36, 0.52, 0.76),
+                   (0.94, 0.82, 0.68), clouds=0.45, haze_m=450.0, shadow=0.40)),
+    (13.0, Weather("evening", _NORTH, (0.95, 0.58, 0.34), (0.40, 0.40, 0.52), (0.25, 0.21, 0.20), (0.30, 0.36, 0.60),
+                   (0.96, 0.68, 0.46), clouds=0.55, haze_m=500.0, shadow=0.38)),
+    (55.0, Weather("overcast", _NORTH, (0.22, 0.22, 0.22), (0.80, 0.82, 0.86), (0.38, 0.38, 0.38), (0.62, 0.66, 0.71),
+                   (0.82, 0.84, 0.86), clouds=0.95, haze_m=500.0, shadow=0.10)),
+    (40.0, Weather("fog", _NORTH, (0.16, 0.16, 0.15), (0.82, 0.83, 0.85), (0.45, 0.45, 0.45), (0.74, 0.76, 0.78),
+                   (0.80, 0.81, 0.82), clouds=1.0, haze_m=95.0, shadow=0.05)),
+)  # fmt: skip
 
 
 def choose_weather(name: str, generator: np.random.Generator) -> Weather:
@@ -58,13 +64,14 @@ def choose_weather(name: str, generator: np.random.Generator) -> Weather:
         name: a choice of `SceneConfig.weather`.
         generator: of what is random.
     """
+    names = [weather.name for _, weather in _PRESETS]
     if name == "any":
-        name = str(generator.choice(list(_PRESETS), p=[0.35, 0.2, 0.15, 0.2, 0.1]))
-    elevation, *rest = _PRESETS[name]
+        name = str(generator.choice(names, p=[0.35, 0.2, 0.15, 0.2, 0.1]))
+    elevation, weather = _PRESETS[names.index(name)]
     height = np.deg2rad(elevation + generator.uniform(-5.0, 5.0))
     around = generator.uniform(0.0, 2.0 * np.pi)
     sun = (float(np.cos(height) * np.cos(around)), float(np.cos(height) * np.sin(around)), float(np.sin(height)))
-    return Weather(name, sun, *rest)
+    return replace(weather, sun=sun)
 
 
 def light(normal: Tensor, weather: Weather) -> Tensor:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a drive as a recording with its truth beside the images."""
+"""Writes a drive as a recording, or as a sequence of a Cityscapes-DVPS folder, with its truth beside the images."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from monodvps_ros.data.bag import BagWriter
+from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsWriter
+from monodvps_ros.errors import DataError
 from monodvps_ros.scenes.drive import Drive
 from monodvps_ros.types import Sample
 
@@ -51,5 +53,37 @@ def _write_sample(writer: BagWriter, sample: Sample) -> None:
     writer.image("/camera/truth/panoptic", stamp, name, truth.panoptic, "16UC1")
     writer.image("/camera/truth/depth", stamp, name, truth.depth_m, "32FC1")
     writer.image("/camera/truth/flow", stamp, name, truth.flow_px, "32FC2")
-    writer.image("/camera/truth/flow_visible", stamp, name, np.where(truth.flow_visible, 255, 0).astype(np.uint8), "mono8")
+    visible = np.where(truth.flow_visible, 255, 0).astype(np.uint8)
+    writer.image("/camera/truth/flow_visible", stamp, name, visible, "mono8")
     writer.image("/camera/image_raw", stamp, name, frame.image, "rgb8")
+
+
+def write_cityscapes_dvps(drive: Drive, folder: Path, progress: Progress = iter, split: str = "train") -> Path:
+    """Write a drive as one more sequence of a Cityscapes-DVPS folder: pictures, panoptic labels, depth and K.
+
+    The layout has no place for flow and poses; a recording holds them. The drive's seed stands where Cityscapes has
+    the city, ``drive<seed>``.
+
+    Args:
+        drive: what to write.
+        folder: that holds or will hold ``video_sequence``.
+        progress: is given the samples and hands them on; shows how far it is.
+        split: such as train or val.
+
+    Returns:
+        The folder of the images, ``folder/video_sequence/<split>``.
+
+    Raises:
+        DataError: a drive of that seed is in the split already.
+    """
+    city = f"drive{drive.seed:06d}"
+    there = sorted((folder / "video_sequence" / split).glob(f"*_{city}_*"))
+    if there:
+        raise DataError(
+            f"{there[0].parent}: holds a drive of seed {drive.seed} already ({there[0].name}); drives are not "
+            "overwritten: remove its files, or choose another folder or seed"
+        )
+    writer = CityscapesDvpsWriter(folder, drive.rate_hz, split, city, drive.config.camera_height_m)
+    for sample in progress(drive):
+        writer.add(sample)
+    return writer.folder
