@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
-from monodvps_ros.cli.demo_report import make_report
+from monodvps_ros.cli.demo_report import RecordedTopic, make_report
 from monodvps_ros.cli.demo_session import DemoSession
 from monodvps_ros.cli.filmstrip import draw_filmstrip
 from monodvps_ros.cli.middleware import environment, shipped_profile
@@ -144,7 +144,8 @@ def _run(
             topics = session.output_topics
             sent_ns = session.play_count.sent_ns
     recording = Recording(folder.recording)
-    report = make_report(name, sent_ns, counts, {topic: recording.topics.get(topic) for topic in topics})
+    outputs = {topic: recording.topics.get(topic) or RecordedTopic(type_name) for topic, type_name in topics.items()}
+    report = make_report(name, sent_ns, counts, outputs)
     folder.report.write_text(json.dumps(report, indent=2) + "\n")
     return report
 

@@ -110,7 +110,9 @@ def latencies_ms(sent_ns: list[tuple[int, int]], outputs: Mapping[str, RecordedT
     for recorded in outputs.values():
         for stamp, received in zip(recorded.stamps_ns, recorded.received_ns, strict=True):
             last_ns[stamp] = max(received, last_ns.get(stamp, received))
-    first_sent = dict(reversed(sent_ns))
+    first_sent: dict[int, int] = {}
+    for stamp, sent in sent_ns:
+        first_sent.setdefault(stamp, sent)
     return [(last_ns[stamp] - sent) * 1e-6 for stamp, sent in first_sent.items() if stamp in last_ns]
 
 

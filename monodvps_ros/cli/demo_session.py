@@ -76,9 +76,9 @@ class DemoSession:
         self._stack.close()
 
     @property
-    def output_topics(self) -> list[str]:
-        """Full names of the node's outputs."""
-        return [self._player.resolve_topic_name(row.topic) for row in OUTPUT_TOPICS]
+    def output_topics(self) -> dict[str, str]:
+        """Full names of the node's outputs, and the names of their types."""
+        return {self._player.resolve_topic_name(row.topic): _type_name(row.message_type) for row in OUTPUT_TOPICS}
 
     def play(self, samples: Iterable[Sample], rate_hz: float) -> Iterator[Sample]:
         """Publish samples at their rate.
@@ -159,3 +159,7 @@ class DemoSession:
         counts = read_counts(message)
         if counts is not None:
             self._counts, self._counts_s = counts, time.monotonic()
+
+
+def _type_name(message_type: type) -> str:
+    return f"{message_type.__module__.partition('.')[0]}/msg/{message_type.__name__}"

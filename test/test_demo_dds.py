@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Player, recorder and the whole demo over real DDS."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("monodvps_ros.msg")
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from rclpy.serialization import serialize_message
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from monodvps_ros.cli import middleware
+from monodvps_ros.cli.processes import Child
+from monodvps_ros.msg import PanopticSegment, PanopticSegments
+from monodvps_ros.ros.player import CameraPublisher, PlayCount, frames_to_play, play
+from monodvps_ros.ros.schedule import Schedule
+from monodvps_ros.types import CameraFrame, Sample
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
+
+MS = 1_000_000
+K = np.array([[100.0, 0.0, 79.5], [0.0, 100.0, 23.5], [0.0, 0.0, 1.0]])
+
+
+@pytest.fixture
+def node():
+    rclpy.init()
+    node = Node("test_demo")
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+@pytest.fixture
+def executor(node):
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    yield executor
+    executor.shutdown()
+
+
+def spin_until(executor, condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.02)
+    assert condition()
+
+
+def samples(count, period_ms=50, intrinsics=K, size=(48, 160)):
+    """Grey frames, each of a value of its own."""
+    for index in range(count):
+        image = np.full((*size, 3), 20 + 5 * index, np.uint8)
+        image[0, 0] = (200, 100, 50)
+        yield Sample(CameraFrame(image, 10**9 + index * period_ms * MS, "front_optical", intrinsics), index=index)
+
+
+class Subscribers:
+    """Keeps what comes on the camera's topics."""
+
+    def __init__(self, node, image_type=Image, image_topic="image"):
+        self.images, self.infos = [], []
+        node.create_subscription(image_type, image_topic, self.images.append, 100)
+        node.create_subscription(CameraInfo, "camera_info", self.infos.append, 100)
+
+
+class TestPlayer:
+    def play(self, node, executor, source, compressed=False, speed=1.0, **count):
+        publisher = CameraPublisher(node, compressed)
+        got = Subscribers(node, *((CompressedImage, "image/compressed") if compressed else ()))
+        spin_until(executor, lambda: publisher.subscribers() == (1, 1))
+        counted = PlayCount(**count)
+        for _ in play(source, publisher, Schedule(20.0, speed), counted):
+            executor.spin_once(timeout_sec=0)
+        spin_until(executor, lambda: len(got.images) == counted.published)
+        return got, counted
+
+    def test_frames_arrive_as_they_are(self, node, executor):
+        got, count = self.play(node, executor, samples(3))
+        assert (count.published, count.without_camera_info) == (3, 0)
+        spin_until(executor, lambda: len(got.infos) == 3)
+        for index, (image, info) in enumerate(zip(got.images, got.infos, strict=True)):
+            assert (image.encoding, image.height, image.width, image.step) == ("rgb8", 48, 160, 480)
+            assert image.header.frame_id == info.header.frame_id == "front_optical"
+            assert image.header.stamp.sec == 1 and image.header.stamp.nanosec == index * 50 * MS
+            assert image.header.stamp == info.header.stamp
+            pixels = np.frombuffer(image.data, np.uint8).reshape(48, 160, 3)
+            assert tuple(pixels[0, 0]) == (200, 100, 50)
+            assert (pixels[1:] == 20 + 5 * index).all()
+            assert np.array_equal(np.reshape(info.k, (3, 3)), K)
+            assert np.array_equal(np.reshape(info.p, (3, 4))[:, :3], K)
+            assert (info.height, info.width) == (48, 160)
+
+    def test_compressed_frames_decode_to_the_same_colors(self, node, executor):
+        source = [Sample(CameraFrame(np.full((48, 160, 3), (200, 100, 50), np.uint8), 5, "c", K))]
+        got, _ = self.play(node, executor, source, compressed=True)
+        assert "jpeg" in got.images[0].format
+        decoded = cv2.imdecode(np.frombuffer(got.images[0].data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        assert np.abs(decoded.astype(int) - (200, 100, 50)).max() < 4
+
+    def test_without_k_there_is_no_camera_info(self, node, executor):
+        got, count = self.play(node, executor, samples(2, intrinsics=None))
+        assert (count.published, count.without_camera_info) == (2, 2)
+        assert not got.infos
+
+    @pytest.mark.parametrize("speed", [1.0, 2.0])
+    def test_frames_are_sent_at_the_recorded_rate(self, node, executor, speed):
+        _, count = self.play(node, executor, samples(8, period_ms=100), speed=speed, sent_ns=[])
+        assert [stamp for stamp, _ in count.sent_ns] == [10**9 + i * 100 * MS for i in range(8)]
+        duration_ms = (count.sent_ns[-1][1] - count.sent_ns[0][1]) / MS
+        assert duration_ms == pytest.approx(700 / speed, abs=150)
+
+    def test_late_frames_are_sent_all_the_same_and_counted(self, node, executor):
+        def slow():
+            for sample in samples(4, period_ms=10):
+                time.sleep(0.15)
+                yield sample
+
+        _, count = self.play(node, executor, slow())
+        assert count.published == 4
+        assert count.late == 3  # the first sets the time
+
+    def test_stop_ends_the_playing(self, node, executor):
+        publisher, count = CameraPublisher(node), PlayCount()
+        for _ in play(samples(5), publisher, Schedule(20.0), count, stopped=lambda: count.published == 2):
+            pass
+        assert count.published == 2
+
+    def test_limit_and_loop(self):
+        class Source:
+            def __iter__(self):
+                return samples(3)
+
+        assert [sample.index for sample in frames_to_play(Source(), limit=2)] == [0, 1]
+        looped = frames_to_play(Source(), limit=2, loop=True)
+        assert [next(looped).index for _ in range(5)] == [0, 1, 0, 1, 0]
+
+
+def recorder(tmp_path, *topics):
+    command = [sys.executable, "-m", "monodvps_ros.ros.recorder", "--out", str(tmp_path / "bag"), *topics]
+    return Child("recorder", command, tmp_path / "log", events=True)
+
+
+def read(folder):
+    with AnyReader([folder]) as reader:
+        return [(c.topic, c.msgtype, reader.deserialize(raw, c.msgtype), raw) for c, _, raw in reader.messages()]
+
+
+class TestRecorder:
+    @pytest.mark.parametrize("ending", ["signal", "end of stdin"])
+    def test_bytes_are_kept_and_the_tail_too(self, node, tmp_path, ending):
+        segments = node.create_publisher(PanopticSegments, "segments", 100)
+        images = node.create_publisher(Image, "image", 100)
+        with recorder(tmp_path, "segments", "image") as child:
+            end = time.monotonic() + 60
+            while child.latest("ready") is None and child.exit_code is None and time.monotonic() < end:
+                time.sleep(0.05)
+            assert child.latest("ready") is not None, child.last_lines()
+            sent = []
+            for index in range(50):
+                header = Header(frame_id=f"frame {index}")
+                sent.append(
+                    PanopticSegments(header=header, segments=[PanopticSegment(track_id=index, class_name="car")])
+                )
+                segments.publish(sent[-1])
+                images.publish(Image(header=header, height=1, width=1, encoding="mono8", step=1, data=[index]))
+            if ending == "signal":
+                os.kill(child.pid, signal.SIGINT)
+            else:
+                child.close_stdin()
+            assert child.wait(30) == 0, child.last_lines()
+            assert child.latest("stopped")["counts"] == {"/segments": 50, "/image": 50}
+        recorded = read(tmp_path / "bag")
+        mine = [(message, raw) for topic, _, message, raw in recorded if topic == "/segments"]
+        assert [message.segments[0].track_id for message, _ in mine] == list(range(50))
+        for (_, raw), message in zip(mine, sent, strict=True):
+            expected = serialize_message(message)
+            assert bytes(raw[: len(expected)]) == expected
+            assert len(raw) - len(expected) < 4  # DDS fills up to a multiple of four bytes
+        assert [message.data[0] for topic, _, message, _ in recorded if topic == "/image"] == list(range(50))
+
+    def test_latched_topics_are_recorded_though_they_were_published_before(self, node, tmp_path):
+        qos = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_publisher(Header, "label_info", qos).publish(Header(frame_id="early"))
+        with recorder(tmp_path, "label_info") as child:
+            end = time.monotonic() + 60
+            while child.latest("counts") is None and time.monotonic() < end:
+                time.sleep(0.05)
+        assert [message.frame_id for _, _, message, _ in read(tmp_path / "bag")] == ["early"]
+
+    def test_an_existing_bag_is_refused_with_one_line(self, tmp_path):
+        (tmp_path / "bag").mkdir()
+        with recorder(tmp_path, "image") as child:
+            assert child.wait(60) == 2
+        assert child.last_lines().startswith("recorder: ")
+        assert "\n" not in child.last_lines()
+
+
+class TestEnvironment:
+    def test_what_the_user_set_is_left_alone(self, monkeypatch):
+        for name in ("ROS_LOCALHOST_ONLY", "ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+        monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "mine.xml")
+        assert middleware.environment(lambda: Path("ours.xml")) == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+    def test_what_is_not_set_is_filled_in(self, monkeypatch):
+        names = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY",
+                 "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # fmt: skip
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+        settings = middleware.environment(lambda: Path("ours.xml"))
+        assert 1 <= int(settings["ROS_DOMAIN_ID"]) <= middleware.HIGHEST_DOMAIN
+        assert settings["FASTDDS_DEFAULT_PROFILES_FILE"] == "ours.xml"
+
+    def test_the_domain_of_this_process_is_not_free(self, node):
+        assert not middleware._is_free(int(os.environ["ROS_DOMAIN_ID"]))
+        assert middleware.free_domain() != int(os.environ["ROS_DOMAIN_ID"])
+
+    def test_the_profile_ships(self):
+        assert middleware.shipped_profile().is_file()
