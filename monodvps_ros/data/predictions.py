@@ -17,19 +17,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.bag import BagReader, is_bag
-from monodvps_ros.data.bag.messages import stamp_ns
-from monodvps_ros.data.bag_topics import IMAGE_TYPE
+from monodvps_ros.data.bag import is_bag
+from monodvps_ros.data.bag_predictions import BagPredictions
+from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.checks import check_size
-from monodvps_ros.data.image_codec import decode_raw
 from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, write_image
+from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.errors import ConfigError, DataError
-from monodvps_ros.labels import CITYSCAPES, SEMKITTI, VOID_CLASS_ID, LabelSpace, decode_panoptic
+from monodvps_ros.labels import CITYSCAPES, SEMKITTI, VOID_CLASS_ID, LabelSpace
 from monodvps_ros.types import Sample
 
 PANOPTIC_FOLDER, DEPTH_FOLDER = "pan", "dep"
@@ -66,27 +66,6 @@ LAYOUTS = {
 }
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class PredictedFrame:
-    """What was predicted for one frame.
-
-    Attributes:
-        sequence: name of its sequence.
-        name: of the frame: its picture's name without its ending, or its stamp.
-        stamp_ns: of the frame; None where the layout does not say it.
-        class_ids: (H, W) uint8, 255 is void.
-        instance_ids: (H, W) int32, 0 for stuff; they persist over the sequence.
-        depth_m: (H, W) float32 metres, NaN where there is none.
-    """
-
-    sequence: str
-    name: str
-    stamp_ns: int | None
-    class_ids: NDArray[np.uint8]
-    instance_ids: NDArray[np.int32]
-    depth_m: NDArray[np.float32]
-
-
 class Predictions(Protocol):
     """Predictions of one or more sequences."""
 
@@ -103,7 +82,8 @@ def open_predictions(path: Path | str, dataset: str) -> Predictions:
     """Open predictions.
 
     Args:
-        path: folder that holds ``pan/`` and ``dep/``, or a recording with ``panoptic/image`` and ``depth/image``.
+        path: folder that holds ``pan/`` and ``dep/``, or a recording with ``panoptic/image`` and ``depth/image``, or a
+            folder of such recordings, each a sequence.
         dataset: cityscapes-dvps, semkitti-dvps or bag: the layout. A recording may be opened under any name, and
             a folder as ``bag`` (it is then of Cityscapes' layout).
 
@@ -116,8 +96,9 @@ def open_predictions(path: Path | str, dataset: str) -> Predictions:
         raise ConfigError(f"no data set '{dataset}'; there are: {', '.join(LAYOUTS)}, bag")
     if not path.exists():
         raise DataError(f"{path}: does not exist")
-    if is_bag(path):
-        return BagPredictions(path)
+    bags = [path] if is_bag(path) else bags_in(path)
+    if bags:
+        return BagPredictions(bags)
     return FolderPredictions(path, LAYOUTS.get(dataset, LAYOUTS["cityscapes-dvps"]))
 
 
@@ -262,74 +243,6 @@ def whole_frames(path: Path, layout: PredictionLayout) -> set[str]:
             names = _names(path / folder, ending)
             found = names if found is None else found & names
     return found or set()
-
-
-class BagPredictions:
-    """Predictions in a recording of this package's node: ``<prefix>panoptic/image`` and ``<prefix>depth/image``.
-
-    A frame is what has one stamp. Those with a panoptic map but no depth, or depth but no panoptic map, are counted.
-
-    Args:
-        path: of the recording.
-
-    Attributes:
-        incomplete: frames without one of the two, counted while reading.
-
-    Raises:
-        DataError: it cannot be read, or has not one topic of each kind.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.incomplete = 0
-        with BagReader(path) as reader:
-            topics = {t.name: t.count for t in reader.topics.values() if t.type_name == IMAGE_TYPE and t.count}
-        self._panoptic = self._only([name for name in topics if name.endswith("/panoptic/image")], "panoptic/image")
-        depth = f"{self._panoptic.removesuffix('panoptic/image')}depth/image"
-        self._depth = self._only([name for name in topics if name == depth], depth)
-        self._length = topics[self._panoptic]
-
-    def __len__(self) -> int:
-        """Number of panoptic maps."""
-        return self._length
-
-    def __iter__(self) -> Iterator[PredictedFrame]:
-        """Read frame by frame.
-
-        Raises:
-            DataError: the recording is damaged, or the sizes of the two maps differ.
-            EncodingError: a message cannot be decoded.
-        """
-        self.incomplete = 0
-        held: dict[int, dict[str, Any]] = {}
-        with BagReader(self.path) as reader:
-            for topic, _, _, message in reader.messages([self._panoptic, self._depth]):
-                parts = held.setdefault(stamp_ns(message), {})
-                parts[topic] = message
-                if len(parts) == 2:
-                    stamp = stamp_ns(message)
-                    old = [other for other in held if other < stamp]  # both topics come in order of their stamps
-                    self.incomplete += len(old)
-                    for other in [*old, stamp]:
-                        del held[other]
-                    yield self._frame(stamp, parts)
-        self.incomplete += len(held)
-
-    def _frame(self, stamp: int, parts: dict[str, Any]) -> PredictedFrame:
-        maps = {
-            topic: decode_raw(m.data, m.encoding, m.height, m.width, m.step, bool(m.is_bigendian))
-            for topic, m in parts.items()
-        }
-        class_ids, instance_ids = decode_panoptic(maps[self._panoptic])
-        check_size(maps[self._depth].shape, class_ids.shape, f"{self.path} {self._depth} at {stamp} ns",
-                   "the panoptic map")  # fmt: skip
-        depth_m = np.asarray(maps[self._depth], np.float32)
-        return PredictedFrame(self.path.name, str(stamp), stamp, class_ids, instance_ids.astype(np.int32), depth_m)
-
-    def _only(self, found: list[str], name: str) -> str:
-        if len(found) != 1:
-            raise DataError(f"{self.path}: must hold one topic {name} of {IMAGE_TYPE}; found {found or 'none'}")
-        return found[0]
 
 
 def _names(folder: Path, ending: str) -> set[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.bag_source import BagSource
+from monodvps_ros.data.chain import ChainedSource, bags_in
 from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsSource, is_cityscapes_dvps
 from monodvps_ros.data.folder import FolderSource
 from monodvps_ros.data.semkitti_dvps import SemkittiDvpsSource, is_semkitti_dvps
@@ -24,7 +25,8 @@ def open_source(
 ) -> SampleSource:
     """Open what holds a sequence, by what it is.
 
-    A recording (rosbag2: folder, .mcap or .db3), Cityscapes-DVPS, SemKITTI-DVPS, a folder of images or a video file.
+    That is: a recording (rosbag2: folder, .mcap or .db3), a folder of recordings (each a sequence), Cityscapes-DVPS,
+    SemKITTI-DVPS, a folder of images, or a video file.
 
     Args:
         path: where it is.
@@ -39,9 +41,11 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist")
-    if is_bag(path):
+    bags = [path] if is_bag(path) else bags_in(path)
+    if bags:
         _refuse(path, "a recording", rate_hz=rate_hz)
-        return BagSource(path, image_topic, camera_info_topic, labels or CITYSCAPES)
+        sources = [BagSource(bag, image_topic, camera_info_topic, labels or CITYSCAPES) for bag in bags]
+        return sources[0] if len(sources) == 1 else ChainedSource(path, sources)
     _refuse(path, "no recording", image_topic=image_topic, camera_info_topic=camera_info_topic)
     if path.is_dir() and (is_cityscapes_dvps(path) or is_semkitti_dvps(path)):
         _refuse(path, "a data set with stamps of its own", rate_hz=rate_hz)

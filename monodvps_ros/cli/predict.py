@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps predict`: depth and panoptic predictions for a recording, a data set, a folder of images or a video."""
+
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.config import PipelineConfig, load
+from monodvps_ros.errors import ConfigError, DataError
+
+
+class Format(str, Enum):
+    """What predictions are written as."""
+
+    CITYSCAPES_DVPS = "cityscapes-dvps"
+    SEMKITTI_DVPS = "semkitti-dvps"
+    BAG = "bag"
+
+
+def predict(
+    input_: Annotated[Path, typer.Option("--input", help="Recording, data set, folder of images or video file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the predictions; a second run goes on where the first ended.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as tracker.max_age=30."),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Weights file; 'random': untrained. Default: the shipped file.")] = "",
+    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.CITYSCAPES_DVPS,
+    config: Annotated[Path | None, typer.Option(help="Pipeline config, YAML; without it, the defaults.")] = None,
+    image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    frames: Annotated[int | None, typer.Option(min=1, help="Predict this many frames at most.")] = None,
+) -> None:
+    """Write predictions: ``pan/`` and ``dep/`` as the public evaluation scripts read them, or recordings.
+
+    What an interrupted run has finished is kept: frame by frame in ``pan/`` and ``dep/``, sequence by sequence in
+    recordings.
+    """
+    # Below, because imports of torch and networks take seconds, and --help must not.
+    from monodvps_ros.cli.prediction import BagPrediction, FolderPrediction, Run  # noqa: PLC0415
+    from monodvps_ros.data import open_source  # noqa: PLC0415
+    from monodvps_ros.foundation import load_model  # noqa: PLC0415
+    from monodvps_ros.perception import Pipeline, resolve_device  # noqa: PLC0415
+
+    others, overrides = split_words(words or [], PipelineConfig)
+    if others:
+        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    source = open_source(input_, image_topic=image_topic)
+    if not len(source):
+        raise DataError(f"{input_}: holds no frames")
+    height_m = getattr(source, "camera_height_m", None)
+    if height_m is not None:
+        overrides.setdefault("scale.camera_height_m", str(height_m))
+    settings = load(PipelineConfig, config, {"device": device, "weights": weights, **overrides})
+    model = load_model(settings, resolve_device(settings.device))
+    run = Run(source, Pipeline(model, settings), frames)
+    console = Console(stderr=True)
+    console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
+    kind = BagPrediction if format_ is Format.BAG else FolderPrediction
+    prediction = kind(run, out, format_.value, str(input_))
+    columns = TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    begin = time.perf_counter()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        for _ in progress.track(prediction, total=run.length):
+            pass
+    for line in prediction.summary(time.perf_counter() - begin):
+        Console().print(line, soft_wrap=True, highlight=False)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the pipeline over a source and writes what it perceives; goes on where an interrupted run ended."""
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monodvps_ros.config import to_dict
+from monodvps_ros.data.bag import BagWriter, is_bag
+from monodvps_ros.data.image_files import write_bytes
+from monodvps_ros.data.instance_ids import InstanceIds
+from monodvps_ros.data.predictions import LAYOUTS, frame_name, read_panoptic, whole_frames, write_prediction
+from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
+from monodvps_ros.perception import Pipeline
+from monodvps_ros.types import Output, Perception, Sample, SampleSource, ScaleState
+
+MANIFEST = "predictions.json"
+#: Settings that do not change what is predicted.
+_WITHOUT_EFFECT = ("device", "timing")
+_METRIC = (ScaleState.FIXED, ScaleState.MEASURED, ScaleState.HELD)
+
+
+class Run:
+    """The frames to predict and what predicts them.
+
+    Args:
+        source: the frames.
+        pipeline: is reset at each new sequence.
+        limit: predict this many frames at most; None predicts all.
+    """
+
+    def __init__(self, source: SampleSource, pipeline: Pipeline, limit: int | None = None) -> None:
+        self._source = source
+        self._limit = limit
+        self.pipeline = pipeline
+        self.length = len(source) if limit is None else min(limit, len(source))
+        self.written = self.kept = self.without_metres = 0
+
+    def sequences(self) -> Iterator[tuple[str, Iterator[Sample]]]:
+        """Give the sequences' names and samples, in order; each begins with a pipeline that has seen nothing."""
+        for name, samples in groupby(islice(self._source, self._limit), key=lambda sample: sample.sequence):
+            self.pipeline.reset()
+            yield name, samples
+
+    def step(self, sample: Sample, wanted: frozenset[Output]) -> Perception:
+        """Perceive a frame that is then written."""
+        perception = self.pipeline.step(sample.frame, wanted)
+        self.written += 1
+        self.without_metres += perception.scale.state not in _METRIC
+        return perception
+
+    def summary(self, seconds: float) -> list[str]:
+        """Say in sentences what was done in a time."""
+        rate = f", {self.written / seconds:.1f} frames/s" if self.written and seconds > 0 else ""
+        lines = [f"{self.written} frames written, {self.kept} kept from an earlier run{rate}"]
+        if self.without_metres:
+            lines.append(
+                f"{self.without_metres} frames have depth in the network's own unit, not in metres: their scale was "
+                "not known (no K, or no road seen)"
+            )
+        return lines
+
+
+class FolderPrediction:
+    """Writes ``pan/`` and ``dep/``.
+
+    After an interruption, a sequence goes on after its last whole frame: the frames before it, as many as the tracker
+    remembers, are shown to the pipeline again without being written, and objects keep the ids that the files have.
+
+    Args:
+        run: frames and pipeline.
+        out: folder for ``pan/`` and ``dep/``.
+        format_name: one of `LAYOUTS`.
+        input_name: where the frames come from, for the manifest.
+
+    Raises:
+        ConfigError: the model's label space is not the layout's.
+        DataError: `out` holds predictions that were made otherwise.
+    """
+
+    def __init__(self, run: Run, out: Path, format_name: str, input_name: str) -> None:
+        self._run, self._out, self._layout = run, out, LAYOUTS[format_name]
+        labels = run.pipeline.model.label_space
+        if labels.name != self._layout.labels.name:
+            raise ConfigError(
+                f"{format_name} has label space '{self._layout.labels.name}' but the model has '{labels.name}'; "
+                "choose another format"
+            )
+        self._before = whole_frames(out, self._layout)
+        check_manifest(out / MANIFEST, manifest(run.pipeline, format_name, input_name))
+        self._reused = self._dropped = 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Predict; give each frame once it is whole in the folder.
+
+        Raises:
+            DataError: a frame cannot be read or written.
+        """
+        for _, samples in self._run.sequences():
+            ids = InstanceIds(self._layout.largest_instance)
+            recent: deque[Sample] = deque(maxlen=self._run.pipeline.config.tracker.max_age + 1)
+            going_on = True
+            for sample in samples:
+                if going_on and frame_name(sample) in self._before:
+                    recent.append(sample)
+                    ids.reserve(*read_panoptic(self._out, frame_name(sample), self._layout))
+                    self._run.kept += 1
+                else:
+                    if going_on and recent:
+                        self._warm_up(recent, ids)
+                    going_on = False
+                    self._write(sample, ids)
+                yield sample
+            self._reused += ids.reused
+            self._dropped += ids.dropped
+
+    def summary(self, seconds: float) -> list[str]:
+        """Say in sentences what was done in a time."""
+        lines = self._run.summary(seconds)
+        limit = self._layout.largest_instance
+        if self._reused:
+            lines.append(f"{self._reused} times an instance id was given anew: the format holds {limit} of a class")
+        if self._dropped:
+            lines.append(f"{self._dropped} instances became void: more than {limit} of a class in one frame")
+        return [*lines, f"{self._out}: pan/ and dep/ as {self._layout.name} has them"]
+
+    def _write(self, sample: Sample, ids: InstanceIds) -> None:
+        perception = self._run.step(sample, frozenset({Output.DEPTH, Output.PANOPTIC}))
+        assert perception.panoptic is not None and perception.depth_m is not None
+        class_ids, instance_ids = decode_panoptic(perception.panoptic)
+        numbers = ids.assign(class_ids, instance_ids)
+        class_ids = np.where(numbers < 0, np.uint8(VOID_CLASS_ID), class_ids)
+        write_prediction(self._out, frame_name(sample), self._layout, class_ids, numbers.clip(0), perception.depth_m)
+
+    def _warm_up(self, recent: deque[Sample], ids: InstanceIds) -> None:
+        """Show the pipeline the frames before the gap, and find the files' ids again in the last of them."""
+        for sample in recent:
+            perception = self._run.pipeline.step(sample.frame, frozenset({Output.DEPTH, Output.PANOPTIC}))
+        assert perception.panoptic is not None
+        class_ids, instance_ids = decode_panoptic(perception.panoptic)
+        old_classes, numbers = read_panoptic(self._out, frame_name(recent[-1]), self._layout)
+        ids.adopt(class_ids, instance_ids, np.where(old_classes == class_ids, numbers, 0))
+
+
+class BagPrediction:
+    """Writes one recording a sequence, ``out/<sequence>``, with the topics of the node; whole ones are kept.
+
+    Args:
+        run: frames and pipeline.
+        out: folder for the recordings.
+        format_name: goes into the manifest.
+        input_name: where the frames come from, for the manifest.
+
+    Raises:
+        DataError: `out` holds predictions that were made otherwise.
+    """
+
+    def __init__(self, run: Run, out: Path, format_name: str, input_name: str) -> None:
+        self._run, self._out = run, out
+        out.mkdir(parents=True, exist_ok=True)
+        check_manifest(out / MANIFEST, manifest(run.pipeline, format_name, input_name))
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Predict; give each frame once it is written to the recording that is being made.
+
+        Raises:
+            DataError: a frame cannot be read, or a recording cannot be written.
+        """
+        for name, samples in self._run.sequences():
+            path = self._out / name
+            if path.is_dir() and is_bag(path):
+                for sample in samples:
+                    self._run.kept += 1
+                    yield sample
+                continue
+            with BagWriter(path) as writer:
+                for sample in samples:
+                    perception = self._run.step(sample, frozenset(Output) - {Output.CLOUD}
+                                                if sample.frame.intrinsics is None else frozenset(Output))  # fmt: skip
+                    write_perception(writer, perception)
+                    yield sample
+
+    def summary(self, seconds: float) -> list[str]:
+        """Say in sentences what was done in a time."""
+        return [*self._run.summary(seconds), f"{self._out}: one recording a sequence"]
+
+
+def write_perception(writer: BagWriter, perception: Perception) -> None:
+    """Write what was perceived in one frame, on the node's topics; what is None is left out."""
+    stamp, frame = perception.stamp_ns, perception.frame_id
+    images = {
+        "/depth/image": (perception.depth_m, "32FC1"),
+        "/panoptic/image": (perception.panoptic, "16UC1"),
+        "/panoptic/color": (perception.color, "rgb8"),
+        "/semantic/image": (perception.semantic, "mono8"),
+        "/semantic/confidence": (perception.confidence, "mono8"),
+    }
+    for topic, (pixels, encoding) in images.items():
+        if pixels is not None:
+            writer.image(topic, stamp, frame, pixels, encoding)
+    if perception.depth_m is not None and perception.intrinsics is not None:
+        size = perception.depth_m.shape[0], perception.depth_m.shape[1]
+        writer.camera_info("/depth/camera_info", stamp, frame, size, perception.intrinsics)
+    if perception.segments is not None:
+        writer.segments("/panoptic/segments", stamp, frame, perception.segments)
+    if perception.cloud is not None:
+        writer.cloud("/points", stamp, frame, perception.cloud)
+
+
+def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str, Any]:
+    """Say how predictions are made: all that must be the same for a second run to go on with them."""
+    config = {key: value for key, value in to_dict(pipeline.config).items() if key not in _WITHOUT_EFFECT}
+    return {"format": format_name, "input": input_name, "model": pipeline.model.description, "pipeline": config}
+
+
+def check_manifest(path: Path, expected: dict[str, Any]) -> None:
+    """Write a manifest, or check that the one that is there is the same.
+
+    Raises:
+        DataError: it is not, or cannot be read or written.
+    """
+    if not path.exists():
+        write_bytes(path, (json.dumps(expected, indent=1) + "\n").encode())
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        different = [key for key in expected if found.get(key) != expected[key]]
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
+    if different:
+        key = different[0]
+        raise DataError(
+            f"{path.parent}: holds predictions that were made with another {key}: {found.get(key)!r}, now "
+            f"{expected[key]!r}; choose another folder"
+        )

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions in recordings."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monodvps_ros.data.bag import BagReader
+from monodvps_ros.data.bag.messages import stamp_ns
+from monodvps_ros.data.bag_topics import IMAGE_TYPE
+from monodvps_ros.data.checks import check_size
+from monodvps_ros.data.image_codec import decode_raw
+from monodvps_ros.data.predicted_frame import PredictedFrame
+from monodvps_ros.errors import DataError
+from monodvps_ros.labels import decode_panoptic
+
+
+class BagPredictions:
+    """Predictions in recordings of this package's node: ``<prefix>panoptic/image`` and ``<prefix>depth/image``.
+
+    A frame is what has one stamp. Those with a panoptic map but no depth, or depth but no panoptic map, are counted.
+
+    Args:
+        paths: of the recordings, each a sequence; at least one.
+
+    Raises:
+        DataError: one cannot be read, or has not one topic of each kind.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._bags = [_Bag(path) for path in paths]
+
+    @property
+    def incomplete(self) -> int:
+        """Frames without one of the two maps, counted while reading."""
+        return sum(bag.incomplete for bag in self._bags)
+
+    def __len__(self) -> int:
+        """Number of panoptic maps."""
+        return sum(len(bag) for bag in self._bags)
+
+    def __iter__(self) -> Iterator[PredictedFrame]:
+        """Read frame by frame.
+
+        Raises:
+            DataError: a recording is damaged, or the sizes of the two maps differ.
+            EncodingError: a message cannot be decoded.
+        """
+        for bag in self._bags:
+            yield from bag
+
+
+class _Bag:
+    """Predictions in one recording."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.incomplete = 0
+        with BagReader(path) as reader:
+            topics = {t.name: t.count for t in reader.topics.values() if t.type_name == IMAGE_TYPE and t.count}
+        self._panoptic = self._only([name for name in topics if name.endswith("/panoptic/image")], "panoptic/image")
+        depth = f"{self._panoptic.removesuffix('panoptic/image')}depth/image"
+        self._depth = self._only([name for name in topics if name == depth], depth)
+        self._length = topics[self._panoptic]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[PredictedFrame]:
+        self.incomplete = 0
+        held: dict[int, dict[str, Any]] = {}
+        with BagReader(self.path) as reader:
+            for topic, _, _, message in reader.messages([self._panoptic, self._depth]):
+                parts = held.setdefault(stamp_ns(message), {})
+                parts[topic] = message
+                if len(parts) == 2:
+                    stamp = stamp_ns(message)
+                    old = [other for other in held if other < stamp]  # both topics come in order of their stamps
+                    self.incomplete += len(old)
+                    for other in [*old, stamp]:
+                        del held[other]
+                    yield self._frame(stamp, parts)
+        self.incomplete += len(held)
+
+    def _frame(self, stamp: int, parts: dict[str, Any]) -> PredictedFrame:
+        maps = {
+            topic: decode_raw(m.data, m.encoding, m.height, m.width, m.step, bool(m.is_bigendian))
+            for topic, m in parts.items()
+        }
+        class_ids, instance_ids = decode_panoptic(maps[self._panoptic])
+        check_size(maps[self._depth].shape, class_ids.shape, f"{self.path} {self._depth} at {stamp} ns",
+                   "the panoptic map")  # fmt: skip
+        depth_m = np.asarray(maps[self._depth], np.float32)
+        return PredictedFrame(self.path.name, str(stamp), stamp, class_ids, instance_ids.astype(np.int32), depth_m)
+
+    def _only(self, found: list[str], name: str) -> str:
+        if len(found) != 1:
+            raise DataError(f"{self.path}: must hold one topic {name} of {IMAGE_TYPE}; found {found or 'none'}")
+        return found[0]

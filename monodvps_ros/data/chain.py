@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several recordings as one source, one sequence after the other."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from monodvps_ros.data.bag import is_bag
+from monodvps_ros.data.natural_order import natural_key
+from monodvps_ros.errors import DataError
+from monodvps_ros.labels import LabelSpace
+from monodvps_ros.types import Sample, SampleSource
+
+#: Rates that differ by less than this share count as one.
+_RATE_TOLERANCE = 0.1
+
+
+class ChainedSource:
+    """Sources one after the other, each a sequence of its own.
+
+    Args:
+        path: where they lie, for error messages.
+        sources: at least one.
+
+    Raises:
+        DataError: their rates differ by more than a tenth.
+    """
+
+    def __init__(self, path: Path, sources: Sequence[SampleSource]) -> None:
+        self._sources = sources
+        rates = sorted(source.rate_hz for source in sources)
+        if rates[-1] > rates[0] * (1 + _RATE_TOLERANCE):
+            raise DataError(f"{path}: its recordings have rates from {rates[0]:g} to {rates[-1]:g} Hz; open them apart")
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second of the first."""
+        return self._sources[0].rate_hz
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Label space of the truth."""
+        return self._sources[0].label_space
+
+    def __len__(self) -> int:
+        """Number of frames of all."""
+        return sum(len(source) for source in self._sources)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read the first source from its first frame, then the others."""
+        for source in self._sources:
+            yield from source
+
+
+def bags_in(path: Path) -> list[Path]:
+    """List the recordings in a folder that is none itself, in natural order; hidden ones are unfinished."""
+    if not path.is_dir() or is_bag(path):
+        return []
+    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return sorted((entry for entry in folders if is_bag(entry)), key=natural_key)
