@@ -126,7 +126,7 @@ def _curb_depth(
     value_low, value_high = plan.locate(
         origin[0] + ends * ray[0].repeat(2), origin[1] + ends * ray[1].repeat(2)
     ).curb.view(2, *shape)
-    for _ in range(4):
+    for _ in range(2):
         middle = low + (high - low) * (value_low / (value_low - value_high)).clamp(0.0, 1.0)
         value = plan.locate(origin[0] + middle * ray[0], origin[1] + middle * ray[1]).curb
         inside = value < 0.0

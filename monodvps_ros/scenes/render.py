@@ -22,6 +22,7 @@ from monodvps_ros.scenes.weather import Weather, haze, light, paint_sky
 
 SKY_ID = 10_000
 _GAMMA = 1.0 / 1.35
+_TONES = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +147,7 @@ def shade(moment: Moment, grid: Grid, seen: Seen, wanted: Tensor | None = None) 
         rows = rows[order]
         lit = _shade_solids(moment, grid, seen, rows, material, pose)
         color[rows] = haze(lit, seen.depth[rows], moment.weather)
-    return color.clamp_(0.0, 1.0).pow_(_GAMMA)
+    return color.clamp_(0.0, 1.0)
 
 
 def _shade_ground(moment: Moment, hit: GroundHit) -> Tensor:
@@ -283,16 +284,19 @@ def picture(moment: Moment, grid: Grid, seen: Seen, antialias: bool) -> Tensor:
     color = shade(moment, grid, seen)
     if antialias:
         mask = edge_mask(seen.surface, size)
-        inside = mask.flatten()
+        pixel = mask.flatten().nonzero()[:, 0]
         fine, owner = Grid.of_edges(moment.camera, mask)
+        home = pixel[owner]
         # What no pixel's centre sees is left out: it is thinner than a pixel.
         shown = seen.surface[seen.surface >= 0].unique()
         near = replace(moment, view=moment.view.take(shown))
         finely = look(near, fine)
         row = torch.where(finely.surface >= 0, shown[finely.surface.clamp(min=0)], finely.surface)
         # A sample that sees what its pixel's centre sees takes the colour from there.
-        differs = row != seen.surface[inside][owner]
-        samples = torch.where(differs[:, None], shade(near, fine, finely, differs), color[inside][owner])
-        total = torch.zeros(int(owner.max()) + 1 if len(owner) else 0, 3, device=color.device)
-        color[inside] = total.index_add_(0, owner, samples) / 4.0
-    return (color.view(*size, 3) * 255.0 + 0.5).to(torch.uint8)
+        differs = row != seen.surface[home]
+        samples = torch.where(differs[:, None], shade(near, fine, finely, differs), color[home])
+        total = torch.zeros(len(pixel), 3, device=color.device)
+        color[pixel] = total.index_add_(0, owner, samples) / 4.0
+    tones = (torch.arange(_TONES, device=color.device) / (_TONES - 1.0)) ** _GAMMA
+    display = (tones * 255.0 + 0.5).to(torch.uint8)
+    return display[(color * (_TONES - 1.0) + 0.5).int()].view(*size, 3)
