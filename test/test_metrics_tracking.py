@@ -237,7 +237,7 @@ def test_different_settings_do_not_merge():
         DepthQuality().from_state({"inliers": np.zeros(5, np.int64), "pixels": np.zeros(1, np.int64)})
 
 
-def test_a_gap_breaks_windows_but_not_tracks():
+def test_frames_with_an_unknown_map_are_left_out():
     evaluator = Evaluator(CITYSCAPES)
     frame, depth = np.full((2, 4), 13001), np.full((2, 4), 5.0)
     evaluator.update(frame, frame, depth, depth)
@@ -245,8 +245,8 @@ def test_a_gap_breaks_windows_but_not_tracks():
     evaluator.update(frame, frame, depth, None)
     evaluator.update(frame, frame, depth, depth)
     scores = evaluator.compute()
-    assert scores.video.windows == {1: 3, 2: 1, 3: 0, 4: 0}
-    assert scores.depth_video.windows == {1: 2, 2: 0, 3: 0, 4: 0}
+    assert scores.video.windows == {1: 3, 2: 2, 3: 1, 4: 0}
+    assert scores.depth_video.windows == {1: 2, 2: 1, 3: 0, 4: 0}
     assert (scores.depth.frames, scores.tracking.tracks) == (3, 1)
 
 

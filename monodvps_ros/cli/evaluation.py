@@ -121,7 +121,6 @@ class Evaluation:
             self._sequence = pair.sequence
         if not pair.paired:
             self.without_prediction.add(pair.name)
-            self.evaluator.gap()
             return
         self.frames += 1
         prediction, depth_m = self._fitted(pair)

@@ -104,6 +104,11 @@ def look_up(results: Mapping[str, Any] | None, path: Sequence[str]) -> float | N
     return value if isinstance(value, (int, float)) else None
 
 
+def card_text(results: Mapping[str, Any], card: tuple[Any, ...]) -> str:
+    """Return the number of one of `CARDS` as text."""
+    return _number(look_up(results, card[1]), card[2])
+
+
 def _number(value: float | None, digits: int) -> str:
     return NO_NUMBER if value is None else f"{value:,.{digits}f}"
 

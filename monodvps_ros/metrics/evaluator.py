@@ -48,8 +48,8 @@ class Scores:
 class Evaluator:
     """PQ, VPQ, DVPQ, STQ, DSTQ, depth errors and id switches over sequences.
 
-    A map may be None where it is not known: the measures that need it leave the frame out, and no window of VPQ or DVPQ
-    spans the gap.
+    A map may be None where it is not known: the measures that need it leave the frame out, as if it were not annotated.
+    Windows of VPQ and DVPQ are over the frames that they measure.
     """
 
     def __init__(
@@ -117,20 +117,13 @@ class Evaluator:
             abs_rel = self.depth.update(truth_depth_m, predicted_depth_m)
             self.depth_quality.update(truth_depth_m, predicted_depth_m)
         if truth is None or prediction is None:
-            self.gap()
             return FrameScores(None, abs_rel, 0)
         if depths:
             table = self.depth_video.table(truth, prediction, truth_depth_m, predicted_depth_m)
             self.depth_video.update_table(table)
         else:
             table = self.video.table(truth, prediction)
-            self.depth_video.end_sequence()
         return self._count(table, abs_rel, sequence)
-
-    def gap(self) -> None:
-        """Say that a frame is missing here: windows do not span it, but tracks go on."""
-        self.video.end_sequence()
-        self.depth_video.end_sequence()
 
     def end_sequence(self) -> None:
         """Say that the next frame does not follow the last one."""
