@@ -55,6 +55,7 @@ class CameraStream:
         self.frame_problem = ""
         self.image_description = ""
         self.frame_id = ""
+        self.cloud_mb: float | None = None
         self.scale: ScaleEstimate | None = None
         self.device_lost = False
         self._was_idle = False
@@ -123,6 +124,8 @@ class CameraStream:
             self._pipeline.reset()
         perception = self._pipeline.step(self._frame(received), wanted)
         self.scale = perception.scale
+        if perception.cloud is not None:
+            self.cloud_mb = perception.cloud.nbytes / 1e6
         self.outputs.publish(perception, received.message.header)
         if self.statistics.count_processed((time.monotonic() - received.received_at) * 1e3):
             self._first_frame(self)

@@ -5,12 +5,12 @@ The keys are constants here, and part of the node's interface: they do not chang
 Counts are whole numbers as text, rates and latencies numbers with two decimals, absent values ``nan``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from monodvps_ros.ros.statistics import WINDOW_S, Snapshot
+from monodvps_ros.ros.statistics import DROP_REASONS, LATENCIES, WINDOW_S, Snapshot
 from monodvps_ros.types import ScaleEstimate
 
 # Keys of the node's status.
@@ -39,15 +39,54 @@ RELIABILITY = "image reliability"
 IMAGE = "image"
 CAMERA_INFO = "camera_info"
 RECTIFICATION = "rectification"
+CLOUD = "cloud MB"
 SCALE_STATE = "scale state"
 SCALE_FACTOR = "scale factor"
 SCALE_CONFIDENCE = "scale confidence"
 LAST_ERROR = "last error"
 
+#: Keys of the node's status with what they tell.
+NODE_KEYS = {
+    STATE: "lifecycle state",
+    DEVICE: "what the network runs on",
+    WEIGHTS: "what the weights say of themselves",
+    START_UP_S: "from the start of the process to the first frame out",
+    CALLBACK_ERRORS: "exceptions outside of image processing, for which the log has the traceback",
+}
+
+#: Keys of a camera's status with what they tell.
+CAMERA_KEYS = {
+    RECEIVED: "images that reached the node",
+    PROCESSED: "images that outputs were published for",
+    DROPPED: "images dropped, for whatever reason",
+    **{DROPPED_PREFIX + reason: "of these" for reason in DROP_REASONS},
+    IDLE: "images that nobody wanted an output of",
+    LOST: "images that the middleware reports as lost on their way to the node",
+    INPUT_RATE: f"images received a second, over the last {WINDOW_S:g} s",
+    OUTPUT_RATE: f"images processed a second, over the last {WINDOW_S:g} s",
+    LATENCY_P50: f"from an image's arrival to its last output, median of the last {LATENCIES} images",
+    LATENCY_P90: "the same; nine of ten are faster",
+    LATENCY_MAX: "the same; the slowest since the start",
+    RESETS: "how often time jumped: stamps or clock went back, or images had a gap",
+    REPEATED: "images whose stamp was that of the image before",
+    IMAGE_TOPIC: "resolved name",
+    RELIABILITY: "of the image subscription now",
+    IMAGE: "size and encoding of the last image",
+    CAMERA_INFO: "ok, or what is wrong with it",
+    RECTIFICATION: "what is done about lens distortion",
+    CLOUD: "size of the last cloud",
+    SCALE_STATE: "where metres come from: none, fixed, measured, held, waiting",
+    SCALE_FACTOR: "metres per unit of the network's depth",
+    SCALE_CONFIDENCE: "of the last measurement, 0..1",
+    LAST_ERROR: "with the stamp of its image",
+}
+
 #: An image is missed after this time without one.
 SILENCE_S = 2.0
 #: The node is falling behind where less than this share of the images received comes out.
 KEEPING_UP = 0.5
+#: Clouds beyond this lose messages even over shared memory that is set up for large ones.
+LARGE_CLOUD_MB = 30.0
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -93,6 +132,7 @@ class CameraHealth:
         camera_problem: why there is no cloud; empty where there is.
         frame_problem: where image and camera_info name two frames; else empty.
         rectification: what is done about lens distortion.
+        cloud_mb: size of the last cloud in millions of bytes; None before the first.
         scale: of the last frame; None before the first.
         device_lost: whether the compute device is gone.
     """
@@ -110,6 +150,7 @@ class CameraHealth:
     camera_problem: str
     frame_problem: str
     rectification: str
+    cloud_mb: float | None
     scale: ScaleEstimate | None
     device_lost: bool
 
@@ -156,6 +197,7 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
         IMAGE: health.image,
         CAMERA_INFO: health.camera_problem or health.frame_problem or ("ok" if health.image else "not looked at yet"),
         RECTIFICATION: health.rectification,
+        CLOUD: _number(health.cloud_mb),
         SCALE_STATE: scale.state.value if scale else "",
         SCALE_FACTOR: f"{scale.factor:.4g}" if scale else "nan",
         SCALE_CONFIDENCE: _number(scale.confidence if scale else None),
@@ -168,33 +210,34 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
 
 def judge(health: CameraHealth) -> tuple[bytes, str]:
     """Say how a camera is doing: the level, and the first reason why nothing or little comes out."""
-    snapshot = health.snapshot
-    if health.device_lost:
-        return ERROR, f"the compute device was lost; restart the node. {snapshot.last_error}"
-    if not health.active:
-        return OK, "not active"
-    if snapshot.since_received_s is None or snapshot.since_received_s > SILENCE_S:
-        return WARN, _why_silent(health)
-    if snapshot.since_error_s is not None and snapshot.since_error_s < WINDOW_S:
-        return ERROR, snapshot.last_error
-    return _judge_flow(health)
+    return next(_findings(health))
 
 
-def _judge_flow(health: CameraHealth) -> tuple[bytes, str]:
+def _findings(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
+    """What there is to say, the most pressing first."""
     snapshot = health.snapshot
     come, go = snapshot.input_rate_hz, snapshot.output_rate_hz
+    if health.device_lost:
+        yield ERROR, f"the compute device was lost; restart the node. {snapshot.last_error}"
+    if not health.active:
+        yield OK, "not active"
+    if snapshot.since_received_s is None or snapshot.since_received_s > SILENCE_S:
+        yield WARN, _why_silent(health)
+    if snapshot.since_error_s is not None and snapshot.since_error_s < WINDOW_S:
+        yield ERROR, snapshot.last_error
     if go == 0.0 and snapshot.idle:
-        return OK, "receives images; nobody subscribes to an output"
+        yield OK, "receives images; nobody subscribes to an output"
     if go < KEEPING_UP * come:
-        return WARN, f"falling behind: {come:.1f} images/s come in, {go:.1f} come out"
-    if health.incompatible:
-        topic, policy = next(iter(health.incompatible.items()))
-        return WARN, f"QoS of the other end of {topic} does not fit: {policy}"
+        yield WARN, f"falling behind: {come:.1f} images/s come in, {go:.1f} come out"
+    for topic, policy in health.incompatible.items():
+        yield WARN, f"QoS of the other end of {topic} does not fit: {policy}"
     if health.camera_problem:
-        return WARN, f"no cloud: {health.camera_problem}"
+        yield WARN, f"no cloud: {health.camera_problem}"
     if health.frame_problem:
-        return WARN, health.frame_problem
-    return OK, f"{go:.1f} frames/s"
+        yield WARN, health.frame_problem
+    if health.cloud_mb is not None and health.cloud_mb > LARGE_CLOUD_MB:
+        yield WARN, f"a cloud of {health.cloud_mb:.0f} MB is more than DDS carries well; raise pipeline.cloud.stride"
+    yield OK, f"{go:.1f} frames/s"
 
 
 def _why_silent(health: CameraHealth) -> str:

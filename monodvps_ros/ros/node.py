@@ -12,9 +12,9 @@ from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from monodvps_ros import foundation
 from monodvps_ros.config import NodeConfig, PipelineConfig
 from monodvps_ros.errors import MonoDVPSError
-from monodvps_ros.network import load_network
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.ros import parameters
@@ -28,13 +28,15 @@ _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.
 
 
 def load_model(config: PipelineConfig) -> PerceptionModel:
-    """Load the network that a configuration names.
+    """Load the model that a configuration names: our network, or models of Hugging Face.
 
     Raises:
         WeightsError: the weights are missing, damaged or of another architecture.
         DeviceError: the device is absent.
+        ConfigError: both kinds are named.
+        MissingDependencyError: transformers is not installed.
     """
-    return load_network(config.weights, resolve_device(config.device))
+    return foundation.load_model(config, resolve_device(config.device))
 
 
 class PerceptionNode(LifecycleNode):
@@ -237,6 +239,7 @@ class PerceptionNode(LifecycleNode):
             camera_problem=stream.camera_problem,
             frame_problem=stream.frame_problem,
             rectification=stream.rectification,
+            cloud_mb=stream.cloud_mb,
             scale=stream.scale,
             device_lost=stream.device_lost,
         )

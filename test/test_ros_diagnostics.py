@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of several troubles a camera's status names, and how its values are written."""
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from monodvps_ros.ros import diagnostics, statistics
+from monodvps_ros.ros.diagnostics import CameraHealth, NodeHealth, camera_status, judge, node_status
+from monodvps_ros.ros.statistics import Snapshot
+from monodvps_ros.types import ScaleEstimate, ScaleState
+
+pytestmark = pytest.mark.ros
+
+OK, WARN, ERROR = diagnostics.OK, diagnostics.WARN, diagnostics.ERROR
+WELL = Snapshot(
+    received=100,
+    processed=90,
+    idle=4,
+    dropped=dict.fromkeys(statistics.DROP_REASONS, 1),
+    input_rate_hz=10.0,
+    output_rate_hz=9.5,
+    latency_p50_ms=12.345,
+    latency_p90_ms=20.0,
+    latency_max_ms=50.0,
+    resets=0,
+    repeated_stamps=0,
+    since_received_s=0.1,
+    last_error="",
+    since_error_s=None,
+)
+HEALTH = CameraHealth(
+    name="node: camera",
+    active=True,
+    snapshot=WELL,
+    image_topic="/image",
+    publisher_count=1,
+    reliability="reliable",
+    lost_in_transport=0,
+    incompatible={},
+    image="640x480 rgb8",
+    frame_id="camera",
+    camera_problem="",
+    frame_problem="",
+    rectification="none",
+    cloud_mb=1.8,
+    scale=ScaleEstimate(3.25, 0.5, ScaleState.MEASURED),
+    device_lost=False,
+)
+FAILED = {"last_error": "image of 1.0: broken", "since_error_s": 1.0}
+#: From the most pressing to the least: what makes the status, its level and words of its message.
+TROUBLES = [
+    ({"device_lost": True}, {}, ERROR, "device was lost"),
+    ({}, {"since_received_s": None}, WARN, "no image yet"),
+    ({}, FAILED, ERROR, "broken"),
+    ({}, {"output_rate_hz": 4.9}, WARN, "falling behind: 10.0 images/s come in, 4.9 come out"),
+    ({"incompatible": {"/points": "DURABILITY"}}, {}, WARN, "/points does not fit: DURABILITY"),
+    ({"camera_problem": "no camera_info"}, {}, WARN, "no cloud: no camera_info"),
+    ({"frame_problem": "two frames"}, {}, WARN, "two frames"),
+    ({"cloud_mb": 30.1}, {}, WARN, "raise pipeline.cloud.stride"),
+]
+
+
+def health(*troubles):
+    changed, counters = {}, {}
+    for of_health, of_counters, *_ in troubles:
+        changed |= of_health
+        counters |= of_counters
+    return replace(HEALTH, **changed, snapshot=replace(WELL, **counters))
+
+
+def test_all_is_well():
+    assert judge(HEALTH) == (OK, "9.5 frames/s")
+
+
+@pytest.mark.parametrize("index", range(len(TROUBLES)))
+def test_the_most_pressing_trouble_is_named(index):
+    level, message = judge(health(*TROUBLES[index:]))
+    assert level == TROUBLES[index][2]
+    assert TROUBLES[index][3] in message
+
+
+@pytest.mark.parametrize(
+    ("of_health", "of_counters"),
+    [({"cloud_mb": 30.0}, {}), ({}, {"output_rate_hz": 5.0}), ({}, FAILED | {"since_error_s": statistics.WINDOW_S})],
+)
+def test_limits_are_not_crossed_at_their_value(of_health, of_counters):
+    assert judge(health((of_health, of_counters)))[0] == OK
+
+
+@pytest.mark.parametrize(
+    ("changes", "since_s", "words"),
+    [
+        ({"publisher_count": 0}, None, "nobody publishes /image"),
+        ({}, None, "no image yet on /image from 1 publishers"),
+        ({"incompatible": {"/image": "RELIABILITY"}}, None, "does not fit: RELIABILITY"),
+        ({}, 7.2, "no image on /image for 7 s; 1 publishers"),
+    ],
+)
+def test_why_there_is_no_image(changes, since_s, words):
+    silent = replace(HEALTH, **changes, snapshot=replace(WELL, since_received_s=since_s))
+    level, message = judge(silent)
+    assert level == WARN
+    assert words in message
+
+
+def test_a_node_that_is_not_active_has_no_trouble():
+    assert judge(replace(health(TROUBLES[1]), active=False)) == (OK, "not active")
+
+
+def test_nobody_subscribes():
+    assert judge(health(({}, {"output_rate_hz": 0.0})))[1] == "receives images; nobody subscribes to an output"
+
+
+def test_values_of_a_camera():
+    status = camera_status(HEALTH)
+    values = {pair.key: pair.value for pair in status.values}
+    assert list(values) == list(diagnostics.CAMERA_KEYS)
+    assert (status.name, status.hardware_id, status.level) == ("node: camera", "camera", OK)
+    assert values[diagnostics.RECEIVED] == "100"
+    assert values[diagnostics.DROPPED] == str(len(statistics.DROP_REASONS))
+    assert values[diagnostics.LATENCY_P50] == "12.35"
+    assert values[diagnostics.SCALE_STATE] == "measured"
+    assert values[diagnostics.SCALE_FACTOR] == "3.25"
+
+
+def test_values_of_the_node():
+    status = node_status(NodeHealth("perception", "active", "", "cpu", "shipped", None, 2))
+    values = {pair.key: pair.value for pair in status.values}
+    assert list(values) == list(diagnostics.NODE_KEYS)
+    assert (status.level, status.message) == (OK, "active")
+    assert (values[diagnostics.START_UP_S], values[diagnostics.CALLBACK_ERRORS]) == ("nan", "2")
+    assert node_status(NodeHealth("perception", "unconfigured", "no weights", "", "", None, 0)).level == ERROR

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameter file and the node's page say what the code says."""
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+pytest.importorskip("monodvps_ros.msg")
+
+from pathlib import Path
+
+from monodvps_ros.config import NodeConfig, from_dict, settings
+from monodvps_ros.ros import diagnostics, reference, statistics
+from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+
+pytestmark = pytest.mark.ros
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [(reference.PARAMETER_FILE, reference.parameter_file), (reference.NODE_PAGE, reference.node_page)],
+)
+def test_the_files_are_as_the_code_makes_them(path, text):
+    assert (ROOT / path).read_text(encoding="utf-8") == text(), "run: python -m monodvps_ros.ros.reference"
+
+
+def test_the_parameter_file_holds_every_default():
+    values = yaml.safe_load(reference.parameter_file())["/**"]["ros__parameters"]
+    assert from_dict(NodeConfig, values) == NodeConfig()
+    for setting in settings(NodeConfig):
+        value = values
+        for part in setting.name.split("."):
+            value = value[part]
+        assert type(value) is (list if isinstance(setting.default, tuple) else type(setting.default)), setting.name
+
+
+def test_every_key_of_the_parameter_file_has_its_comment():
+    lines = reference.parameter_file().splitlines()
+    for setting in settings(NodeConfig):
+        name = setting.name.split(".")[-1]
+        places = [index for index, line in enumerate(lines) if line.strip().startswith(f"{name}:")]
+        assert places, setting.name
+        assert all(lines[index - 1].strip().startswith("#") for index in places), setting.name
+
+
+def test_the_page_names_every_topic_parameter_and_key():
+    page = reference.node_page()
+    for row in OUTPUT_TOPICS:
+        assert f"| `{row.topic}` |" in page
+    for setting in settings(NodeConfig):
+        assert f"| `{setting.name}` |" in page
+    for key in (*diagnostics.NODE_KEYS, *diagnostics.CAMERA_KEYS):
+        assert f"| `{key}` |" in page
+    for reason in statistics.DROP_REASONS:
+        assert diagnostics.DROPPED_PREFIX + reason in diagnostics.CAMERA_KEYS
