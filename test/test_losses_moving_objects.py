@@ -6,7 +6,13 @@ import torch
 
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.losses import OCCLUDED_PANOPTIC_ID as HIDDEN
-from monodvps_ros.losses import iou_threshold_at, moving_object_mask, occlusion_mask, reconstruct_panoptic
+from monodvps_ros.losses import (
+    iou_threshold_at,
+    moving_object_mask,
+    occlusion_mask,
+    reconstruct_depth,
+    reconstruct_panoptic,
+)
 
 VOID = 65535
 THINGS = (11, 13)
@@ -48,6 +54,28 @@ class TestMovingObjectMask:
         assert not moving_object_mask(row(CAR, CAR, ROAD), row(CAR, HIDDEN, ROAD), THINGS, 0.6).all()
         assert moving_object_mask(row(CAR, CAR, ROAD), row(CAR, HIDDEN, ROAD), THINGS, 0.5).all()
 
+    def test_what_a_nearer_thing_hides_is_not_held_against_a_car(self):
+        # A rider 5 m away moves two pixels to the right before a parked car 10 m away, which is seen in between.
+        rider = 12001
+        here = row(CAR, rider, rider, CAR, CAR, CAR, ROAD)
+        there = row(CAR, CAR, CAR, rider, rider, CAR, ROAD)
+        depth = torch.where(here == rider, 5.0, 10.0)[:, None]
+        back = torch.where(there == rider, 5.0, 10.0)[:, None]
+        things = (12, 13)
+        assert moving_object_mask(here, there, things, 0.7).flatten().tolist() == [False] * 6 + [True]
+        kept = moving_object_mask(here, there, things, 0.7, depth, back)
+        assert kept.flatten().tolist() == [True, False, False, False, False, True, True]
+        unknown = torch.full_like(back, float("nan"))
+        plain = moving_object_mask(here, there, things, 0.7)
+        assert torch.equal(moving_object_mask(here, there, things, 0.7, depth, unknown), plain)
+
+    def test_a_car_that_moves_over_nearer_road_moves(self):
+        # Stuff cannot have moved away; and a car before farther road has left its place.
+        here, there = row(CAR, CAR, ROAD, ROAD), row(ROAD, CAR, CAR, ROAD)
+        depth = torch.tensor([[[[9.0, 9.0, 8.0, 7.0]]]])
+        back = torch.tensor([[[[12.0, 9.0, 9.0, 7.0]]]])
+        assert not moving_object_mask(here, there, THINGS, 0.4, depth, back).all()
+
     def test_stuff_never_moves(self):
         assert moving_object_mask(row(ROAD, 7000), row(7000, ROAD), THINGS, 1.0).all()
 
@@ -74,6 +102,10 @@ class TestMovingObjectMask:
             moving_object_mask(row(1, 2, 3), row(1, 2), THINGS, 0.7)
         with pytest.raises(ShapeError, match=r"warped_panoptic is torch\.float32"):
             moving_object_mask(row(1, 2), row(1, 2).float(), THINGS, 0.7)
+        with pytest.raises(ShapeError, match=r"depth_m is \(1, 1, 1, 3\) but panoptic is \(1, 1, 1, 2\)"):
+            moving_object_mask(row(1, 2), row(1, 2), THINGS, 0.7, torch.ones(1, 1, 1, 3), torch.ones(1, 1, 1, 2))
+        with pytest.raises(ShapeError, match="belong together"):
+            moving_object_mask(row(1, 2), row(1, 2), THINGS, 0.7, torch.ones(1, 1, 1, 2))
         with pytest.raises(ShapeError, match="iou_threshold is 70"):
             moving_object_mask(row(1, 2), row(1, 2), THINGS, 70)
 
@@ -144,6 +176,18 @@ class TestReconstruction:
     def test_without_depth_or_behind_the_camera_is_void(self):
         self.depth[..., 0] = float("nan")
         assert self.reconstruct(0.0, 0.0).flatten().tolist()[:2] == [VOID, ROAD]
+
+    def test_depth_goes_the_same_way(self):
+        self.depth[..., 4] = 6.0
+        flow = torch.zeros(1, 2, 1, 8)
+        flow[:, 0] = -1.0  # the source shows everything one pixel further right; the camera stands still
+        back = reconstruct_depth(self.depth, flow, torch.eye(4)[None], self.k)
+        assert back[0, 0, 0, 0].isnan()
+        assert back[0, 0, 0, 1:].tolist() == [8.0, 8.0, 8.0, 8.0, 6.0, 8.0, 8.0]
+
+    def test_depth_errors_name_both(self):
+        with pytest.raises(ShapeError, match=r"flow_px is \(1, 2, 1, 7\) but source is \(1, 1, 1, 8\)"):
+            reconstruct_depth(self.depth, torch.zeros(1, 2, 1, 7), torch.eye(4)[None], self.k)
 
     def test_layout_and_dtype_are_kept(self):
         self.panoptic = self.panoptic[:, None].int()

@@ -16,10 +16,12 @@ from monodvps_ros.losses import (
     edge_aware_smoothness,
     minimum_reprojection_loss,
     panoptic_smoothness,
+    scale_invariant_log,
     semantic_loss,
     small_instance_weights,
 )
 from monodvps_ros.losses.panoptic_map import resize_nearest
+from monodvps_ros.losses.scales import resize_flow
 from monodvps_ros.types import NetworkOutput
 
 HEIGHT, WIDTH = 32, 64
@@ -268,6 +270,38 @@ class TestTerms:
         )
         terms = Objective(EVERYTHING, CITYSCAPES)(self.batch, self.prediction)
         assert {term.dtype for term in terms.values()} == {torch.float32}
+
+    def test_autocast_does_not_reach_the_losses(self):
+        plain = Objective(EVERYTHING, CITYSCAPES)(self.batch, self.prediction)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = Objective(EVERYTHING, CITYSCAPES)(self.batch, self.prediction)
+        assert mixed == plain
+
+    def test_measured_depth_is_compared_at_its_own_size(self):
+        expected = 0.0
+        for disparity in self.prediction.output.disparities:
+            enlarged = torch.nn.functional.interpolate(disparity, (HEIGHT, WIDTH), mode="bilinear")
+            depth = 1 / (0.01 + 9.99 * enlarged)
+            expected += scale_invariant_log(depth, self.batch.depth_m, scale_invariance=0.5).item() / 4
+        assert self.term("supervised_depth") == pytest.approx(expected, rel=1e-5)
+
+    def test_flow_is_counted_in_pixels_of_its_scale(self):
+        flow = torch.tensor([8.0, 4.0])[None, :, None, None].expand(1, 2, 4, 8)
+        smaller = resize_flow(flow, (2, 4), (32, 64))
+        assert smaller.shape == (1, 2, 2, 4)
+        assert smaller[0, :, 0, 0].tolist() == [0.5, 0.25]
+
+    def test_smoothness_of_flow_is_taken_at_the_finest_scale_alone(self):
+        with_it, without = self.term("flow"), self.term("flow", flow_smoothness=0.0)
+        finest = dataclasses.replace(self.prediction.output, flow_px=self.prediction.output.flow_px[:1])
+        self.prediction = dataclasses.replace(self.prediction, output=finest)
+        difference = self.term("flow") - self.term("flow", flow_smoothness=0.0)
+        assert difference > 0
+        assert with_it - without == pytest.approx(difference / 4, rel=1e-4)
+
+    def test_even_patches_are_refused(self):
+        with pytest.raises(ConfigError, match="triplet_patch is 4; it must be odd"):
+            LossConfig(triplet_patch=4)
 
 
 class TestBatches:

@@ -8,6 +8,7 @@ from monodvps_ros.losses.moving_objects import (
     iou_threshold_at,
     moving_object_mask,
     occlusion_mask,
+    reconstruct_depth,
     reconstruct_panoptic,
 )
 from monodvps_ros.losses.objective import DEPTH_TERMS, INSTANCE_TERMS, Objective
@@ -42,6 +43,7 @@ __all__ = [
     "panoptic_smoothness",
     "panoptic_triplet",
     "photometric_error",
+    "reconstruct_depth",
     "reconstruct_panoptic",
     "scale_invariant_log",
     "semantic_loss",

@@ -13,6 +13,8 @@ from monodvps_ros.shapes import check_shapes
 #: Stands in reconstructed maps where flow did not carry the right colours: known to be no instance, unlike void, of
 #: which nothing is known. Its class, 65, is beyond those that panoptic ids can have.
 OCCLUDED_PANOPTIC_ID = (MAX_CLASS_ID + 1) * LABEL_DIVISOR
+#: What has less than this share of another's depth is in front of it.
+_NEARER = 0.95
 
 
 def iou_threshold_at(progress: float, start: float = 0.7, end: float = 0.3) -> float:
@@ -104,8 +106,38 @@ def reconstruct_panoptic(
         return back.masked_fill(~valid, VOID_PANOPTIC_ID).reshape(panoptic.shape)
 
 
+def reconstruct_depth(depth_m: Tensor, flow_px: Tensor, source_from_target: Tensor, intrinsics: Tensor) -> Tensor:
+    """Carry the target's depth to the source by flow and back by depth and camera motion, as `reconstruct_panoptic`.
+
+    Args:
+        depth_m: (B, 1, H, W) depth of the target.
+        flow_px: (B, 2, H, W) (dx, dy) at the source's pixels, pointing into the target.
+        source_from_target: (B, 4, 4) motion of the camera.
+        intrinsics: (B, 3, 3) K of these H x W images.
+
+    Returns:
+        (B, 1, H, W): for each pixel the target's depth of what is found in its place; NaN where nothing is known.
+
+    Raises:
+        ShapeError: arguments disagree on a size.
+
+    Source: ours.
+    """
+    with torch.no_grad():
+        at_source, inside = warp_by_flow(depth_m, flow_px, mode="nearest")
+        back, valid = warp_by_depth(
+            at_source.masked_fill(~inside, torch.nan), depth_m, source_from_target, intrinsics, mode="nearest"
+        )
+        return back.masked_fill(~valid, torch.nan)
+
+
 def moving_object_mask(
-    panoptic: Tensor, warped_panoptic: Tensor, thing_ids: tuple[int, ...], iou_threshold: float
+    panoptic: Tensor,
+    warped_panoptic: Tensor,
+    thing_ids: tuple[int, ...],
+    iou_threshold: float,
+    depth_m: Tensor | None = None,
+    warped_depth_m: Tensor | None = None,
 ) -> Tensor:
     """Find the instances that camera motion does not bring to where they are.
 
@@ -113,36 +145,53 @@ def moving_object_mask(
     either map are in neither mask; an instance of which no pixel is left is not judged, and is kept. Occluded pixels
     (`OCCLUDED_PANOPTIC_ID`) count as not the instance.
 
+    With depths, a pixel where the maps differ does not count against the farther of the two where the nearer one may
+    hide it: anything nearer in the warped map, a nearer thing in the target, which may have moved away. A parked car
+    that a cyclist passes stays parked.
+
     Args:
         panoptic: (B, H, W) or (B, 1, H, W) panoptic ids of the target, integer, void 65535.
         warped_panoptic: the same shape, `reconstruct_panoptic` of it.
         thing_ids: class ids of things; stuff does not move.
         iou_threshold: T, in 0..1; an IoU of exactly T stands still.
+        depth_m: (B, 1, H, W) depth of the target; None to do without.
+        warped_depth_m: (B, 1, H, W), `reconstruct_depth` of it; NaN hides nothing. None to do without.
 
     Returns:
         Bool of the shape of `panoptic`: false where a moving instance is in either map, true elsewhere. All true where
         there are no things, where the maps are equal (the perfect fit), and where `warped_panoptic` is all void.
 
     Raises:
-        ShapeError: the shapes differ, or a map is not of an integer dtype.
+        ShapeError: the shapes differ, a map is not of an integer dtype, only one depth is given, or the threshold is
+            not in 0..1.
 
-    Source: section 3.3 of Petrovai & Nedevschi. That unknown pixels are left out of the IoU is ours: a parked car that
-    is half out of the other image would otherwise count as moving.
+    Source: section 3.3 of Petrovai & Nedevschi. Ours: that unknown pixels are left out of the IoU (a parked car half
+    out of the other image would otherwise count as moving), and the use of depths.
     """
     ids = panoptic_with_channel(panoptic)
     warped = panoptic_with_channel(warped_panoptic, "warped_panoptic")
-    check_shapes(panoptic=(ids, "B 1 H W"), warped_panoptic=(warped, "B 1 H W"))
+    check_shapes(
+        panoptic=(ids, "B 1 H W"),
+        warped_panoptic=(warped, "B 1 H W"),
+        depth_m=(depth_m, "B 1 H W"),
+        warped_depth_m=(warped_depth_m, "B 1 H W"),
+    )
     if not 0.0 <= iou_threshold <= 1.0:
         raise ShapeError(f"iou_threshold is {iou_threshold}; it must be in 0..1")
+    if (depth_m is None) != (warped_depth_m is None):
+        raise ShapeError("depth_m and warped_depth_m belong together: give both, or neither")
+    here = there = (ids != VOID_PANOPTIC_ID) & (warped != VOID_PANOPTIC_ID)
+    if depth_m is not None and warped_depth_m is not None:
+        differ = (ids != warped) & (warped != OCCLUDED_PANOPTIC_ID)
+        here = here & ~(differ & (warped_depth_m < _NEARER * depth_m))
+        there = there & ~(differ & (depth_m < _NEARER * warped_depth_m) & thing_pixels(ids, thing_ids))
     count = VOID_PANOPTIC_ID + 1
+    bins = count * ids.shape[0]
     first = count * torch.arange(ids.shape[0], device=ids.device)[:, None, None, None]
     keys, warped_keys = ids + first, warped + first
-    known = (ids != VOID_PANOPTIC_ID) & (warped != VOID_PANOPTIC_ID)
-    bins = count * ids.shape[0]
-    area = torch.bincount(keys[known], minlength=bins) + torch.bincount(warped_keys[known], minlength=bins)
-    common = torch.bincount(keys[known & (ids == warped)], minlength=bins)
-    union = area - common
+    common = torch.bincount(keys[here & (ids == warped)], minlength=bins)
+    union = torch.bincount(keys[here], minlength=bins) + torch.bincount(warped_keys[there], minlength=bins) - common
     moving = (union > 0) & (common < iou_threshold * union)
-    here = moving[keys] & thing_pixels(ids, thing_ids)
-    there = moving[warped_keys] & thing_pixels(warped, thing_ids)
-    return ~(here | there).reshape(panoptic.shape)
+    masked = moving[keys] & thing_pixels(ids, thing_ids)
+    masked |= moving[warped_keys] & thing_pixels(warped, thing_ids)
+    return ~masked.reshape(panoptic.shape)

@@ -11,7 +11,7 @@ from monodvps_ros.config import LossConfig
 from monodvps_ros.geometry import disparity_to_depth, resize_matrix, warp_by_depth
 from monodvps_ros.losses.batch import TrainingBatch, TrainingPrediction
 from monodvps_ros.losses.flow import flow_loss
-from monodvps_ros.losses.moving_objects import moving_object_mask, reconstruct_panoptic
+from monodvps_ros.losses.moving_objects import moving_object_mask, reconstruct_depth, reconstruct_panoptic
 from monodvps_ros.losses.panoptic_map import panoptic_with_channel, resize_nearest
 from monodvps_ros.losses.photometric import reduce_minimum, reprojection_errors
 from monodvps_ros.losses.reduction import nan_unless_finite
@@ -88,7 +88,9 @@ class HalfResolution:
                 intrinsics=self.intrinsics,
                 occlusion_threshold=config.occlusion_threshold,
             )
-            keep &= moving_object_mask(self.panoptic, reconstructed, thing_ids, iou_threshold)
+            depth_m = self.depths[0].detach()
+            carried = reconstruct_depth(depth_m, flow, motion, self.intrinsics)
+            keep &= moving_object_mask(self.panoptic, reconstructed, thing_ids, iou_threshold, depth_m, carried)
         return keep
 
     def reprojection(self, config: LossConfig, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
