@@ -15,6 +15,13 @@ TOOLS = ROOT / "tools"
 VENV, WHEELS, PACKAGES, BUILD = "venv", "ros-wheels", "packages", "build"
 
 
+def install_this_python(path):
+    """Put a program there that is the interpreter of these tests; a link to it would lose its packages."""
+    path.parent.mkdir(parents=True)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+
+
 @pytest.fixture
 def environment(monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
@@ -63,8 +70,7 @@ def steps(environment, monkeypatch):
         steps.append(kind)
         steps.commands[kind] = words
         if kind == VENV:
-            place.python.parent.mkdir(parents=True)
-            place.python.symlink_to(sys.executable)
+            install_this_python(place.python)
         if kind in steps.broken:
             raise KeyboardInterrupt
 
@@ -226,8 +232,7 @@ def test_variables_put_the_environment_first_and_are_the_same_inside_it(environm
 
 def test_builders_folders_are_replaced_once_and_for_all(environment, tmp_path):
     place = environment.Place(tmp_path, None)
-    place.python.parent.mkdir(parents=True)
-    place.python.symlink_to(sys.executable)
+    install_this_python(place.python)
     export = place.venv / "share" / "std_msgs" / "cmake" / "export.cmake"
     export.parent.mkdir(parents=True)
     builder = "/opt/python/cp311-cp311"
