@@ -63,7 +63,7 @@ def predict(
     console = Console(stderr=True)
     console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
     kind = BagPrediction if format_ is Format.BAG else FolderPrediction
-    prediction = kind(run, out, format_.value, str(input_))
+    prediction = kind(run, out, format_.value, str(input_.resolve()))
     columns = TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     begin = time.perf_counter()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

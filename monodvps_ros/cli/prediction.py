@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monodvps_ros.config import to_dict
+from monodvps_ros.config import PipelineConfig, settings, to_dict
 from monodvps_ros.data.bag import BagWriter, is_bag
 from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.data.instance_ids import InstanceIds
@@ -102,20 +102,23 @@ class FolderPrediction:
         Raises:
             DataError: a frame cannot be read or written.
         """
-        for _, samples in self._run.sequences():
+        for number, (_, samples) in enumerate(self._run.sequences()):
             ids = InstanceIds(self._layout.largest_instance)
             recent: deque[Sample] = deque(maxlen=self._run.pipeline.config.tracker.max_age + 1)
-            going_on = True
+            going_on, last = True, ""
             for sample in samples:
-                if going_on and frame_name(sample) in self._before:
+                name = frame_name(sample, number)
+                going_on = going_on and name in self._before
+                if going_on:
                     recent.append(sample)
-                    ids.reserve(*read_panoptic(self._out, frame_name(sample), self._layout))
+                    ids.reserve(*read_panoptic(self._out, name, self._layout))
+                    last = name
                     self._run.kept += 1
                 else:
-                    if going_on and recent:
-                        self._warm_up(recent, ids)
-                    going_on = False
-                    self._write(sample, ids)
+                    if recent:
+                        self._warm_up(recent, last, ids)
+                        recent.clear()
+                    self._write(sample, name, ids)
                 yield sample
             self._reused += ids.reused
             self._dropped += ids.dropped
@@ -130,21 +133,21 @@ class FolderPrediction:
             lines.append(f"{self._dropped} instances became void: more than {limit} of a class in one frame")
         return [*lines, f"{self._out}: pan/ and dep/ as {self._layout.name} has them"]
 
-    def _write(self, sample: Sample, ids: InstanceIds) -> None:
+    def _write(self, sample: Sample, name: str, ids: InstanceIds) -> None:
         perception = self._run.step(sample, frozenset({Output.DEPTH, Output.PANOPTIC}))
         assert perception.panoptic is not None and perception.depth_m is not None
         class_ids, instance_ids = decode_panoptic(perception.panoptic)
         numbers = ids.assign(class_ids, instance_ids)
         class_ids = np.where(numbers < 0, np.uint8(VOID_CLASS_ID), class_ids)
-        write_prediction(self._out, frame_name(sample), self._layout, class_ids, numbers.clip(0), perception.depth_m)
+        write_prediction(self._out, name, self._layout, class_ids, numbers.clip(0), perception.depth_m)
 
-    def _warm_up(self, recent: deque[Sample], ids: InstanceIds) -> None:
+    def _warm_up(self, recent: deque[Sample], last: str, ids: InstanceIds) -> None:
         """Show the pipeline the frames before the gap, and find the files' ids again in the last of them."""
         for sample in recent:
             perception = self._run.pipeline.step(sample.frame, frozenset({Output.DEPTH, Output.PANOPTIC}))
         assert perception.panoptic is not None
         class_ids, instance_ids = decode_panoptic(perception.panoptic)
-        old_classes, numbers = read_panoptic(self._out, frame_name(recent[-1]), self._layout)
+        old_classes, numbers = read_panoptic(self._out, last, self._layout)
         ids.adopt(class_ids, instance_ids, np.where(old_classes == class_ids, numbers, 0))
 
 
@@ -215,8 +218,15 @@ def write_perception(writer: BagWriter, perception: Perception) -> None:
 
 def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str, Any]:
     """Say how predictions are made: all that must be the same for a second run to go on with them."""
-    config = {key: value for key, value in to_dict(pipeline.config).items() if key not in _WITHOUT_EFFECT}
-    return {"format": format_name, "input": input_name, "model": pipeline.model.description, "pipeline": config}
+    made: dict[str, Any] = {"format": format_name, "input": input_name, "model": pipeline.model.description}
+    values = to_dict(pipeline.config)
+    for entry in settings(PipelineConfig):
+        if entry.name not in _WITHOUT_EFFECT:
+            value: Any = values
+            for part in entry.name.split("."):
+                value = value[part]
+            made[f"pipeline.{entry.name}"] = value
+    return made
 
 
 def check_manifest(path: Path, expected: dict[str, Any]) -> None:
@@ -236,6 +246,6 @@ def check_manifest(path: Path, expected: dict[str, Any]) -> None:
     if different:
         key = different[0]
         raise DataError(
-            f"{path.parent}: holds predictions that were made with another {key}: {found.get(key)!r}, now "
-            f"{expected[key]!r}; choose another folder"
+            f"{path.parent}: holds predictions that were made with {key} {found.get(key)!r}, which is now "
+            f"{expected[key]!r} ({len(different)} differences); choose another folder"
         )

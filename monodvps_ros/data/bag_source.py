@@ -155,7 +155,8 @@ def intrinsics_of(info: Any, size: tuple[int, int], where: str) -> NDArray[np.fl
 
 
 def _pixels(image: Any) -> NDArray[np.uint8]:
-    return decode_image(image.data, image.encoding, image.height, image.width, image.step, bool(image.is_bigendian))
+    pixels = decode_image(image.data, image.encoding, image.height, image.width, image.step, bool(image.is_bigendian))
+    return np.require(pixels, requirements="W")  # not a view of the recording's bytes: torch wants to own its memory
 
 
 def _truth(name: str, message: Any) -> NDArray[Any]:
@@ -164,4 +165,4 @@ def _truth(name: str, message: Any) -> NDArray[Any]:
     values = decode_raw(
         message.data, message.encoding, message.height, message.width, message.step, bool(message.is_bigendian)
     )
-    return values > 0 if name == "flow_visible" else values
+    return values > 0 if name == "flow_visible" else np.require(values, requirements="W")

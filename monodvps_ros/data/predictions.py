@@ -102,16 +102,16 @@ def open_predictions(path: Path | str, dataset: str) -> Predictions:
     return FolderPredictions(path, LAYOUTS.get(dataset, LAYOUTS["cityscapes-dvps"]))
 
 
-def frame_name(sample: Sample) -> str:
+def frame_name(sample: Sample, sequence_number: int = 0) -> str:
     """Name a frame as its prediction's files begin.
 
-    A data set's frame keeps its picture's name. Any other is named by sequence number 0, its place and its stamp, so
-    that predictions can be paired with truth by the stamp.
+    A data set's frame keeps its picture's name. Any other is named by the number of its sequence, its place in it and
+    its stamp, so that predictions can be paired with truth by the stamp.
     """
     name = Path(sample.source).name
     if name.endswith(_IMAGE_ENDING):
         return name.removesuffix(_IMAGE_ENDING)
-    return f"{0:06d}_{sample.index:06d}_{sample.frame.stamp_ns:019d}"
+    return f"{sequence_number:06d}_{sample.index:06d}_{sample.frame.stamp_ns:019d}"
 
 
 class FolderPredictions:
