@@ -20,6 +20,8 @@ T = TypeVar("T")
 class TrainingBatch:
     """Samples of one size and what is known of them; what no term of the objective asks for may be None or empty.
 
+    Flags may stay on the CPU when all else is on another device; then nothing waits for that device.
+
     Attributes:
         image: (B, 3, H, W) in 0..1, the target frames t as the camera saw them (not the colour-jittered ones that the
             network is shown).
@@ -120,7 +122,7 @@ def select(item: T, rows: Tensor) -> T:
         item: a `TrainingBatch` or `TrainingPrediction`, or a part of one.
         rows: (N,) int64 sample numbers.
     """
-    selected = map_tensors(item, lambda tensor: tensor[rows])
+    selected = map_tensors(item, lambda tensor: tensor[rows.to(tensor.device)])
     if isinstance(selected, TrainingBatch) and selected.names:
         return dataclasses.replace(selected, names=tuple(selected.names[row] for row in rows.tolist()))
     return selected

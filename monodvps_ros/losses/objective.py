@@ -98,7 +98,7 @@ class Objective:
         progress = step / max(1, total_steps - 1)
         with torch.autocast(batch.image.device.type, enabled=False):
             prediction = single_precision(prediction)
-            terms = {name: self._term(name, batch, prediction, progress) for name in self.active_terms}
+            terms = self._compute(self.active_terms, batch, prediction, progress)
             self._check_finite(terms, batch, prediction, step, progress)
             return self._weigh(terms, batch.image)
 
@@ -115,19 +115,24 @@ class Objective:
         result["total"] = total
         return result
 
-    def _term(self, name: str, batch: TrainingBatch, prediction: TrainingPrediction, progress: float) -> Tensor:
-        """Compute one term on the samples that have what it needs."""
-        flags = batch.labelled if name in _FROM_LABELS else batch.has_sources if name in _FROM_SOURCES else None
-        if flags is not None:
-            rows = flags.nonzero()[:, 0]
-            if len(rows) == 0:
-                return batch.image.new_zeros(())
-            if len(rows) < len(flags):
-                batch, prediction = select(batch, rows), select(prediction, rows)
-        if name == "photometric":
-            return self._photometric(batch, prediction, progress)
-        term: Tensor = getattr(self, f"_{name}")(batch, prediction)
-        return term
+    def _compute(
+        self, names: tuple[str, ...], batch: TrainingBatch, prediction: TrainingPrediction, progress: float
+    ) -> dict[str, Tensor]:
+        """Compute terms, each on the samples that have what it needs."""
+        labelled = _flagged(batch, prediction, batch.labelled)
+        with_sources = _flagged(batch, prediction, batch.has_sources)
+        terms = {}
+        for name in names:
+            usable = (
+                labelled if name in _FROM_LABELS else with_sources if name in _FROM_SOURCES else (batch, prediction)
+            )
+            if usable is None:
+                terms[name] = batch.image.new_zeros(())
+            elif name == "photometric":
+                terms[name] = self._photometric(*usable, progress)
+            else:
+                terms[name] = getattr(self, f"_{name}")(*usable)
+        return terms
 
     def _photometric(self, batch: TrainingBatch, prediction: TrainingPrediction, progress: float) -> Tensor:
         self._need("photometric", batch, "sources", "intrinsics")
@@ -257,10 +262,22 @@ class Objective:
         with torch.no_grad():
             for row in range(len(batch.image)):
                 only = torch.tensor([row], device=batch.image.device)
-                alone = self._term(name, select(batch, only), select(prediction, only), progress)
-                if not bool(alone.isfinite()):
+                alone = self._compute((name,), select(batch, only), select(prediction, only), progress)
+                if not bool(alone[name].isfinite()):
                     guilty.append(batch.names[row] if batch.names else f"number {row} of the batch")
         raise NotFiniteError(
             f"loss term '{name}' is {terms[name].item()} at step {step}, from sample {', '.join(guilty) or 'unknown'}; "
             "look at that sample's labels and camera, or lower the learning rate"
         )
+
+
+def _flagged(
+    batch: TrainingBatch, prediction: TrainingPrediction, flags: Tensor | None
+) -> tuple[TrainingBatch, TrainingPrediction] | None:
+    """Take the samples whose flag is set, all where there are no flags; None where no flag is set."""
+    if flags is None:
+        return batch, prediction
+    rows = flags.nonzero()[:, 0]
+    if len(rows) == 0:
+        return None
+    return (batch, prediction) if len(rows) == len(flags) else (select(batch, rows), select(prediction, rows))
