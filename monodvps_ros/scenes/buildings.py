@@ -81,36 +81,21 @@ def town_house(generator: np.random.Generator, width: float, depth: float) -> Mo
             )
         )
     if generator.random() < 0.55:
-        shop = _pick(generator, _SHOPS)
-        parts.append(
-            Part(
-                Shape.BOX,
-                (0.0, 0.0, floor + 0.15),
-                (0.35, width / 2 - 0.2, 0.28),
-                "building",
-                shop,
-                _vary(generator, (0.9, 0.88, 0.8)),
-                Material.SIGN,
-                params=(3.0, float(generator.random()), 0.0, 0.0),
-            )
-        )
-        if generator.random() < 0.6:
-            parts.append(
-                Part(
-                    Shape.BOX,
-                    (0.65, 0.0, floor - 0.25),
-                    (0.65, width / 2 - 0.6, 0.14),
-                    "building",
-                    shop,
-                    (0.88, 0.86, 0.8),
-                    Material.SLATS,
-                    top=(-1.0, -0.5, -1.0, 1.0),
-                    params=(0.8, 0.5, 0.0, 0.0),
-                )
-            )
+        parts += _shop_front(generator, width, floor)
     if generator.random() < 0.35:
         parts += [_balcony(width, level * floor + 1.0, trim) for level in range(1, int(tall / floor) - 1)]
     return tuple(parts)
+
+
+def _shop_front(generator: np.random.Generator, width: float, floor: float) -> list[Part]:
+    color, paper = _pick(generator, _SHOPS), _vary(generator, (0.9, 0.88, 0.8))
+    half, params = (0.35, width / 2 - 0.2, 0.28), (3.0, float(generator.random()), 0.0, 0.0)
+    parts = [Part(Shape.BOX, (0.0, 0.0, floor + 0.15), half, "building", color, paper, Material.SIGN, params=params)]
+    if generator.random() < 0.6:
+        half, params, top = (0.65, width / 2 - 0.6, 0.14), (0.8, 0.5, 0.0, 0.0), (-1.0, -0.5, -1.0, 1.0)
+        awning = (0.65, 0.0, floor - 0.25), half, "building", color, (0.88, 0.86, 0.8), Material.SLATS, top
+        parts.append(Part(Shape.BOX, *awning, params=params))
+    return parts
 
 
 def _balcony(width: float, z: float, trim: Color) -> Part:

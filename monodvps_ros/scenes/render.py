@@ -285,8 +285,8 @@ def picture(moment: Moment, grid: Grid, seen: Seen, antialias: bool) -> Tensor:
     if antialias:
         mask = edge_mask(seen.surface, size)
         pixel = mask.flatten().nonzero()[:, 0]
-        fine, owner = Grid.of_edges(moment.camera, mask)
-        home = pixel[owner]
+        fine, place = Grid.of_edges(moment.camera, mask)
+        home = pixel[place // 4]
         # What no pixel's centre sees is left out: it is thinner than a pixel.
         shown = seen.surface[seen.surface >= 0].unique()
         near = replace(moment, view=moment.view.take(shown))
@@ -295,8 +295,7 @@ def picture(moment: Moment, grid: Grid, seen: Seen, antialias: bool) -> Tensor:
         # A sample that sees what its pixel's centre sees takes the colour from there.
         differs = row != seen.surface[home]
         samples = torch.where(differs[:, None], shade(near, fine, finely, differs), color[home])
-        total = torch.zeros(len(pixel), 3, device=color.device)
-        color[pixel] = total.index_add_(0, owner, samples) / 4.0
+        color[pixel] = torch.empty_like(samples).index_copy_(0, place, samples).view(-1, 4, 3).mean(1)
     tones = (torch.arange(_TONES, device=color.device) / (_TONES - 1.0)) ** _GAMMA
     display = (tones * 255.0 + 0.5).to(torch.uint8)
     return display[(color * (_TONES - 1.0) + 0.5).int()].view(*size, 3)

@@ -129,9 +129,9 @@ def lay_street(generator: np.random.Generator, length_m: float) -> Street:
     s, x, y, heading = -40.0, -40.0, 0.0, 0.0
     first = True
     while s < length_m:
-        straight = generator.uniform(95.0, 125.0) if first else generator.uniform(45.0, 95.0)
+        straight = generator.uniform(115.0, 150.0) if first else generator.uniform(45.0, 95.0)
         rows.append((s, straight, x, y, heading, 0.0))
-        at = s + generator.uniform(0.72, 0.8) * straight if first else s + 0.5 * straight
+        at = s + generator.uniform(0.74, 0.82) * straight if first else s + 0.5 * straight
         if first or generator.random() < 0.75:
             crossings.append(
                 _cross(generator, at, x + (at - s) * np.cos(heading), y + (at - s) * np.sin(heading), heading, first)

@@ -118,14 +118,7 @@ class TownPlanner:
     def _garden(self, s_from: float, s_to: float, side: float) -> None:
         generator, edge, middle = self._generator, self._street.half_width + WALK_M, (s_from + s_to) / 2
         length = s_to - s_from - 3.0
-        border = generator.choice(["fence", "wall", "hedge", "fence"])
-        model = (
-            furniture.hedge(generator, length)
-            if border == "hedge"
-            else buildings.wall(generator, length)
-            if border == "wall"
-            else buildings.fence(generator, length)
-        )
+        model = self._border(str(generator.choice(["fence", "wall", "hedge", "wall"])), length)
         self._put_if_free(
             model,
             self._place(middle, side * (edge + 0.6), -side * np.pi / 2),
@@ -141,12 +134,16 @@ class TownPlanner:
             pose = self._place(s, side * d, float(generator.uniform(0.0, 6.0)))
             self._put_if_free(model, pose, s, (0.6, 0.6), 0.0, WALK_M, 7.0 if is_tree else 1.0)
 
+    def _border(self, kind: str, length: float) -> Model:
+        makers = {"fence": buildings.fence, "wall": buildings.wall, "hedge": furniture.hedge}
+        return makers[kind](self._generator, length)
+
     def _park(self, s_from: float, s_to: float, side: float) -> None:
         generator, edge = self._generator, self._street.half_width + WALK_M
         if generator.random() < 0.7:
-            length = s_to - s_from - 2.0
+            kind = str(generator.choice(["fence", "hedge", "wall"]))
             for s in np.arange(s_from + 3.0, s_to - 3.0, 6.0):
-                model = buildings.fence(generator, 5.9) if length % 2 < 1 else furniture.hedge(generator, 5.9)
+                model = self._border(kind, 5.9)
                 pose = self._place(float(s), side * (edge + 0.5), -side * np.pi / 2)
                 self._put_if_free(model, pose, float(s), (0.3, 2.9), 0.0, WALK_M - 0.2)
         for _ in range(int((s_to - s_from) / 4.5)):
