@@ -53,7 +53,7 @@ class Pairing:
                 waiting.append(message)
             else:
                 self._take(self._names[topic], message)
-            while waiting and self._is_complete(stamp_ns(waiting[0])):
+            while waiting and self._is_complete(waiting[0]):
                 image = waiting.popleft()
                 yield image, self._partners(image)
         for image in waiting:
@@ -77,8 +77,17 @@ class Pairing:
         self._held[name][stamp] = value
         self._newest_ns[name] = max(self._newest_ns[name], stamp)
 
-    def _is_complete(self, stamp: int) -> bool:
-        return all(self._newest_ns[name] >= stamp or not left for name, left in self._left.items())
+    def _is_complete(self, image: Any) -> bool:
+        stamp = stamp_ns(image)
+        for name, left in self._left.items():
+            # Transforms of one stamp come in several messages: another frame's says nothing of the camera's.
+            there = self._pose(image) is not None if name == POSE else self._newest_ns[name] >= stamp
+            if left and not there and self._newest_ns[name] <= stamp:
+                return False
+        return True
+
+    def _pose(self, image: Any) -> Any:
+        return self._held[POSE].get(stamp_ns(image), {}).get(image.header.frame_id.strip("/"))
 
     def _partners(self, image: Any) -> dict[str, Any]:
         """Take out what belongs to an image; what is older than it has no image any more."""
@@ -89,9 +98,9 @@ class Pairing:
                 self._info = held[until[-1]] if until else self._info or (held[min(held)] if held else None)
                 if self._info is not None:
                     partners[CAMERA_INFO] = self._info
-            elif name == POSE and image.header.frame_id.strip("/") in held.get(stamp, {}):
-                partners[POSE] = held[stamp][image.header.frame_id.strip("/")]
-            elif name != POSE:
+            elif name == POSE:
+                partners[POSE] = self._pose(image)
+            else:
                 if stamp in held:
                     partners[name] = held[stamp]
                 self._drop(name, len(until) - (stamp in held))

@@ -18,7 +18,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys.base import TypesysError
 
 from monodvps_ros.data.bag.message_types import recorded_types
-from monodvps_ros.data.bag.storage import Storage, is_compressed, open_file, storage_files
+from monodvps_ros.data.bag.storage import Storage, is_compressed, open_file, read_metadata, storage_files
 from monodvps_ros.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -140,12 +140,13 @@ class BagReader:
             yield from storage.connections
 
     def _open(self) -> None:
-        if is_compressed(self.path):
+        metadata = read_metadata(self.path)
+        if is_compressed(metadata):
             reader = DirectoryReader(self.path)
             reader.open()
             self._storages.append(reader)
             return
-        for path in storage_files(self.path):
+        for path in storage_files(self.path, metadata):
             storage, damage = open_file(path)
             self._storages.append(storage)
             if damage:

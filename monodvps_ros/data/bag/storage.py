@@ -124,12 +124,17 @@ class _CutSqlite:
         ]
 
 
-def is_compressed(path: Path) -> bool:
+def is_compressed(metadata: dict[str, Any]) -> bool:
     """Say whether rosbag2 compressed the files or the messages of a recording one by one."""
-    return bool(_metadata(path).get("compression_mode", "").lower() not in {"", "none"})
+    return bool(metadata.get("compression_mode", "").lower() not in {"", "none"})
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read ``metadata.yaml`` of a recording's folder; empty where there is none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     file = path / "metadata.yaml"
     if not file.is_file():
         return {}
@@ -139,7 +144,7 @@ def _metadata(path: Path) -> dict[str, Any]:
         raise DataError(f"{file}: cannot be read as the description of a recording: {error}") from None
 
 
-def storage_files(path: Path) -> list[Path]:
+def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
     """List the storage files of a recording in their order.
 
     Raises:
@@ -153,7 +158,7 @@ def storage_files(path: Path) -> list[Path]:
                 f"{path}: is no recording; expected a folder or a file that ends in {' or '.join(SUFFIXES)}"
             )
         return [path]
-    named = _metadata(path).get("relative_file_paths")
+    named = metadata.get("relative_file_paths")
     if named is None:
         files = sorted((file for file in path.iterdir() if file.suffix in SUFFIXES), key=natural_key)
     else:
