@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from monodvps_ros.cli.evaluation import Evaluation, FramePair
-from monodvps_ros.cli.evaluation_pictures import WorstFrames, color_depth_error, color_panoptic
+from monodvps_ros.cli.evaluation_pictures import Filmstrip, WorstFrames, color_depth_error, color_panoptic
 from monodvps_ros.cli.evaluation_scale import DepthScaler, Scaling
 from monodvps_ros.cli.report import render_report
 from monodvps_ros.cli.report_drawings import distance_chart, timelines
@@ -149,6 +149,16 @@ def test_worst_frames_come_first_and_are_few():
     assert not WorstFrames(0).wants(1.0)
 
 
+@pytest.mark.parametrize(("frames", "kept"), [(3, [0, 1, 2]), (7, [0, 1, 2, 3, 4, 5, 6]), (8, [0, 2, 4, 6]),
+                                              (40, [0, 8, 16, 24, 32])])  # fmt: skip
+def test_filmstrip_is_spread_over_any_run(frames, kept):
+    film = Filmstrip(4)
+    for number in range(frames):
+        if film.wants_next():
+            film.add({"number": number})
+    assert [content["number"] for content in film.contents()] == kept
+
+
 def test_depth_error_is_white_where_right_and_red_where_too_far():
     truth = np.array([[10.0, 10.0, 10.0, np.nan]], np.float32)
     picture = color_depth_error(truth, np.array([[10.0, 16.0, 4.0, 4.0]], np.float32))
@@ -200,7 +210,9 @@ class Page(HTMLParser):
 
 def test_report_is_whole_and_asks_for_nothing():
     result, other = run(pictures=2), run(shift=3)
-    html = render_report(result.results(), result.worst_frames(), other.results(), "<other>.json", "a & b")
+    html = render_report(
+        result.results(), result.worst_frames(), result.film.contents(), other.results(), "<other>.json", "a & b"
+    )
     page = Page(html)
     assert page.asked
     assert all(link.startswith("data:") for link in page.asked)
@@ -231,7 +243,9 @@ def test_report_says_what_was_left_out():
 def test_report_opens_in_a_browser_without_an_error(tmp_path):
     result = run(pictures=1)
     page, picture = tmp_path / "report.html", tmp_path / "report.png"
-    page.write_text(render_report(result.results(), result.worst_frames(), run(shift=2).results()), encoding="utf-8")
+    page.write_text(
+        render_report(result.results(), result.worst_frames(), baseline=run(shift=2).results()), encoding="utf-8"
+    )
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
              "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND",

@@ -77,7 +77,8 @@ def evaluate(
     if report is not None:
         title = predictions.resolve().name
         name = "baseline" if baseline is None else baseline.name
-        _write(report, render_report(results, evaluation.worst_frames(), other, name, title))
+        page = render_report(results, evaluation.worst_frames(), evaluation.film.contents(), other, name, title)
+        _write(report, page)
     _print_summary(results, json_file, report)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.cli.evaluation_pictures import WorstFrames, frame_pictures
+from monodvps_ros.cli.evaluation_pictures import Filmstrip, WorstFrames, film_pictures, frame_pictures
 from monodvps_ros.cli.evaluation_scale import DepthScaler, Scaling
 from monodvps_ros.labels import LABEL_DIVISOR, LabelSpace
 from monodvps_ros.metrics import DatasetRules, DepthProtocol, Evaluator, FrameScores, PanopticMap, results
@@ -17,6 +17,8 @@ from monodvps_ros.metrics.segments import as_array
 
 #: Names of frames without a partner that are listed; all are counted.
 MOST_NAMES_LISTED = 200
+#: The filmstrip has at least so many frames, and fewer than twice as many.
+FILM_FRAMES = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,7 +76,7 @@ class Evaluation:
         scaling: where the factor of the predicted depth comes from.
         protocol: pixels that count for depth errors.
         camera_height_m: for scaling by camera height.
-        pictures: how many of the worst frames to draw, by PQ and by depth error each.
+        pictures: how many of the worst frames to draw, by PQ and by depth error each; 0 draws nothing at all.
 
     Raises:
         ConfigError: the camera's height is needed and missing.
@@ -96,6 +98,7 @@ class Evaluation:
             space, rules.windows, rules.depth_thresholds, rules.depth_ratios, protocol=self.protocol
         )
         self.worst_panoptic, self.worst_depth = WorstFrames(pictures), WorstFrames(pictures)
+        self.film = Filmstrip(FILM_FRAMES if pictures else 0)
         self.without_prediction = Names()
         self.frames = self.resized_frames = self.sequences = 0
         self._sequence: str | None = None
@@ -127,6 +130,9 @@ class Evaluation:
         if depth_m is not None and pair.truth_depth_m is not None:
             depth_m = self.scaler.scale(depth_m, pair.truth_depth_m, self._road(prediction), pair.intrinsics)
         scores = self.evaluator.update(pair.truth, prediction, pair.truth_depth_m, depth_m, pair.sequence)
+        if self.film.wants_next():
+            film = film_pictures(pair.image, prediction, depth_m, self.space)
+            self.film.add({"sequence": pair.sequence, "name": pair.name, "pictures": film})
         self._remember(pair, prediction, depth_m, scores)
 
     def results(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from monodvps_ros.perception.rendering import draw_panoptic, instance_colors
 
 #: Width of a picture in the report.
 PICTURE_WIDTH_PX = 480
+FILM_WIDTH_PX = 256
 JPEG_QUALITY = 82
 #: Relative depth error that is drawn in the strongest colour, too near in blue and too far in red.
 STRONGEST_ERROR = 0.5
@@ -127,3 +128,51 @@ class WorstFrames:
     def contents(self) -> list[dict[str, Any]]:
         """Return the frames kept, the worst first."""
         return [entry.content for entry in sorted(self._entries, reverse=True)]
+
+
+class Filmstrip:
+    """Keeps pictures of frames spread evenly over a run whose length is not known beforehand.
+
+    Every n-th frame is kept; when there are twice as many as wanted, every other one goes and n doubles.
+    """
+
+    def __init__(self, keep: int) -> None:
+        """Keep at least so many frames of a run that has them, and fewer than twice as many."""
+        self.keep = keep
+        self._step = 1
+        self._seen = 0
+        self._contents: list[dict[str, Any]] = []
+
+    def wants_next(self) -> bool:
+        """Count a frame, and say whether it is one to keep; `add` it then."""
+        self._seen += 1
+        return self.keep > 0 and (self._seen - 1) % self._step == 0
+
+    def add(self, content: dict[str, Any]) -> None:
+        """Keep a frame."""
+        self._contents.append(content)
+        if len(self._contents) == 2 * self.keep:
+            self._contents = self._contents[::2]
+            self._step *= 2
+
+    def contents(self) -> list[dict[str, Any]]:
+        """Return the frames kept, in the order of the run."""
+        return list(self._contents)
+
+
+def film_pictures(
+    image: NDArray[np.uint8] | None,
+    prediction: PanopticMap | None,
+    prediction_m: NDArray[np.float32] | None,
+    space: LabelSpace,
+) -> list[dict[str, str]]:
+    """Draw a frame of the filmstrip: the prediction over the image, and the predicted depth."""
+    drawn: list[tuple[str, NDArray[np.uint8]]] = []
+    if prediction is not None:
+        colors = color_panoptic(prediction, space)
+        if image is not None and image.shape == colors.shape:
+            colors = cv2.addWeighted(image, 0.45, colors, 0.55, 0).astype(np.uint8)
+        drawn.append(("panoptic prediction", colors))
+    if prediction_m is not None:
+        drawn.append(("predicted depth", color_depth(prediction_m)))
+    return [{"caption": caption, "uri": data_uri(fit_width(picture, FILM_WIDTH_PX))} for caption, picture in drawn]

@@ -44,6 +44,7 @@ TRACKING_ROWS = (
 def render_report(
     results: Mapping[str, Any],
     frames: Sequence[Mapping[str, Any]] = (),
+    film: Sequence[Mapping[str, Any]] = (),
     baseline: Mapping[str, Any] | None = None,
     baseline_name: str = "baseline",
     title: str = "",
@@ -53,6 +54,7 @@ def render_report(
     Args:
         results: what `monodvps evaluate` writes as JSON.
         frames: the worst frames with their pictures, as `Evaluation.worst_frames` gives them.
+        film: frames spread over the run with their pictures, as `Evaluation.film` gives them.
         baseline: the JSON of another run, to be compared with.
         baseline_name: how to call it.
         title: what was evaluated.
@@ -93,6 +95,7 @@ def render_report(
         ),
         timelines=timelines(results["id_switches"]["timeline"]),
         frames=[_frame(frame) for frame in frames],
+        film=film,
     )
 
 
