@@ -53,6 +53,7 @@ def demo(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
     image_topic: Annotated[str | None, typer.Option(help="To play, of a recording with several cameras.")] = None,
+    rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="0.5 plays at half the recorded rate.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic drive.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     camera_height: Annotated[
@@ -71,11 +72,11 @@ def demo(
     parameters: dict[str, Any] = {"pipeline.device": device, "pipeline.weights": weights}
     if camera_height or height_m:
         parameters["pipeline.scale.camera_height_m"] = float(camera_height or height_m)
-    console.print(f"[bold]{name}[/]: {_count(source, frames)} frames at {source.rate_hz:g} Hz")
+    console.print(f"[bold]{name}[/]: {_count(source, frames)} frames at {source.rate_hz * rate:g} Hz")
     if weights == "random":
         console.print("[yellow]The weights are random: the way of a frame is real, what is seen in it is not.[/]")
     try:
-        report = _run(source, name, frames, folder, parameters)
+        report = _run(source, name, frames, rate, folder, parameters)
     except ChildError as error:
         console.print(f"[red]The demo failed:[/] {error}", markup=True)
         return 1
@@ -129,7 +130,7 @@ def _count(source: SampleSource, frames: int | None) -> int:
 
 
 def _run(
-    source: SampleSource, name: str, frames: int | None, folder: OutputFolder, parameters: dict[str, Any]
+    source: SampleSource, name: str, frames: int | None, rate: float, folder: OutputFolder, parameters: dict[str, Any]
 ) -> dict[str, Any]:
     """Play the source to the node, record, and write the report."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -137,7 +138,7 @@ def _run(
         task = progress.add_task("starting the node", total=_count(source, frames))
         with DemoSession(folder, parameters) as session:
             progress.update(task, description="playing")
-            for _ in session.play(islice(source, frames), source.rate_hz):
+            for _ in session.play(islice(source, frames), source.rate_hz, rate):
                 progress.advance(task)
             progress.update(task, description="waiting for the last frames")
             counts = session.finish()
@@ -187,7 +188,9 @@ def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path
     latency = report["latency_ms"]
     if latency["p50"] is not None:
         console.print(f"latency: half of the frames within {latency['p50']:.0f} ms, slowest {latency['max']:.0f} ms")
-    if not report["outputs"].get("/points", {}).get("count"):
+    if report["frames_dropped"] > report["frames_processed"]:
+        console.print("[yellow]This machine does not keep up with that rate; --rate 0.2 plays five times slower.[/]")
+    if report["frames_processed"] and not report["outputs"]["/points"]["count"]:
         console.print("[yellow]No cloud: the camera's K is not known.[/]")
     console.print("Look at:")
     for path in [*pictures, folder.report, folder.recording]:

@@ -80,8 +80,8 @@ class DemoSession:
         """Full names of the node's outputs, and the names of their types."""
         return {self._player.resolve_topic_name(row.topic): _type_name(row.message_type) for row in OUTPUT_TOPICS}
 
-    def play(self, samples: Iterable[Sample], rate_hz: float) -> Iterator[Sample]:
-        """Publish samples at their rate.
+    def play(self, samples: Iterable[Sample], rate_hz: float, speed: float) -> Iterator[Sample]:
+        """Publish samples at their rate times the speed.
 
         Yields:
             Each sample after it was published.
@@ -89,7 +89,7 @@ class DemoSession:
         Raises:
             ChildError: node or recorder ended.
         """
-        for sample in play(samples, self._publisher, Schedule(rate_hz), self.play_count):
+        for sample in play(samples, self._publisher, Schedule(rate_hz, speed), self.play_count):
             self._check()
             yield sample
 

@@ -23,6 +23,9 @@ COMMANDS = {
     "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions for a recording."),
     "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Score predictions against truth; JSON and HTML report."),
     "benchmark": ("monodvps_ros.cli.benchmark:benchmark", "Time each stage of a frame's way, beside the usual way."),
+    "export": ("monodvps_ros.cli.export:export", "Make the weights file that the node runs out of a checkpoint."),
+    "export": ("monodvps_ros.cli.export:export", "Turn a training's checkpoint into a weights file."),
+    "benchmark": ("monodvps_ros.cli.benchmark:benchmark", "Time each stage of a frame's way, beside the usual one."),
     "describe": ("monodvps_ros.cli.describe:describe", "Show a network: layers, sizes, weights and their model card."),
 }
 
