@@ -34,10 +34,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is not there or cannot be read as an image.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imread(str(path), flags)
-    if pixels is None:
-        raise DataError(f"{path}: {_why(path)}")
+    pixels = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -55,9 +52,7 @@ def read_map(path: Path, dtypes: Iterable[type], channels: int = 1) -> NDArray[A
     Raises:
         DataError: the file is not there, cannot be read, or has another dtype or number of channels.
     """
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise DataError(f"{path}: {_why(path)}")
+    values = _read(path, cv2.IMREAD_UNCHANGED)
     found = 1 if values.ndim == 2 else values.shape[2]
     names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
     if found != channels or values.dtype not in list(dtypes):
@@ -96,18 +91,18 @@ def depth_to_file(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def write_image(path: Path, pixels: NDArray[Any]) -> None:
-    """Write a PNG (or what the suffix says), whole or not at all: a reader never sees a part of it.
+    """Write a PNG, whole or not at all: a reader never sees a part of it.
 
     Args:
         path: its folder must exist.
         pixels: (H, W), or (H, W, 3) red, green, blue; uint8 or uint16.
 
     Raises:
-        DataError: it cannot be encoded or written.
+        DataError: the array has another shape or dtype, or cannot be written.
     """
-    done, data = cv2.imencode(path.suffix, pixels if pixels.ndim == 2 else pixels[..., ::-1])
-    if not done:
-        raise DataError(f"{path}: an array {pixels.shape} of {pixels.dtype} cannot be encoded as {path.suffix}")
+    if pixels.dtype not in (np.uint8, np.uint16) or not (pixels.ndim == 2 or pixels.shape[2:] == (3,)):
+        raise DataError(f"{path}: an array {pixels.shape} of {pixels.dtype} is no image of 8 or 16 bits")
+    _, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
     write_bytes(path, data.tobytes())
 
 
@@ -126,5 +121,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _why(path: Path) -> str:
-    return "cannot be read as an image: it is damaged or of another format" if path.is_file() else "does not exist"
+def _read(path: Path, flags: int) -> NDArray[Any]:
+    if not path.is_file():
+        raise DataError(f"{path}: does not exist")
+    values = cv2.imread(str(path), flags)
+    if values is None:
+        raise DataError(f"{path}: cannot be read as an image: it is damaged or of another format")
+    return np.asarray(values)
