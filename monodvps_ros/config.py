@@ -425,7 +425,9 @@ class TrainingConfig:
     precision: str = setting("32-true", "Number format of the computation.",
                              choices=("32-true", "16-mixed", "bf16-mixed"))  # fmt: skip
     seed: int = setting(0, "Seed of weights, data order and augmentation.", at_least=0)
-    deterministic: bool = setting(False, "Let the same run give the same numbers on a GPU too; slower.")
+    deterministic: bool = setting(
+        False, "Let the same run give the same numbers on a GPU too, as far as torch can; what it cannot it warns of."
+    )
     checkpoint_every: int = setting(500, "Steps from one checkpoint to the next.", unit="steps", at_least=1)
     validate_every: int = setting(1000, "Steps from one validation to the next; 0 for none.", unit="steps", at_least=0)
     validation_frames: int = setting(200, "Frames that a validation looks at, at most.", unit="frames", at_least=1)
@@ -491,7 +493,7 @@ def from_dict(config_class: type[T], values: Mapping[str, Any], where: str = "co
     try:
         return config_class(**arguments)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise ConfigError(f"{where}: {str(error).replace(f'{config_class.__name__}.', prefix)}") from None
 
 
 def load(config_class: type[T], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> T:

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration tree: defaults, files, overrides, views, refusals."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from monodvps_ros import config as settings_tree
+from monodvps_ros.config import (
+    NetworkConfig,
+    NodeConfig,
+    PipelineConfig,
+    SceneConfig,
+    TrainingConfig,
+    from_dict,
+    load,
+    replace,
+    settings,
+    to_dict,
+)
+from monodvps_ros.errors import ConfigError
+
+TREES = (PipelineConfig, NetworkConfig, NodeConfig, SceneConfig, TrainingConfig)
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_every_setting_says_what_it_is_and_its_default_is_allowed(tree):
+    listed = list(settings(tree))
+    assert len({entry.name for entry in listed}) == len(listed)
+    for entry in listed:
+        assert entry.description.endswith((".", ")")) and len(entry.description) > 10, entry.name
+        value = entry.default
+        assert not entry.choices or isinstance(value, tuple) or value in entry.choices, entry.name
+        # an override with the default by its dotted name is always taken
+        assert load(tree, None, {entry.name: value}) == tree(), entry.name
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_a_tree_survives_yaml(tree, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(to_dict(tree())))
+    assert load(tree, path) == tree()
+
+
+def test_a_file_over_the_defaults_and_overrides_over_the_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("tracker: {max_age: 3, min_iou: 0.5}\nscale: {camera_height_m: 2}\n")
+    config = load(PipelineConfig, path, {"tracker.min_iou": "0.25", "cloud.organized": "false", "device": "cpu"})
+    assert (config.tracker.max_age, config.tracker.min_iou) == (3, 0.25)
+    assert config.scale.camera_height_m == 2.0 and isinstance(config.scale.camera_height_m, float)
+    assert config.cloud.organized is False
+    assert config.grouping == PipelineConfig().grouping
+
+
+def test_scientific_notation_that_yaml_takes_for_text_is_a_number():
+    assert load(PipelineConfig, None, {"scale.drift": "1e-3"}).scale.drift == 1e-3
+
+
+def test_replace_changes_one_setting_only():
+    changed = replace(PipelineConfig(), "cloud.stride", 5)
+    assert changed.cloud.stride == 5
+    assert dataclasses.replace(changed, cloud=PipelineConfig().cloud) == PipelineConfig()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"tracker.min_iuo": 0.1}, r"unknown key 'tracker.min_iuo'; known here: min_iou"),
+        ({"traker": {}}, r"unknown key 'traker'"),
+        ({"tracker.min_iou": 1.5}, r"tracker.min_iou is 1.5; it must be at most 1.0"),
+        ({"tracker.max_age": -1}, r"tracker.max_age is -1; it must be at least 0"),
+        ({"cloud.stride": 2.5}, r"'cloud.stride' must be of type int but is 2.5"),
+        ({"cloud.stride": True}, r"must be of type int but is True"),
+        ({"scale.mode": "guess"}, r"'guess'; it must be one of camera_height, fixed, none"),
+        ({"scale.camera_height_m": float("nan")}, r"NaN"),
+        ({"scale": 3}, r"'scale' must hold a group of keys but is 3"),
+        ({"grouping.nms_kernel": 4}, r"nms_kernel is 4; it must be odd"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_value(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        load(PipelineConfig, None, overrides)
+
+
+def test_network_settings_that_do_not_go_together_are_refused():
+    for values, said in (
+        ({"output_stride": 24}, "16 or 32"),
+        ({"input_width": 650}, "multiple of 32"),
+        ({"min_depth_m": 5.0, "max_depth_m": 4.0}, "below"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            from_dict(NetworkConfig, values)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
+        load(PipelineConfig, tmp_path / "absent.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml: cannot be read as YAML"):
+        load(PipelineConfig, broken)
+    broken.write_text("- 1\n")
+    with pytest.raises(ConfigError, match="keys and values"):
+        load(PipelineConfig, broken)
+
+
+def test_every_configuration_class_is_checked_here():
+    """A new root of the tree must be added above, or hang below one of them."""
+    known = set()
+
+    def walk(tree):
+        known.add(tree)
+        for value in vars(tree()).values():
+            if dataclasses.is_dataclass(value):
+                walk(type(value))
+
+    for tree in TREES:
+        walk(tree)
+    declared = {
+        value
+        for name, value in vars(settings_tree).items()
+        if name.endswith("Config") and dataclasses.is_dataclass(value)
+    }
+    assert declared == known
