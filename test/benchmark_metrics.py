@@ -2,8 +2,9 @@
 # ruff: noqa: T201
 """Time and memory of the metrics: ``python test/benchmark_metrics.py``.
 
-Prints seconds, of the clock and of the CPU (which others may use too), for six frames of 1024 x 2048 with all windows and
-depth thresholds of Cityscapes-DVPS and all other measures, and the memory held after more and more frames of a sequence.
+Prints seconds, of the clock and of the CPU (which others may use too), for six frames of 1024 x 2048 with all windows
+and depth thresholds of Cityscapes-DVPS and all other measures, and the memory held after more and more frames of one
+sequence.
 """
 
 import gc
