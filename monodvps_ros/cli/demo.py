@@ -94,7 +94,7 @@ def _source(
         source = open_source(path, image_topic=image_topic)
         if not len(source):
             raise DataError(f"{path} holds no frames; give a recording with at least one")
-        return source, str(path), None
+        return source, str(path), getattr(source, "camera_height_m", None)  # a folder's camera.json may tell
     config = SceneConfig(frames=frames or SYNTHETIC_FRAMES, rate_hz=SYNTHETIC_RATE_HZ)
     rendered = _Rendered(Drive(config, seed))
     return rendered, f"synthetic drive, seed {seed}", config.camera_height_m

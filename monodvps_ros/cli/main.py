@@ -24,8 +24,6 @@ COMMANDS = {
     "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Score predictions against truth; JSON and HTML report."),
     "benchmark": ("monodvps_ros.cli.benchmark:benchmark", "Time each stage of a frame's way, beside the usual way."),
     "export": ("monodvps_ros.cli.export:export", "Make the weights file that the node runs out of a checkpoint."),
-    "export": ("monodvps_ros.cli.export:export", "Turn a training's checkpoint into a weights file."),
-    "benchmark": ("monodvps_ros.cli.benchmark:benchmark", "Time each stage of a frame's way, beside the usual one."),
     "describe": ("monodvps_ros.cli.describe:describe", "Show a network: layers, sizes, weights and their model card."),
 }
 
@@ -111,7 +109,7 @@ def _forward(target: str) -> Any:
             if (error.name or "").partition(".")[0] == "monodvps_ros":
                 raise
             typer.echo(f"monodvps: {context.command_path} needs the Python package '{error.name}', which is not "
-                       "installed here; see Installation in README.md", err=True)  # fmt: skip
+                       "installed here; see 'Try it' in README.md", err=True)  # fmt: skip
             raise typer.Exit(EXIT_USER_ERROR) from None
         except (KeyboardInterrupt, typer.Abort):
             raise typer.Exit(EXIT_INTERRUPTED) from None
