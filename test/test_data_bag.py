@@ -441,6 +441,21 @@ def test_an_uncalibrated_camera_has_no_k_and_a_wrong_one_is_refused():
         intrinsics_of(info(), (10, 16), "here")
 
 
+@pytest.mark.parametrize(("topic", "focal", "count"), [("image_raw", 50, 2), ("image_rect_color", 40, 0)])
+def test_distortion_is_counted_and_rectified_images_have_the_k_of_p(tmp_path, caplog, topic, focal, count):
+    with BagWriter(tmp_path / "bag") as writer:
+        message = info(d=np.array([0.1, 0, 0, 0, 0]), p=np.hstack([K, np.zeros((3, 1))]).ravel() * 0.8)
+        data = bytes(STORE.serialize_cdr(message, message.__msgtype__))
+        writer.raw("/camera/camera_info", message.__msgtype__, data, START)
+        for stamp in stamps(2):
+            writer.image(f"/camera/{topic}", stamp, "cam", picture(0), "rgb8")
+    source = open_source(tmp_path / "bag")
+    with caplog.at_level(logging.WARNING):
+        samples = list(source)
+    assert samples[0].frame.intrinsics[0, 0] == focal
+    assert source.distorted == count and ("lens distortion" in caplog.text) == (count > 0)
+
+
 def test_what_is_a_recording(tmp_path):
     assert is_bag(write_frames(tmp_path / "bag", stamps(1)))
     assert not is_bag(tmp_path)

@@ -45,6 +45,8 @@ class BagSource:
     Attributes:
         damage: what of the recording cannot be read, in sentences.
         unpaired: truth messages without an image of their stamp, counted while reading, by name in `FrameTruth`.
+        distorted: images, counted while reading, whose lens distortion is in camera_info and is left in the image; K is
+            then that of the image without it. Topics named ``image_rect…`` count as rectified.
 
     Raises:
         DataError: as `BagReader` and `find_camera` say.
@@ -60,12 +62,14 @@ class BagSource:
         self.path = path
         self._labels = labels
         self.unpaired: dict[str, int] = {}
+        self.distorted = 0
         with BagReader(path) as reader:
             self.damage = tuple(reader.damage)
             self.topics: CameraTopics = find_camera(reader, image_topic, camera_info_topic)
             self._length = reader.topics[self.topics.image].count
             first = [stamp_ns(m) for *_, m in islice(reader.messages([self.topics.image]), _RATE_SAMPLES)]
         gaps = [after - before for before, after in pairwise(first)]
+        self._is_rectified = self.topics.image.rpartition("image_rect")[1] != ""
         self._rate_hz = 1e9 / median(gaps) if gaps and median(gaps) > 0 else DEFAULT_RATE_HZ
 
     @property
@@ -90,6 +94,7 @@ class BagSource:
             EncodingError: an image cannot be decoded.
         """
         previous_ns: int | None = None
+        self.distorted = 0
         where = f"{self.path} {self.topics.image}"
         with BagReader(self.path) as reader:
             pairing = Pairing(reader, self.topics)
@@ -98,6 +103,9 @@ class BagSource:
                 previous_ns = stamp_ns(image)
                 yield self._sample(index, image, partners)
         self.unpaired = pairing.unpaired
+        if self.distorted:
+            log.warning("%s: %d images have lens distortion, which is left in them; record the rectified topic", where,
+                        self.distorted)  # fmt: skip
         for name, count in self.unpaired.items():
             log.warning("%s: %d messages of %s have no image of their stamp", self.path, count, name)
 
@@ -115,7 +123,8 @@ class BagSource:
             check_panoptic(truth["panoptic"], self._labels, where)
         intrinsics = None
         if CAMERA_INFO in partners:
-            intrinsics = intrinsics_of(partners[CAMERA_INFO], size, where)
+            intrinsics = intrinsics_of(partners[CAMERA_INFO], size, where, self._is_rectified)
+            self.distorted += not self._is_rectified and bool(np.any(partners[CAMERA_INFO].d))
         return Sample(
             frame=CameraFrame(pixels, stamp_ns(image), image.header.frame_id, intrinsics),
             truth=FrameTruth(**truth, world_from_camera=partners.get(POSE)),
@@ -125,13 +134,14 @@ class BagSource:
         )
 
 
-def intrinsics_of(info: Any, size: tuple[int, int], where: str) -> NDArray[np.float64] | None:
+def intrinsics_of(info: Any, size: tuple[int, int], where: str, rectified: bool = False) -> NDArray[np.float64] | None:
     """Return K of an image from its CameraInfo: calibrated for the full sensor, then cropped by its ROI, then binned.
 
     Args:
         info: a sensor_msgs/CameraInfo.
         size: height and width of the image.
         where: what it belongs to, for error messages.
+        rectified: whether the image is; its K is then the left part of P, where P is set.
 
     Returns:
         (3, 3) K; None where the camera is not calibrated (K[0] is 0).
@@ -141,7 +151,8 @@ def intrinsics_of(info: Any, size: tuple[int, int], where: str) -> NDArray[np.fl
 
     Source: REP 104; pixels are binned together, so that u becomes (u + 0.5) / n - 0.5.
     """
-    intrinsics = np.array(info.k, np.float64).reshape(3, 3)
+    projection = np.array(info.p, np.float64).reshape(3, 4)[:, :3]
+    intrinsics = projection if rectified and projection[0, 0] else np.array(info.k, np.float64).reshape(3, 3)
     if intrinsics[0, 0] == 0.0 or intrinsics[1, 1] == 0.0:
         return None
     if not np.isfinite(intrinsics).all():
