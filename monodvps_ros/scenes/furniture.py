@@ -107,10 +107,10 @@ def guide_sign(generator: np.random.Generator) -> Model:
     return (*posts, plate)
 
 
-def tree(generator: np.random.Generator) -> Model:
-    """Draw a broad-leaved tree or a conifer; trunks are vegetation, as in Cityscapes."""
+def tree(generator: np.random.Generator, conifers: float = 0.2) -> Model:
+    """Draw a broad-leaved tree, or a conifer in a share of cases; trunks are vegetation, as in Cityscapes."""
     leaves = _LEAVES[generator.choice(len(_LEAVES), p=[0.3, 0.28, 0.25, 0.1, 0.07])]
-    if generator.random() < 0.2:
+    if generator.random() < conifers:
         return _conifer(generator)
     tall = float(generator.uniform(5.0, 9.5))
     crown, base = tall * float(generator.uniform(0.24, 0.32)), tall * 0.36

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands along a street: blocks of houses, gardens and parks, parked vehicles, lights, signs and trees."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +14,25 @@ from monodvps_ros.scenes.people import pedestrian
 from monodvps_ros.scenes.solids import Model
 from monodvps_ros.scenes.street import CURB_M, SIDE_REACH_M, STOP_LINE_M, WALK_M, Crossing, GroundPlan, Street
 
-_CPU = torch.device("cpu")
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    model: Model
+    pose: NDArray[np.float64]
+    half: tuple[float, float]
+    middle_x: float
+    clear: float
+    height: float
+
+    def points(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        local = unit * np.array(self.half) + np.array([self.middle_x, 0.0])
+        points: NDArray[np.float64] = local @ self.pose[:2, :2].T + self.pose[:2, 3]
+        return points
+
+    def caster(self) -> Caster:
+        x, y = self.points(np.zeros((1, 2)))[0]
+        heading = float(np.arctan2(self.pose[1, 0], self.pose[0, 0]))
+        return Caster(0, float(x), float(y), *self.half, self.height, heading)
 
 
 class TownPlanner:
@@ -27,6 +47,7 @@ class TownPlanner:
 
     def __init__(self, stage: Stage, street: Street, generator: np.random.Generator, amount: float) -> None:
         self._stage, self._street, self._generator, self._amount = stage, street, generator, amount
+        self._waiting: list[_Candidate] = []
 
     def build(self, s_to: float) -> None:
         """Furnish the main street from behind its beginning to `s_to`, and the side streets there."""
@@ -42,41 +63,37 @@ class TownPlanner:
         for number, crossing in enumerate(self._street.crossings):
             if crossing.s < s_to:
                 self._crossing(number, crossing)
+        self._settle()
 
     def _place(self, s: float, d: float, heading: float = 0.0, z: float = CURB_M) -> NDArray[np.float64]:
         x, y, along = self._street.pose(np.array([s]), d)[0]
         return planar_pose(x, y, along + heading, z)
 
-    def _is_free(
-        self, pose: NDArray[np.float64], s: float, half: tuple[float, float], middle_x: float, clear: float
-    ) -> bool:
-        """Say whether a footprint keeps `clear` metres away from every curb."""
-        steps = np.linspace(-1.0, 1.0, 5)
-        local = np.stack(np.meshgrid(middle_x + half[0] * steps, half[1] * steps), -1).reshape(-1, 2)
-        points = local @ pose[:2, :2].T + pose[:2, 3]
-        reach = 90.0 + max(half)
-        plan = GroundPlan(self._street, s - reach, s + reach, _CPU)
-        x, y = torch.from_numpy(points.astype(np.float32)).unbind(1)
-        return bool((plan.locate(x, y).curb > clear).all())
-
     def _put_if_free(
         self,
         model: Model,
         pose: NDArray[np.float64],
-        s: float,
         half: tuple[float, float],
         middle_x: float,
         clear: float,
         height: float = 0.0,
-    ) -> bool:
-        if not self._is_free(pose, s, half, middle_x, clear):
-            return False
-        self._stage.put(model, pose)
-        if height:
-            at = pose[:2, :2] @ np.array([middle_x, 0.0]) + pose[:2, 3]
-            heading = float(np.arctan2(pose[1, 0], pose[0, 0]))
-            self._stage.casters.append(Caster(0, float(at[0]), float(at[1]), half[0], half[1], height, heading))
-        return True
+    ) -> None:
+        """Remember a model, to be put where its footprint keeps `clear` metres away from every curb."""
+        self._waiting.append(_Candidate(model, pose, half, middle_x, clear, height))
+
+    def _settle(self) -> None:
+        """Put what was remembered and is free; all footprints are looked up at once."""
+        steps = np.linspace(-1.0, 1.0, 5)
+        unit = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+        points = np.concatenate([item.points(unit) for item in self._waiting]).astype(np.float32)
+        plan = GroundPlan(self._street, -np.inf, np.inf, torch.device("cpu"))
+        curb = plan.locate(*torch.from_numpy(points).unbind(1)).curb.view(len(self._waiting), -1)
+        for item, nearest in zip(self._waiting, curb.amin(1).tolist(), strict=True):
+            if nearest <= item.clear:
+                continue
+            self._stage.put(item.model, item.pose)
+            if item.height:
+                self._stage.casters.append(item.caster())
 
     def _block(self, s_from: float, s_to: float, side: float, style: str) -> None:
         if style == "park":
@@ -97,7 +114,7 @@ class TownPlanner:
             bend = abs(float(self._street.curvature(np.array([s + width / 2]))[0]))
             pose = self._place(s + width / 2, side * (d + bend * width * width / 8), -side * np.pi / 2)
             half = (depth / 2, width / 2 - (0.0 if style == "city" else 2.5))
-            self._put_if_free(model, pose, s + width / 2, half, -depth / 2, WALK_M - 0.2)
+            self._put_if_free(model, pose, half, -depth / 2, WALK_M - 0.2)
             s += width
         if style == "city":
             self._avenue(s_from, s_to, side)
@@ -109,11 +126,11 @@ class TownPlanner:
                 pose = self._place(
                     float(s), side * (self._street.half_width + 0.75), float(self._generator.uniform(0, 6.0))
                 )
-                self._put_if_free(furniture.tree(self._generator), pose, float(s), (0.2, 0.2), 0.0, 0.3, 7.0)
+                self._put_if_free(furniture.tree(self._generator, conifers=0.0), pose, (0.2, 0.2), 0.0, 0.3, 7.0)
         elif self._generator.random() < 0.5:
             for s in np.arange(s_from, s_to, 2.5):
                 pose = self._place(float(s), side * (self._street.half_width + 0.45))
-                self._put_if_free(furniture.bollard(), pose, float(s), (0.1, 0.1), 0.0, 0.25)
+                self._put_if_free(furniture.bollard(), pose, (0.1, 0.1), 0.0, 0.25)
 
     def _garden(self, s_from: float, s_to: float, side: float) -> None:
         generator, edge, middle = self._generator, self._street.half_width + WALK_M, (s_from + s_to) / 2
@@ -122,7 +139,6 @@ class TownPlanner:
         self._put_if_free(
             model,
             self._place(middle, side * (edge + 0.6), -side * np.pi / 2),
-            middle,
             (0.3, length / 2),
             0.0,
             WALK_M - 0.1,
@@ -132,7 +148,7 @@ class TownPlanner:
             is_tree = generator.random() < 0.4
             model = furniture.tree(generator) if is_tree else furniture.bush(generator)
             pose = self._place(s, side * d, float(generator.uniform(0.0, 6.0)))
-            self._put_if_free(model, pose, s, (0.6, 0.6), 0.0, WALK_M, 7.0 if is_tree else 1.0)
+            self._put_if_free(model, pose, (0.6, 0.6), 0.0, WALK_M, 7.0 if is_tree else 1.0)
 
     def _border(self, kind: str, length: float) -> Model:
         makers = {"fence": buildings.fence, "wall": buildings.wall, "hedge": furniture.hedge}
@@ -145,24 +161,24 @@ class TownPlanner:
             for s in np.arange(s_from + 3.0, s_to - 3.0, 6.0):
                 model = self._border(kind, 5.9)
                 pose = self._place(float(s), side * (edge + 0.5), -side * np.pi / 2)
-                self._put_if_free(model, pose, float(s), (0.3, 2.9), 0.0, WALK_M - 0.2)
+                self._put_if_free(model, pose, (0.3, 2.9), 0.0, WALK_M - 0.2)
         for _ in range(int((s_to - s_from) / 4.5)):
             s, d = float(generator.uniform(s_from, s_to)), edge + float(2.0 + 28.0 * generator.random() ** 1.5)
             model = furniture.tree(generator) if generator.random() < 0.75 else furniture.bush(generator)
             pose = self._place(s, side * d, float(generator.uniform(0.0, 6.0)))
-            self._put_if_free(model, pose, s, (0.5, 0.5), 0.0, WALK_M + 0.5, 7.0)
+            self._put_if_free(model, pose, (0.5, 0.5), 0.0, WALK_M + 0.5, 7.0)
 
     def _curbside(self, side: float, s_to: float) -> None:
         generator, street = self._generator, self._street
         for s in np.arange(-30.0, s_to, 27.0) + generator.uniform(0.0, 8.0):
             pose = self._place(float(s), side * (street.half_width + 0.45), -side * np.pi / 2)
-            self._put_if_free(furniture.street_lamp(generator), pose, float(s), (0.1, 0.1), 0.0, 0.2)
+            self._put_if_free(furniture.street_lamp(generator), pose, (0.1, 0.1), 0.0, 0.2)
         heading = 0.0 if side < 0 else np.pi
         for s in np.arange(10.0, s_to, 26.0) + generator.uniform(0.0, 9.0):
             large = generator.random() < 0.12
             model = furniture.guide_sign(generator) if large else furniture.traffic_sign(generator)
             pose = self._place(float(s), side * (street.half_width + (1.3 if large else 0.5)), heading)
-            self._put_if_free(model, pose, float(s), (0.1, 1.0 if large else 0.3), 0.0, 0.15)
+            self._put_if_free(model, pose, (0.1, 1.0 if large else 0.3), 0.0, 0.15)
         for s in np.arange(-30.0, s_to, 6.0):
             if generator.random() < 0.55 * self._amount and self._clear_of_crossings(float(s), 13.0):
                 self._park_vehicle(float(s) + 3.0 + generator.uniform(-0.3, 0.3), side, heading)
@@ -216,13 +232,11 @@ class TownPlanner:
                 d = self._street.half_width + float(generator.uniform(32.0, 60.0))
                 pose = self._place(float(s), side * d, -side * np.pi / 2)
                 model = buildings.tower(generator, width, depth)
-                self._put_if_free(model, pose, float(s), (depth / 2, width / 2), -depth / 2, 9.0)
+                self._put_if_free(model, pose, (depth / 2, width / 2), -depth / 2, 9.0)
         for s in np.arange(-40.0, s_to + 260.0, 85.0):
             d = side * float(generator.uniform(150.0, 210.0))
             if s < self._street.length:
-                self._put_if_free(
-                    furniture.hill(generator), self._place(float(s), d), float(s), (65.0, 90.0), 0.0, 15.0
-                )
+                self._put_if_free(furniture.hill(generator), self._place(float(s), d), (65.0, 90.0), 0.0, 15.0)
 
     def _crossing(self, number: int, crossing: Crossing) -> None:
         reach, half = crossing.half_width + STOP_LINE_M - 0.4, self._street.half_width
@@ -249,5 +263,5 @@ class TownPlanner:
             x, y, heading = crossing.pose(place, hand * (crossing.half_width + WALK_M + 0.2))[0]
             pose = planar_pose(x, y, heading - hand * np.pi / 2, CURB_M)
             model = buildings.town_house(generator, width - 0.05, depth)
-            self._put_if_free(model, pose, crossing.s, (depth / 2, width / 2), -depth / 2, WALK_M - 0.2)
+            self._put_if_free(model, pose, (depth / 2, width / 2), -depth / 2, WALK_M - 0.2)
             along += width
