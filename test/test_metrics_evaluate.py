@@ -213,6 +213,17 @@ def test_recordings_pair_by_stamp(tmp_path, apart):
     assert said["vpq"]["2"]["all"] == pytest.approx(100 * expected.video.vpq[2].mean(), abs=1e-9)
 
 
+def test_a_recording_without_truth_is_an_error(tmp_path):
+    with BagWriter(tmp_path / "run") as bag:
+        classes, _, depth = predicted(0)
+        bag.image("/image", 5, "camera", np.full((*SIZE, 3), 90, np.uint8), "rgb8")
+        bag.image("/panoptic/image", 5, "camera", np.where(classes == 255, 65535, classes).astype(np.uint16), "16UC1")
+        bag.image("/depth/image", 5, "camera", depth, "32FC1")
+    done = run("--ground-truth", tmp_path / "run", "--predictions", tmp_path / "run", "--dataset", "bag")
+    assert isinstance(done.exception, DataError)
+    assert "holds no truth" in str(done.exception)
+
+
 def test_scaling_of_a_recording_by_its_median(tmp_path):
     stamps = [1_000_000_000, 1_100_000_000]
     write_bag(tmp_path / "run", stamps, stamps)

@@ -62,7 +62,7 @@ def evaluate(
         rules, pairs.space, scaling, protocol, camera_height, pictures=worst if report is not None else 0
     )
     _run(evaluation, pairs)
-    check_any(evaluation.frames, evaluation.without_prediction, pairs.without_truth)
+    check_any(evaluation.frames, evaluation.without_prediction, pairs.without_truth, ground_truth)
     results = {
         **evaluation.results(),
         "ground_truth": str(ground_truth),

@@ -112,18 +112,22 @@ class FramePairs:
         return _ids(path.with_name(f"{stem}_{CLASS}.png")), _ids(path.with_name(f"{stem}_{INSTANCE}.png"))
 
 
-def check_any(frames: int, without_prediction: Names, without_truth: Names) -> None:
+def check_any(frames: int, without_prediction: Names, without_truth: Names, truth: Path) -> None:
     """Check that there was anything to measure.
 
     Raises:
-        DataError: no prediction has a true frame; the message shows the first names of both sides.
+        DataError: there is no truth, or no prediction has a true frame; the message shows the first names of both sides.
     """
     if frames:
         return
+    if not without_prediction.count:
+        raise DataError(
+            f"{truth}: holds no truth, neither panoptic labels nor depth; give --ground-truth the data set or recording "
+            "that has it (a recording of the node alone has predictions only)"
+        )
     raise DataError(
-        "no prediction belongs to a true frame: "
-        f"true frames are named {', '.join(without_prediction.names[:2]) or '(none with truth)'}, "
-        f"predictions {', '.join(without_truth.names[:2]) or '(none)'}; check that both are of the same recording"
+        f"no prediction belongs to a true frame: true frames are named {', '.join(without_prediction.names[:2])}, "
+        f"predictions {', '.join(without_truth.names[:2])}; check that both are of the same recording"
     )
 
 
