@@ -127,7 +127,7 @@ class LossConfig:
                                at_least=0.0, at_most=1.0)  # fmt: skip
     iou_end: float = setting(0.3, "The same at the last step; linear between the two.", at_least=0.0, at_most=1.0)
     occlusion_threshold: float = setting(
-        0.95, "Flow is believed where exp(-colour difference) is above this.", at_least=0.0, at_most=1.0
+        0.9, "Flow is believed where exp(-colour difference) is above this.", at_least=0.0, at_most=1.0
     )
     triplet_patch: int = setting(5, "Rows and columns of a triplet patch, odd.", unit="px", at_least=3)
     triplet_stride: int = setting(5, "Pixels between triplet patches; 1 for dense ones.", unit="px", at_least=1)

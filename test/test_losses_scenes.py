@@ -108,29 +108,29 @@ class TestStaticScene:
             assert photometric(factor, turn) > 1.05 * truth
 
 
-def car_masks(now, after):
-    """Tell moving cars (their image moves by over 1 px beside what the camera's motion explains) from parked ones.
+def things_by_motion(now, after):
+    """Tell how far each thing's image moves beside what the camera's motion explains.
 
     Returns:
-        Two masks of `now`'s pixels: moving, parked. Cars in between, or not seen in both frames, are in neither.
+        Panoptic id to the median over its pixels, in pixels; without things that are not seen in both frames.
     """
     back = geometry.invert_transform(now.motion_to(after))
     points = geometry.transform_points(back, geometry.back_project(after.depth_m, after.intrinsics))
     rigid = geometry.project(points, now.intrinsics) - geometry.pixel_grid(*now.panoptic.shape[1:])
     unexplained = (after.flow_px - rigid).norm(dim=1)
-    moving, parked = torch.zeros_like(now.panoptic, dtype=torch.bool), torch.zeros_like(now.panoptic, dtype=torch.bool)
-    for car in now.panoptic[now.panoptic // 1000 == CAR].unique():
-        step = unexplained[after.panoptic == car]
-        step = step[step.isfinite()]
-        if len(step) and step.median() > 1.0:
-            moving |= now.panoptic == car
-        elif len(step) and step.median() < 0.05:
-            parked |= now.panoptic == car
-    return moving, parked
+    steps = {}
+    for thing in after.panoptic.unique().tolist():
+        step = unexplained[after.panoptic == thing]
+        if thing // 1000 in CITYSCAPES.thing_ids and step.isfinite().any():
+            steps[thing] = step[step.isfinite()].median().item()
+    return steps
 
 
 def count_masked(frames):
-    """Return pixels of moving cars that are masked, all of moving cars, masked ones of parked cars, all of those."""
+    """Return pixels of moving cars that are masked, all of moving cars, masked ones of parked cars, all of those.
+
+    Moving: by over 1 px. Parked: by less than 0.05 px, and no other thing that moves comes to lie there.
+    """
     counts = np.zeros(4)
     for seed, indices in frames.items():
         drive = Drive(SceneConfig(frames=60), seed)
@@ -146,8 +146,16 @@ def count_masked(frames):
                 intrinsics=now.intrinsics,
             )
             back_m = reconstruct_depth(now.depth_m, after.flow_px, now.motion_to(after), now.intrinsics)
-            keep = moving_object_mask(now.panoptic, back, CITYSCAPES.thing_ids, 0.8, now.depth_m, back_m)
-            moving, parked = car_masks(now, after)
+            keep = moving_object_mask(now.panoptic, back, CITYSCAPES.thing_ids, 0.85, now.depth_m, back_m)
+            steps = things_by_motion(now, after)
+
+            def among(ids, things):
+                return torch.isin(ids, torch.tensor(things, dtype=ids.dtype))
+
+            cars = {thing: step for thing, step in steps.items() if thing // 1000 == CAR}
+            moving = among(now.panoptic, [car for car, step in cars.items() if step > 1.0])
+            parked = among(now.panoptic, [car for car, step in cars.items() if step < 0.05])
+            parked &= ~among(back, [thing for thing, step in steps.items() if step >= 0.05])
             counts += [mask.sum().item() for mask in (~keep & moving, moving, ~keep & parked, parked)]
     return counts
 
