@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Player, recorder and the whole demo over real DDS."""
 
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
 import rclpy
+from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -25,7 +27,6 @@ from std_msgs.msg import Header
 
 from monodvps_ros.cli import middleware
 from monodvps_ros.cli.processes import Child
-from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from monodvps_ros.ros.player import CameraPublisher, PlayCount, frames_to_play, play
 from monodvps_ros.ros.schedule import Schedule
 from monodvps_ros.types import CameraFrame, Sample
@@ -147,6 +148,25 @@ class TestPlayer:
         assert [sample.index for sample in frames_to_play(Source(), limit=2)] == [0, 1]
         looped = frames_to_play(Source(), limit=2, loop=True)
         assert [next(looped).index for _ in range(5)] == [0, 1, 0, 1, 0]
+
+
+class TestPlayCommand:
+    def test_a_folder_is_played_to_its_end_in_a_namespace(self, node, executor, tmp_path):
+        (tmp_path / "image").mkdir()
+        for sample in samples(5):
+            cv2.imwrite(str(tmp_path / "image" / f"{sample.index}.png"), sample.frame.image[..., ::-1])
+        camera = {"width": 160, "height": 48, "rate_hz": 10, "K": K.ravel().tolist()}
+        (tmp_path / "camera.json").write_text(json.dumps(camera))
+        got = Subscribers(node, image_topic="front/image")
+        infos = []
+        node.create_subscription(CameraInfo, "front/camera_info", infos.append, 10)
+        command = [sys.executable, "-m", "monodvps_ros.cli.main", "play", str(tmp_path), "--namespace", "front"]
+        with Child("play", [*command, "--rate", "4", "--frames", "3"], tmp_path / "log") as child:
+            spin_until(executor, lambda: len(got.images) == 3 == len(infos), 60.0)
+            assert child.wait(30) == 0
+        assert "3 frames published" in child.last_lines()
+        assert [image.data[-1] for image in got.images] == [20, 25, 30]
+        assert not got.infos
 
 
 def recorder(tmp_path, *topics):

@@ -70,8 +70,9 @@ def demo(
     os.environ.update(environment(shipped_profile))
     weights = _weights() if weights is None else weights
     parameters: dict[str, Any] = {"pipeline.device": device, "pipeline.weights": weights}
-    if camera_height or height_m:
-        parameters["pipeline.scale.camera_height_m"] = float(camera_height or height_m)
+    height_m = camera_height or height_m
+    if height_m is not None:
+        parameters["pipeline.scale.camera_height_m"] = float(height_m)
     console.print(f"[bold]{name}[/]: {_count(source, frames)} frames at {source.rate_hz * rate:g} Hz")
     if weights == "random":
         console.print("[yellow]The weights are random: the way of a frame is real, what is seen in it is not.[/]")
@@ -144,6 +145,7 @@ def _run(
             counts = session.finish()
             topics = session.output_topics
             sent_ns = session.play_count.sent_ns
+    assert sent_ns is not None
     recording = Recording(folder.recording)
     outputs = {topic: recording.topics.get(topic) or RecordedTopic(type_name) for topic, type_name in topics.items()}
     report = make_report(name, sent_ns, counts, outputs)

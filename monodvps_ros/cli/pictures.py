@@ -172,7 +172,8 @@ def fit_width(picture: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     """Scale a picture to a width, keeping its shape."""
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     shrinks = width < picture.shape[1]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    scaled = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return scaled.astype(np.uint8, copy=False)
 
 
 def tagged_color(panels: Panels, width: int) -> NDArray[np.uint8] | None:

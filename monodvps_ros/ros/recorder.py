@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import selectors
 import signal
 import sys
@@ -162,7 +163,7 @@ def _stdin_ended() -> bool:
             selector.register(sys.stdin, selectors.EVENT_READ)
         except PermissionError:  # a plain file, or /dev/null: nobody stands behind it
             return False
-        return bool(selector.select(timeout=0)) and not sys.stdin.buffer.peek(1)
+        return bool(selector.select(timeout=0)) and not os.read(sys.stdin.fileno(), 1)
 
 
 def _tell(event: str, **more: Any) -> None:
