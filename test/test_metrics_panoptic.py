@@ -216,6 +216,12 @@ def test_instances_beyond_999_and_void_ids():
     assert table.predicted_ids.tolist() == [CAR * SEGMENT_STRIDE + 1] * 2
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32", "uint64", "int64"])
+def test_ids_of_any_whole_dtype(dtype):
+    frame = row((ROAD, 6), (CAR_1, 4)).astype(dtype)
+    assert quality(frame, frame).mean() == 1.0
+
+
 def test_torch_and_numpy_agree():
     truth, prediction = row((ROAD, 6), (CAR_1, 4), (VOID, 2)), row((ROAD, 5), (CAR_1, 7))
     tensors = [torch.from_numpy(part.astype(np.int32)) for part in (truth, prediction)]

@@ -116,14 +116,14 @@ def check_any(frames: int, without_prediction: Names, without_truth: Names, trut
     """Check that there was anything to measure.
 
     Raises:
-        DataError: there is no truth, or no prediction has a true frame; the message shows the first names of both sides.
+        DataError: there is no truth, or no prediction has a true frame; the message shows the first names of both.
     """
     if frames:
         return
     if not without_prediction.count:
         raise DataError(
-            f"{truth}: holds no truth, neither panoptic labels nor depth; give --ground-truth the data set or recording "
-            "that has it (a recording of the node alone has predictions only)"
+            f"{truth}: holds no truth, neither panoptic labels nor depth; give --ground-truth the data set or "
+            "recording that has it (a recording of the node alone has predictions only)"
         )
     raise DataError(
         f"no prediction belongs to a true frame: true frames are named {', '.join(without_prediction.names[:2])}, "

@@ -80,7 +80,8 @@ def _whole_numbers(values: NDArray[Any], name: str) -> NDArray[Any]:
         raise ShapeError(f"{name} must hold whole numbers but is {values.dtype}; give ids, not scores")
     if values.size and values.dtype.kind == "i" and values.min() < 0:
         raise LabelError(f"{name} has id {values.min()}; ids must not be negative")
-    return values.reshape(-1)
+    # numpy counts no uint64; ids fit into int64
+    return values.reshape(-1).astype(np.int64) if values.dtype == np.uint64 else values.reshape(-1)
 
 
 def _ranks(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
