@@ -2,6 +2,7 @@
 """The trainer: stored frames, the order of the data, what is trained, and that a resumed run is the unbroken one."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from monodvps_ros.config import TrainingConfig, from_dict
 from monodvps_ros.errors import ConfigError, DataError, NotFiniteError, WeightsError
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI
 from monodvps_ros.losses import Objective
-from monodvps_ros.network import load_network
+from monodvps_ros.network import load_network, read_card
 from monodvps_ros.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from monodvps_ros.training.dataset import Draw, TrainingDataset, collate
+from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.frames import FrameStore, store_frames
 from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.parts import trained_parts
@@ -286,7 +288,7 @@ def test_the_rate_falls_to_zero():
 def finished(tmp_path_factory):
     """A whole run of four steps, with validation after each second one."""
     out = tmp_path_factory.mktemp("run") / "out"
-    config = _config(validate_every=2)
+    config = _config(validate_every=2, picture_every=4)
     return train(config, [Clip()], out, names=["clip"], validation=Clip()), out, config
 
 
@@ -300,6 +302,8 @@ def test_a_run_leaves_weights_that_load(finished):
     assert set(result.figures) >= {"loss/total", "validation/PQ", "validation/VPQ", "validation/absRel"}
     log = EventAccumulator(str(out / "log")).Reload()
     assert [event.step for event in log.Scalars("loss/photometric")] == [0, 1, 2, 3]
+    pictures = {"image", "disparity", "classes", "true_classes", "reprojected", "flow_warped", "flow"}
+    assert {tag.partition("/")[0] for tag in log.Tags()["images"]} == pictures
 
 
 def test_a_resumed_run_equals_the_unbroken_one(finished, tmp_path):
@@ -329,6 +333,54 @@ def test_a_resumed_run_equals_the_unbroken_one(finished, tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_an_exported_checkpoint_is_the_network_of_the_run(finished, tmp_path, capsys):
+    result, out, _ = finished
+    file = tmp_path / "w.safetensors"
+    with pytest.raises(SystemExit) as end:
+        main(["export", "--checkpoint", str(out / LAST_CHECKPOINT), "--out", str(file), "--half"])
+    assert end.value.code == 0
+    assert "from step 4: loss" in capsys.readouterr().out
+    one, two = load_file(result.weights), load_file(file)
+    assert all(torch.allclose(one[name], two[name].to(one[name].dtype), atol=1e-3, rtol=1e-3) for name in one)
+    card = read_card(file)["card"]
+    assert (card["training_data"], card["steps"]) == (["clip"], 4)
+    assert "validation/PQ" in card["metrics"]
+
+
+def test_what_is_no_checkpoint_is_not_exported(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(WeightsError, match="not a checkpoint of this package"):
+        export_checkpoint(tmp_path / "other.ckpt", tmp_path / "w.safetensors")
+
+
+def test_the_mean_of_the_weights_is_exported_where_asked_for(tmp_path):
+    config = _config(optimizer={"average": 0.99999, "learning_rate": 0.01}, max_steps=2, checkpoint_every=2)
+    train(config, [Clip()], tmp_path / "out", names=["clip"])
+    checkpoint = tmp_path / "out" / LAST_CHECKPOINT
+    export_checkpoint(checkpoint, tmp_path / "w.safetensors")
+    stored, newest = load_file(tmp_path / "w.safetensors"), read_checkpoint(checkpoint)["current_model_state"]
+    # The mean began after the first step and hardly moved since; the second step moved each weight by its rate.
+    moved = [(stored[name] - newest[f"network.{name}"]).abs().max().item() for name in ("semantic_head.final.weight",)]
+    assert moved[0] == pytest.approx(0.01 * 0.5**0.9, rel=0.2)
+
+
+def test_an_interrupt_ends_the_run_with_a_checkpoint(tmp_path):
+    class Interrupting(Clip):
+        """Validation data that stands for a user who presses Ctrl-C."""
+
+        def __iter__(self):
+            signal.raise_signal(signal.SIGINT)
+            return super().__iter__()
+
+    before = signal.getsignal(signal.SIGINT)
+    config = _config(validate_every=1, checkpoint_every=3)
+    result = train(config, [Clip()], tmp_path / "out", names=["clip"], validation=Interrupting())
+    assert result.steps == 1
+    assert read_checkpoint(tmp_path / "out" / LAST_CHECKPOINT)["global_step"] == 1
+    assert result.weights.is_file()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_folder_with_a_run_is_not_written_over(finished):
     _, out, config = finished
     with pytest.raises(DataError, match="holds a training run; go on with --resume"):
@@ -337,7 +389,7 @@ def test_a_folder_with_a_run_is_not_written_over(finished):
 
 def test_another_configuration_cannot_go_on(finished):
     _, out, config = finished
-    other = _config(validate_every=2, batch_size=1)
+    other = _config(validate_every=2, picture_every=4, batch_size=1)
     with pytest.raises(WeightsError, match="batch_size is 2 there and 1 here"):
         train(other, [Clip()], out, names=["clip"], resume=True)
     (out / CONFIG_FILE).write_text(json.dumps({}))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What happens beside the steps: validation, and a line of progress for logs."""
 
+import signal
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -58,6 +60,43 @@ class Validation(Callback):
         if module.global_rank == 0:
             self._console.print(f"validation at step {step}: {text}")
         return found
+
+
+class StopOnInterrupt(Callback):
+    """Let Ctrl-C end training after the step in hand, with a checkpoint; a second one ends it at once.
+
+    Only in the main thread, where Python takes signals.
+    """
+
+    def __init__(self, console: Console) -> None:
+        """Take the console to print to."""
+        self._console = console
+        self._before: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Take over the signal."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def stop(*_: object) -> None:
+            trainer.should_stop = True
+            self._give_back()
+            self._console.print("stopping after this step; press Ctrl-C again to end at once without a checkpoint")
+
+        self._before = signal.signal(signal.SIGINT, stop)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Give the signal back."""
+        self._give_back()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Give the signal back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
 
 
 class ProgressLines(Callback):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Lightning module: networks, objective, optimiser."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from monodvps_ros.training.predict import predict
 
 #: Keys of a checkpoint that hold what it was trained with.
 CONFIG_KEY = "monodvps_config"
+DATA_KEY = "monodvps_data"
+METRICS_KEY = "monodvps_metrics"
 #: What of the configuration may change between a checkpoint and its continuation.
 _MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
                "picture_every"}  # fmt: skip
@@ -36,12 +39,13 @@ class TrainingModule(LightningModule):
         trained: names of the parts that learn.
     """
 
-    def __init__(self, config: TrainingConfig, weights: str = "") -> None:
+    def __init__(self, config: TrainingConfig, weights: str = "", data_names: Sequence[str] = ()) -> None:
         """Build the networks.
 
         Args:
             config: of the run.
             weights: a weights file to start from; empty for `config.encoder_weights` and random decoders.
+            data_names: what it is trained on, for the model card.
 
         Raises:
             ConfigError: the network cannot be built so, or nothing is left to train.
@@ -49,6 +53,7 @@ class TrainingModule(LightningModule):
         """
         super().__init__()
         self.config = config
+        self.data_names = tuple(data_names)
         torch.manual_seed(config.seed)
         self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
         if weights:
@@ -119,6 +124,8 @@ class TrainingModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the configuration beside the weights, as plain values that load without pickled code."""
         checkpoint[CONFIG_KEY] = to_dict(self.config)
+        checkpoint[DATA_KEY] = list(self.data_names)
+        checkpoint[METRICS_KEY] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another run.

@@ -2,9 +2,10 @@
 """One training run, from data and configuration to checkpoints and a weights file."""
 
 import json
+import logging
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,18 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.errors import DataError, DeviceError
-from monodvps_ros.network import save_weights
-from monodvps_ros.training.callbacks import ProgressLines, Validation
+from monodvps_ros.training.callbacks import ProgressLines, StopOnInterrupt, Validation
 from monodvps_ros.training.checkpoints import AtomicCheckpoints
 from monodvps_ros.training.datamodule import TrainingData
+from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.module import TrainingModule
+from monodvps_ros.training.pictures import Pictures
 from monodvps_ros.types import Sample, SampleSource
 
 #: Files of an output folder.
@@ -101,26 +103,39 @@ def train(
         raise DataError(f"{out} holds a training run; go on with --resume, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed, workers=True, verbose=False)
-    module = TrainingModule(config, weights)
+    module = TrainingModule(config, weights, names)
     key = json.dumps([list(names), [len(source) for source in sources]])
     data = TrainingData(sources, config, module.objective, out / FRAMES_FOLDER, key)
     (out / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
-    extra = [*callbacks]
-    if validation is not None and config.validate_every:
-        extra.insert(0, Validation(validation, config.validate_every, config.validation_frames, console))
-    trainer = _trainer(config, out, extra, console, devices, nodes)
+    trainer = _trainer(config, out, [*callbacks, *_callbacks(config, validation, console)], console, devices, nodes)
     console.print(f"training {', '.join(sorted(module.trained))} for {config.max_steps} steps, into {out}")
-    for text in _NOT_HERE:
-        warnings.filterwarnings("ignore", text)
+    _quieten()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(f"out of GPU memory: {error}; lower batch_size or the input size") from error
-    result = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.global_step % config.checkpoint_every:
+        trainer.save_checkpoint(checkpoint)
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
-        card = {"training_data": list(names), "steps": trainer.global_step, "metrics": result}
-        save_weights(out / WEIGHTS_FILE, module.network.cpu().eval(), card)
-    return RunResult(out / WEIGHTS_FILE, trainer.global_step, result)
+        export_checkpoint(checkpoint, out / WEIGHTS_FILE)
+    return RunResult(out / WEIGHTS_FILE, trainer.global_step, figures)
+
+
+def _quieten() -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in _NOT_HERE:
+        warnings.filterwarnings("ignore", text)
+
+
+def _callbacks(config: TrainingConfig, validation: Iterable[Sample] | None, console: Console) -> Iterator[Callback]:
+    if validation is not None and config.validate_every:
+        yield Validation(validation, config.validate_every, config.validation_frames, console)
+    if config.optimizer.average > 0:
+        yield EMAWeightAveraging(decay=config.optimizer.average)
+    yield StopOnInterrupt(console)
+    if config.picture_every:
+        yield Pictures(config.picture_every)
 
 
 def _trainer(
@@ -158,7 +173,7 @@ def _trainer(
         max_steps=config.max_steps,
         max_epochs=-1,
         gradient_clip_val=config.optimizer.clip_norm or None,
-        deterministic=config.deterministic,
+        deterministic="warn" if config.deterministic else False,
         logger=TensorBoardLogger(out, name=LOG_FOLDER, version=""),
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
