@@ -10,7 +10,7 @@ from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import MAX_INSTANCE_ID
 from monodvps_ros.scenes.people import Person, pedestrian, rider
 from monodvps_ros.scenes.solids import Model, SolidsBuilder
-from monodvps_ros.scenes.street import CURB_M, SIDE_REACH_M, Street
+from monodvps_ros.scenes.street import CURB_M, SIDE_REACH_M, TRACK_M, Street
 from monodvps_ros.scenes.traffic import Driver, Traffic
 from monodvps_ros.scenes.vehicles import bicycle, bus, car, motorcycle, tram, truck
 
@@ -187,7 +187,7 @@ def add_cross_traffic(
 
 def _side_track(stage: Stage, street: Street, number: int, way: float, speed: float, moment: float) -> Track:
     along = way * speed * (stage.times - moment)
-    place = street.crossings[number].pose(along, -way * 1.75)
+    place = street.crossings[number].pose(along, -way * TRACK_M)
     heading = place[:, 2] + (0.0 if way > 0 else np.pi)
     track = np.column_stack([place[:, :2], np.zeros(len(along)), heading])
     track[np.abs(along) > SIDE_REACH_M - 8.0] = np.nan

@@ -18,6 +18,7 @@ from monodvps_ros.scenes.street import (
     LANE_M,
     PARKING_M,
     STOP_LINE_M,
+    TRACK_M,
     WALK_M,
     GroundPlace,
     GroundPlan,
@@ -245,3 +246,15 @@ def paint_markings(hit: GroundHit, depth: Tensor, focal_px: float, height_m: flo
     side = band(place.across.abs(), 0.05, 0.16, long) * (place.along.abs() > plan.half_width + 6.0).float()
     side = side * pulses(place.along, 6.0, 0.5, wide)
     return torch.where(road, torch.maximum(torch.maximum(lines, walk * near), torch.maximum(stop, side)), 0.0)
+
+
+def rails_on_road(hit: GroundHit, depth: Tensor, focal_px: float, height_m: float, plan: GroundPlan) -> Tensor:
+    """Return how much of a tram's rails, two tracks of 1.44 m gauge, lies on points of the road: (N,) in 0..1."""
+    tracks = torch.tensor([float(c.has_rails) for c in plan.crossings] or [0.0], device=depth.device)
+    there = torch.where(hit.place.crossing >= 0, tracks[hit.place.crossing.clamp(min=0)], 0.0)
+    from_rail = ((hit.place.across.abs() - TRACK_M).abs() - 0.72).abs()
+    return (
+        there
+        * (hit.zone == int(Zone.ROAD))
+        * band(from_rail, -1.0, 0.06, _SOFT * depth * depth / (focal_px * height_m))
+    )

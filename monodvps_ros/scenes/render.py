@@ -11,7 +11,15 @@ from torch.nn import functional
 
 from monodvps_ros.scenes.actors import Caster
 from monodvps_ros.scenes.camera import Camera
-from monodvps_ros.scenes.ground import GroundHit, Zone, ground_bound, meet_ground, paint_ground, paint_markings
+from monodvps_ros.scenes.ground import (
+    GroundHit,
+    Zone,
+    ground_bound,
+    meet_ground,
+    paint_ground,
+    paint_markings,
+    rails_on_road,
+)
 from monodvps_ros.scenes.noise import Noise
 from monodvps_ros.scenes.raster import Grid, View, Visible, camera_from_bodies, cast, make_view
 from monodvps_ros.scenes.shading import Surface, paint_solids
@@ -156,6 +164,8 @@ def _shade_ground(moment: Moment, hit: GroundHit) -> Tensor:
     paint = paint_markings(hit, hit.depth, focal, height, moment.plan)
     worn = 0.86 - 0.35 * moment.wear * moment.noise.plane(hit.x / 0.4, hit.y / 0.4)
     albedo = torch.lerp(albedo, torch.full_like(albedo, 0.86), (paint * worn)[:, None])
+    rails = rails_on_road(hit, hit.depth, focal, height, moment.plan)
+    albedo = albedo * (1.0 - 0.45 * rails)[:, None]
     up = torch.tensor([[0.0, 0.0, 1.0]], device=albedo.device)
     normal = up.repeat(len(albedo), 1)
     shadow = shadow_on_ground(moment.casters, moment.world_from_body, moment.weather, hit.x, hit.y)
