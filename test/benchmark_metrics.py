@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: T201
 """Time and memory of the metrics: ``python test/benchmark_metrics.py``.
 
 Prints seconds, of the clock and of the CPU (which others may use too), for six frames of 1024 x 2048 with all windows
