@@ -150,6 +150,9 @@ def moving_object_mask(
     hide it: anything nearer in the warped map, a nearer thing in the target, which may have moved away. A parked car
     that a cyclist passes stays parked.
 
+    An overlap shows a shift only beside the instance's size: one of less than about 1 - T of its width passes, such as
+    that of a near car driving ahead. What stands still in the image, auto-masking leaves out.
+
     Args:
         panoptic: (B, H, W) or (B, 1, H, W) panoptic ids of the target, integer, void 65535.
         warped_panoptic: the same shape, `reconstruct_panoptic` of it.
