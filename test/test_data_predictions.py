@@ -300,6 +300,15 @@ def test_predictions_made_otherwise_are_not_mixed(tmp_path):
         run(tmp_path / "x", Seen(labels=SEMKITTI))
 
 
+def test_other_weights_of_the_same_name_are_noticed(tmp_path):
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"one")
+    run(tmp_path / "out", Seen(weights=str(weights)))
+    weights.write_bytes(b"two")
+    with pytest.raises(DataError, match="made with weights_sha256"):
+        run(tmp_path / "out", Seen(weights=str(weights)))
+
+
 def test_recordings_one_a_sequence(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Seen(fail_at=8), kind=BagPrediction, name="bag")

@@ -37,10 +37,9 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Predict this many frames at most.")] = None,
 ) -> None:
-    """Write predictions: ``pan/`` and ``dep/`` as the public evaluation scripts read them, or recordings.
+    """Write predictions: pan/ and dep/ as the public evaluation scripts read them, or recordings.
 
-    What an interrupted run has finished is kept: frame by frame in ``pan/`` and ``dep/``, sequence by sequence in
-    recordings.
+    What an interrupted run has finished is kept: frame by frame in pan/ and dep/, sequence by sequence in recordings.
     """
     # Below, because imports of torch and networks take seconds, and --help must not.
     from monodvps_ros.cli.prediction import BagPrediction, FolderPrediction, Run  # noqa: PLC0415

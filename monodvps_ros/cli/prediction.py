@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the pipeline over a source and writes what it perceives; goes on where an interrupted run ended."""
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Iterator
@@ -226,6 +227,9 @@ def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str,
             for part in entry.name.split("."):
                 value = value[part]
             made[f"pipeline.{entry.name}"] = value
+    weights = Path(pipeline.config.weights)
+    if weights.is_file():  # the same name may stand for other weights by then
+        made["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     return made
 
 
