@@ -31,7 +31,7 @@ from monodvps_ros.scenes import Drive
 from monodvps_ros.types import Sample, SampleSource
 
 SYNTHETIC_FRAMES = 60
-SYNTHETIC_RATE_HZ = 5.0
+SYNTHETIC_RATE_HZ = 4.0
 FILMSTRIP_FRAMES = 4
 
 T = TypeVar("T")
