@@ -3,6 +3,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monodvps_ros.cli.main import main
-from monodvps_ros.config import TrainingConfig, from_dict
+from monodvps_ros.config import TrainingConfig, from_dict, load
 from monodvps_ros.errors import ConfigError, DataError, NotFiniteError, WeightsError
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI
 from monodvps_ros.losses import Objective
-from monodvps_ros.network import load_network, read_card
+from monodvps_ros.network import load_network, measure_complexity, read_card
 from monodvps_ros.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from monodvps_ros.training.dataset import Draw, TrainingDataset, collate
 from monodvps_ros.training.export import export_checkpoint
@@ -23,6 +24,7 @@ from monodvps_ros.training.frames import FrameStore, store_frames
 from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.parts import trained_parts
 from monodvps_ros.training.predict import predict
+from monodvps_ros.training.reference import REFERENCE_FILE, reference
 from monodvps_ros.training.run import CONFIG_FILE, LAST_CHECKPOINT, train
 from monodvps_ros.training.sampler import StepSampler
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
@@ -427,6 +429,19 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
         AtomicCheckpoints().load_checkpoint(tmp_path / "evil.ckpt")
     with pytest.raises(WeightsError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "absent.ckpt")
+
+
+def test_the_reference_file_holds_every_setting_and_its_default():
+    folder = Path(__file__).parent.parent / "config"
+    assert (folder / REFERENCE_FILE.name).read_text() == reference()
+    assert load(TrainingConfig, folder / REFERENCE_FILE.name) == TrainingConfig()
+
+
+@pytest.mark.parametrize("name", ["overfit_depth", "overfit_panoptic", "resnet50", "hrnet_w48"])
+def test_configs_that_ship_can_be_built(name):
+    config = load(TrainingConfig, Path(__file__).parent.parent / "config" / f"{name}.yaml")
+    assert measure_complexity(config.network)
+    assert trained_parts(_objective(config), config.frozen)
 
 
 def test_command_line_errors(capsys, tmp_path):
