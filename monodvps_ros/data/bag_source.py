@@ -61,6 +61,7 @@ class BagSource:
     ) -> None:
         self.path = path
         self._labels = labels
+        self._sequence = path.resolve().name.removesuffix(".mcap").removesuffix(".db3")
         self.unpaired: dict[str, int] = {}
         self.distorted = 0
         with BagReader(path) as reader:
@@ -128,7 +129,7 @@ class BagSource:
         return Sample(
             frame=CameraFrame(pixels, stamp_ns(image), image.header.frame_id, intrinsics),
             truth=FrameTruth(**truth, world_from_camera=partners.get(POSE)),
-            sequence=self.path.name,
+            sequence=self._sequence,
             index=index,
             source=where,
         )

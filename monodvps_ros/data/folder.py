@@ -108,7 +108,7 @@ class FolderSource:
                     intrinsics=None if self._camera is None else self._camera.intrinsics,
                 ),
                 truth=self._truth(index, path.stem, size),
-                sequence=self.path.name,
+                sequence=self.path.resolve().name,
                 index=index,
                 source=str(path),
             )
