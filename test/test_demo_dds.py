@@ -16,7 +16,6 @@ pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
 import rclpy
-from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -27,6 +26,7 @@ from std_msgs.msg import Header
 
 from monodvps_ros.cli import middleware
 from monodvps_ros.cli.processes import Child
+from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from monodvps_ros.ros.player import CameraPublisher, PlayCount, frames_to_play, play
 from monodvps_ros.ros.schedule import Schedule
 from monodvps_ros.types import CameraFrame, Sample
