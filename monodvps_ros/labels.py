@@ -8,6 +8,7 @@ and 255 in class maps.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ class LabelSpace:
         return self.names.index(name)
 
 
-def encode_panoptic(class_id: NDArray, instance_id: NDArray) -> NDArray[np.uint16]:
+def encode_panoptic(class_id: NDArray[np.integer[Any]], instance_id: NDArray[np.integer[Any]]) -> NDArray[np.uint16]:
     """Join class and instance ids into panoptic ids.
 
     Args:
@@ -110,7 +111,7 @@ def encode_panoptic(class_id: NDArray, instance_id: NDArray) -> NDArray[np.uint1
     return np.where(void, VOID_PANOPTIC_ID, classes * LABEL_DIVISOR + instances).astype(np.uint16)
 
 
-def decode_panoptic(panoptic_id: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def decode_panoptic(panoptic_id: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Part panoptic ids into class and instance ids; the inverse of `encode_panoptic`.
 
     Args:

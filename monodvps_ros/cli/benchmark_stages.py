@@ -173,6 +173,7 @@ def _upsample(frame: BenchmarkFrame) -> Stage:
 
 def _group(frame: BenchmarkFrame, semantic: Tensor) -> Stage:
     config = PipelineConfig().grouping
+    assert frame.output.center_heatmap is not None and frame.output.offsets_px is not None
     heatmap = functional.interpolate(frame.output.center_heatmap, frame.network_size, mode="bilinear")
     offsets = functional.interpolate(frame.output.offsets_px, frame.network_size, mode="bilinear")[0]
 
