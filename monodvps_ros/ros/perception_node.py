@@ -4,28 +4,33 @@
 Only light modules are imported here: the signal handlers must stand before anything that takes time.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from monodvps_ros.ros.stop_request import StopRequest
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the perception node until it is told to stop.
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the perception node until it is told to stop; end the process with 0, or with 2 where it refused to start.
+
+    The process ends as soon as the node is taken down: the interpreter's own clean-up of torch takes longer than a
+    launch file waits before it kills.
 
     Args:
         args: command line with ``--ros-args``; None: the process' own.
-
-    Returns:
-        0 after a stop on request; 2 where the node refused to start.
     """
     started_at = time.monotonic()
     stop = StopRequest()
     from monodvps_ros.ros.running import run_node  # noqa: PLC0415 - takes seconds
 
-    return run_node(args, stop, started_at)
+    code = run_node(args, stop, started_at)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files, with the real launch and launch_ros where these are installed."""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+pytest.importorskip("monodvps_ros.msg")
+pytest.importorskip("launch")
+pytest.importorskip("launch_ros")
+
+import rclpy
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+import launch
+from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
+
+try:
+    SHARE = Path(get_package_share_directory("monodvps_ros"))
+except PackageNotFoundError:
+    pytest.skip("monodvps_ros is not built", allow_module_level=True)
+
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+service = LaunchService()
+arguments = [word.split(":=", 1) for word in sys.argv[2:]]
+source = PythonLaunchDescriptionSource(sys.argv[1])
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
+)
+sys.exit(service.run())
+"""
+
+
+def module(name):
+    specification = importlib.util.spec_from_file_location(name, SHARE / "launch" / f"{name}.launch.py")
+    loaded = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+def started(name, **arguments):
+    """The entities that a launch file starts with these arguments."""
+    loaded = module(name)
+    context = launch.LaunchContext()
+    context.launch_configurations.update(arguments)
+    for argument in loaded.ARGUMENTS:
+        argument.execute(context)
+    return loaded.start(context) if hasattr(loaded, "start") else loaded.play(context)
+
+
+class Launched:
+    """A launch file in a process of its own, and all that it says."""
+
+    def __init__(self, name, *arguments):
+        command = [sys.executable, "-c", RUN, str(SHARE / "launch" / f"{name}.launch.py"), *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        start_new_session=True)  # fmt: skip
+        self.lines = []
+        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
+        self.reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)  # as Ctrl-C in a terminal reaches all of them
+        self.process.wait(60.0)
+        self.reader.join()
+
+
+@contextlib.contextmanager
+def watcher():
+    """A node of our own beside the launched ones."""
+    rclpy.init()
+    node = rclpy.create_node("watcher")
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def test_the_recorded_topics_are_the_published_ones():
+    assert list(module("camera").OUTPUTS) == [row.topic for row in OUTPUT_TOPICS]
+
+
+def test_camera_info_is_beside_the_image():
+    sibling = module("camera").sibling
+    assert sibling("/cam/image_raw", "camera_info") == "/cam/camera_info"
+    assert sibling("image", "camera_info") == "camera_info"
+    assert sibling("/image", "camera_info") == "/camera_info"
+
+
+def test_arguments_become_parameters_where_they_are_given():
+    given = dict.fromkeys(("use_sim_time", "compressed"), "false") | dict.fromkeys(
+        ("weights", "device", "camera_height"), ""
+    )
+    parameters = module("camera").parameters
+    assert parameters(given) == {"use_sim_time": False}
+    given |= {"use_sim_time": "True", "compressed": "true", "weights": "w", "device": "cpu", "camera_height": "2"}
+    assert parameters(given) == {
+        "use_sim_time": True,
+        "compressed": True,
+        "pipeline.weights": "w",
+        "pipeline.device": "cpu",
+        "pipeline.scale.camera_height_m": 2.0,
+    }
+
+
+def test_rviz_and_the_recorder_come_when_they_are_asked_for():
+    assert len(started("camera")) == 1
+    assert len(started("camera", rviz="true", record="out")) == 3
+    with pytest.raises(ValueError, match="'perhaps'"):
+        started("camera", rviz="perhaps")
+
+
+def test_the_recording_is_played_as_the_arguments_say():
+    [player, *_] = started("replay", bag="drive", namespace="robot", loop="true", rate="2.0")
+    words = [part[0].text for part in player.cmd]
+    assert words[1:] == ["play", "drive", "--rate", "2.0", "--namespace", "robot", "--loop"]
+
+
+def test_rviz_shows_topics_that_are_published():
+    config = yaml.safe_load((SHARE / "config" / "monodvps.rviz").read_text(encoding="utf-8"))
+    shown = [display["Topic"]["Value"] for display in config["Visualization Manager"]["Displays"] if "Topic" in display]
+    assert set(shown) <= {"image", *(row.topic for row in OUTPUT_TOPICS)}
+    assert shown.count("points") == 2
+
+
+def test_the_camera_launch_file_runs_the_node_and_stops_it_cleanly(tmp_path):
+    record = tmp_path / "recording"
+    arguments = ("image:=/cam/image_raw", "namespace:=robot", "weights:=random", "device:=cpu", f"record:={record}")
+    with watcher() as node, Launched("camera", *arguments) as launched:
+        clouds, states = [], []
+        node.create_subscription(PointCloud2, "/robot/points", clouds.append, 10)
+        node.create_subscription(DiagnosticArray, "/diagnostics", states.append, 10)
+        images = node.create_publisher(Image, "/cam/image_raw", 10)
+        infos = node.create_publisher(CameraInfo, "/cam/camera_info", 10)
+        end = time.monotonic() + 90
+        while not clouds:
+            assert time.monotonic() < end, launched.lines
+            info = CameraInfo(height=96, width=160, k=[100.0, 0, 80, 0, 100, 48, 0, 0, 1])
+            info.header.frame_id = "optical"
+            info.header.stamp = node.get_clock().now().to_msg()
+            image = Image(header=info.header, height=96, width=160, step=480, encoding="rgb8")
+            image.data.frombytes(np.zeros((96, 160, 3), np.uint8).tobytes())
+            infos.publish(info)
+            images.publish(image)
+            rclpy.spin_once(node, timeout_sec=0.3)
+        assert clouds[0].header.frame_id == "optical"
+    finished = [line for line in launched.lines if "perception_node" in line and "process has" in line]
+    assert ["finished cleanly" in line for line in finished] == [True], "".join(launched.lines)
+    assert not [line for line in launched.lines if "Traceback" in line]
+    assert (record / "metadata.yaml").is_file()
