@@ -70,8 +70,8 @@ def decode_image(
 
     Returns:
         (H, W, 3) uint8, red, green, blue; rows follow each other without padding. A view of `data` where it is rgb8
-        without padding, else one new array. Grey is repeated in the three channels, alpha is dropped, Bayer patterns
-        are interpolated bilinearly, YUV is that of ITU-R BT.601 in the limited range, and 16 bits are scaled to 8.
+        without padding, else one new array. 16 bits are scaled to 8 first, grey is repeated in the three channels, alpha is
+        dropped, Bayer patterns are interpolated bilinearly, and YUV is that of ITU-R BT.601 in the limited range.
 
     Raises:
         EncodingError: the encoding is not known, the size is not positive, a row does not fit into `step`, or `data`
@@ -90,10 +90,9 @@ def decode_image(
         raise EncodingError(f"{encoding} image is {height} x {width}; it must be at least 3 x 3 to be interpolated")
     if code is None:
         return np.ascontiguousarray(pixels)
-    if encoding == "mono16":  # scaled first: a third of the pixels
+    if bits == 16:
         pixels = _to_8_bits(pixels)
-    color = cv2.cvtColor(pixels, code)
-    return np.asarray(color if color.dtype == np.uint8 else _to_8_bits(color), np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
 def decode_compressed(data: Bytes, format: str) -> NDArray[np.uint8]:
