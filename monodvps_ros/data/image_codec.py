@@ -70,8 +70,8 @@ def decode_image(
 
     Returns:
         (H, W, 3) uint8, red, green, blue; rows follow each other without padding. A view of `data` where it is rgb8
-        without padding, else one new array. 16 bits are scaled to 8 first, grey is repeated in the three channels, alpha is
-        dropped, Bayer patterns are interpolated bilinearly, and YUV is that of ITU-R BT.601 in the limited range.
+        without padding, else one new array. 16 bits are scaled to 8 first, grey is repeated in the three channels,
+        alpha is dropped, Bayer patterns are interpolated bilinearly, YUV is that of ITU-R BT.601 in its limited range.
 
     Raises:
         EncodingError: the encoding is not known, the size is not positive, a row does not fit into `step`, or `data`
