@@ -134,6 +134,18 @@ class TestImagesOut:
         message = conversions.image_message(pixels, "mono8", HEADER)
         assert list(message.data) == [10, 11, 12, 18, 19, 20, 26, 27, 28]
 
+    def test_a_message_may_be_filled_again(self):
+        message = conversions.image_message(np.zeros((2, 3), np.uint8), "mono8", HEADER)
+        data = message.data
+        pixels = np.arange(6, dtype=np.uint8).reshape(3, 2)
+        other = Header(frame_id="other")
+        assert conversions.image_message(pixels, "mono8", other, message) is message
+        assert message == conversions.image_message(pixels, "mono8", other)
+        assert message.data is data
+        larger = np.arange(8, dtype=np.float32).reshape(2, 4)
+        conversions.image_message(larger, "32FC1", HEADER, message)
+        assert message == conversions.image_message(larger, "32FC1", HEADER)
+
     def test_wrong_pixels_are_refused(self):
         with pytest.raises(EncodingError, match="'32SC1'"):
             conversions.image_message(np.zeros((2, 2), np.int32), "32SC1", HEADER)
@@ -193,6 +205,12 @@ class TestCloud:
     def test_a_list_of_points_is_dense(self):
         message = conversions.cloud_message(self.points(), HEADER)
         assert (message.height, message.width, message.is_dense) == (1, 2, True)
+
+    def test_a_message_may_be_filled_again(self):
+        message = conversions.cloud_message(np.zeros((3, 5), POINT_DTYPE), HEADER)
+        for points in (self.points(), self.points()[::-1], np.zeros((1, 2), POINT_DTYPE)):
+            assert conversions.cloud_message(points, HEADER, message) is message
+            assert message == conversions.cloud_message(points, HEADER)
 
     def test_no_point_at_all(self):
         message = conversions.cloud_message(np.zeros(0, POINT_DTYPE), HEADER)

@@ -4,9 +4,12 @@
 An image that is rgb8 already is not copied at all on its way in: the array is a view of the message's data.
 On the way out the pixels are copied once, straight into the `array.array` that a new message holds: assigning to
 ``data``, or naming it in the constructor, copies them once more or looks at every single byte, by the version of ROS.
+A message of the frame before may be filled again: fresh memory for a large one costs several times as much as the copy.
 """
 
+from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -24,21 +27,25 @@ from monodvps_ros.types import POINT_DTYPE, Segment
 NANOSECONDS = 1_000_000_000
 
 #: Encodings of published images: dtype and number of channels.
-OUTPUT_ENCODINGS = {
+OUTPUT_ENCODINGS: dict[str, tuple[np.dtype[Any], int]] = {
     "32FC1": (np.dtype("<f4"), 1),
     "16UC1": (np.dtype("<u2"), 1),
     "rgb8": (np.dtype("u1"), 3),
     "mono8": (np.dtype("u1"), 1),
 }
 
+#: PointCloud2's description of `POINT_DTYPE`: type by field.
+_POINT_TYPES = {
+    "x": PointField.FLOAT32,
+    "y": PointField.FLOAT32,
+    "z": PointField.FLOAT32,
+    "rgb": PointField.FLOAT32,
+    "label": PointField.UINT32,
+    "instance": PointField.UINT32,
+}
 _POINT_FIELDS = [
-    PointField(
-        name=name,
-        offset=POINT_DTYPE.fields[name][1],
-        datatype=PointField.UINT32 if POINT_DTYPE.fields[name][0].kind == "u" else PointField.FLOAT32,
-        count=1,
-    )
-    for name in POINT_DTYPE.names
+    PointField(name=name, offset=4 * index, datatype=datatype, count=1)
+    for index, (name, datatype) in enumerate(_POINT_TYPES.items())
 ]
 
 
@@ -84,13 +91,14 @@ def compressed_image_array(message: CompressedImage) -> NDArray[np.uint8]:
     return decode_compressed(np.frombuffer(message.data, np.uint8), message.format)
 
 
-def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
+def image_message(pixels: NDArray, encoding: str, header: Header, reuse: Image | None = None) -> Image:
     """Make an Image.
 
     Args:
         pixels: (H, W), or (H, W, 3) for rgb8, of the encoding's dtype.
         encoding: one of `OUTPUT_ENCODINGS`.
         header: taken as it is, not copied.
+        reuse: a message to fill, which nobody needs any more.
 
     Raises:
         EncodingError: the encoding is not one that is published, or the dtype is not the encoding's.
@@ -102,16 +110,13 @@ def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
     check_shapes(pixels=(pixels, "H W" if channels == 1 else f"H W {channels}"))
     if pixels.dtype != dtype:
         raise EncodingError(f"{encoding} pixels must be {dtype} but are {pixels.dtype}; convert them first")
-    height, width = pixels.shape[:2]
-    message = Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=width * channels * dtype.itemsize,
-    )
-    message.data.frombytes(_bytes_of(pixels))
+    message = Image() if reuse is None else reuse
+    message.header = header
+    message.height, message.width = pixels.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = 0
+    message.step = message.width * channels * dtype.itemsize
+    _fill(message.data, pixels)
     return message
 
 
@@ -141,13 +146,14 @@ def camera_info_message(intrinsics: NDArray[np.float64], size: tuple[int, int], 
     )
 
 
-def cloud_message(points: NDArray, header: Header) -> PointCloud2:
+def cloud_message(points: NDArray, header: Header, reuse: PointCloud2 | None = None) -> PointCloud2:
     """Make a PointCloud2: x y z rgb label instance, 24 bytes a point, no padding between rows.
 
     Args:
         points: (h, w) of `POINT_DTYPE` for an organized cloud, NaN where there is no point; (N,) for one that holds
             valid points only.
         header: taken as it is, not copied.
+        reuse: a message to fill, which nobody needs any more.
 
     Raises:
         EncodingError: the dtype is not `POINT_DTYPE`.
@@ -157,18 +163,15 @@ def cloud_message(points: NDArray, header: Header) -> PointCloud2:
         raise EncodingError(f"points must be of POINT_DTYPE but are {points.dtype}")
     organized = points.ndim == 2
     check_shapes(points=(points, "h w" if organized else "N"))
-    height, width = points.shape if organized else (1, points.shape[0])
-    message = PointCloud2(
-        header=header,
-        height=height,
-        width=width,
-        fields=_POINT_FIELDS,
-        is_bigendian=False,
-        point_step=POINT_DTYPE.itemsize,
-        row_step=POINT_DTYPE.itemsize * width,
-        is_dense=not organized,
-    )
-    message.data.frombytes(_bytes_of(points))
+    message = PointCloud2() if reuse is None else reuse
+    message.header = header
+    message.height, message.width = points.shape if organized else (1, points.shape[0])
+    message.fields = _POINT_FIELDS
+    message.is_bigendian = False
+    message.point_step = POINT_DTYPE.itemsize
+    message.row_step = POINT_DTYPE.itemsize * message.width
+    message.is_dense = not organized
+    _fill(message.data, points)
     return message
 
 
@@ -198,6 +201,11 @@ def _segment_message(segment: Segment) -> PanopticSegment:
     )
 
 
-def _bytes_of(pixels: NDArray) -> NDArray[np.uint8]:
-    """Look at an array as its bytes; copied only where its rows do not follow each other in memory."""
-    return np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+def _fill(data: "array[int]", pixels: NDArray) -> None:
+    """Put an array's bytes into a message's data; copied twice only where its rows do not follow each other."""
+    content = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+    if len(data) == content.nbytes:
+        np.frombuffer(data, np.uint8)[:] = content
+    else:
+        del data[:]
+        data.frombytes(content)  # type: ignore[arg-type]  # any buffer will do

@@ -28,7 +28,7 @@ class OutputTopic:
         output: what the pipeline must compute for it.
         encoding: of an image; empty for other types.
         contract: what a message holds, in a few words.
-        convert: makes the message, or None where this frame has nothing for it.
+        convert: makes the message, or None where this frame has nothing for it; fills the topic's last message anew.
     """
 
     topic: str
@@ -36,29 +36,29 @@ class OutputTopic:
     output: Output
     encoding: str
     contract: str
-    convert: Callable[[Perception, Header], Any]
+    convert: Callable[[Perception, Header, Any], Any]
 
 
 def _image(topic: str, field: str, output: Output, encoding: str, contract: str) -> OutputTopic:
-    def convert(perception: Perception, header: Header) -> Image | None:
+    def convert(perception: Perception, header: Header, last: Image | None) -> Image | None:
         pixels = getattr(perception, field)
-        return None if pixels is None else image_message(pixels, encoding, header)
+        return None if pixels is None else image_message(pixels, encoding, header, last)
 
     return OutputTopic(topic, Image, output, encoding, contract, convert)
 
 
-def _depth_camera_info(perception: Perception, header: Header) -> CameraInfo | None:
+def _depth_camera_info(perception: Perception, header: Header, _: CameraInfo | None) -> CameraInfo | None:
     if perception.intrinsics is None or perception.depth_m is None:
         return None
     return camera_info_message(perception.intrinsics, perception.depth_m.shape, header)
 
 
-def _segments(perception: Perception, header: Header) -> PanopticSegments | None:
+def _segments(perception: Perception, header: Header, _: PanopticSegments | None) -> PanopticSegments | None:
     return None if perception.segments is None else segments_message(perception.segments, header)
 
 
-def _points(perception: Perception, header: Header) -> PointCloud2 | None:
-    return None if perception.cloud is None else cloud_message(perception.cloud, header)
+def _points(perception: Perception, header: Header, last: PointCloud2 | None) -> PointCloud2 | None:
+    return None if perception.cloud is None else cloud_message(perception.cloud, header, last)
 
 
 OUTPUT_TOPICS = (
@@ -88,6 +88,7 @@ class OutputPublishers:
     ) -> None:
         self._node = node
         self._publishers: dict[str, LifecyclePublisher] = {}
+        self._last: dict[str, Any] = {}
         for row in OUTPUT_TOPICS:
             name = prefix + row.topic
             self._publishers[row.topic] = node.create_lifecycle_publisher(
@@ -114,9 +115,10 @@ class OutputPublishers:
             publisher = self._publishers[row.topic]
             if publisher.get_subscription_count() == 0:
                 continue
-            message = row.convert(perception, header)
+            message = row.convert(perception, header, self._last.get(row.topic))
             if message is not None:
                 publisher.publish(message)
+                self._last[row.topic] = message
 
     def destroy(self) -> None:
         """Take the topics down."""
