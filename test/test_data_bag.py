@@ -239,18 +239,23 @@ def test_compressed_images(tmp_path, storage, text):
     assert sample.frame.intrinsics is not None
 
 
-@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE, CompressionMode.STORAGE])
-def test_recordings_that_were_compressed_as_such(tmp_path, storage, mode):
-    if storage == "sqlite3" and mode == CompressionMode.STORAGE:
-        pytest.skip("sqlite3 has no compression of its own")
+def write_compressed(path, storage, mode, size=(20, 32)):
     plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
-    writer = Writer(tmp_path / "bag", version=9, storage_plugin=plugin)
+    writer = Writer(path, version=9, storage_plugin=plugin)
     writer.set_compression(mode, CompressionFormat.ZSTD)
     with writer:
         connection = writer.add_connection(IMAGE, "sensor_msgs/msg/Image", typestore=STORE)
         for index, stamp in enumerate(stamps(3)):
-            message = messages.image(STORE.types, stamp, "cam", picture(index), "rgb8")
+            message = messages.image(STORE.types, stamp, "cam", picture(index, size), "rgb8")
             writer.write(connection, stamp, STORE.serialize_cdr(message, message.__msgtype__))
+    return path
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE, CompressionMode.STORAGE])
+def test_recordings_that_were_compressed_as_such(tmp_path, storage, mode):
+    if storage == "sqlite3" and mode == CompressionMode.STORAGE:
+        pytest.skip("sqlite3 has no compression of its own")
+    write_compressed(tmp_path / "bag", storage, mode)
     samples = list(open_source(tmp_path / "bag"))
     assert [sample.frame.stamp_ns for sample in samples] == stamps(3)
     np.testing.assert_array_equal(samples[2].frame.image, picture(2))
@@ -350,21 +355,24 @@ def test_a_file_without_anything_is_refused(tmp_path, storage, content):
         open_source(file)
 
 
-def test_damage_in_the_middle_is_an_error(tmp_path):
-    path = write_frames(tmp_path / "bag", stamps(3), size=(480, 640))
+@pytest.mark.parametrize("mode", [CompressionMode.STORAGE, CompressionMode.MESSAGE])
+def test_damage_in_the_middle_is_an_error(tmp_path, mode):
+    path = write_compressed(tmp_path / "bag", "mcap", mode, size=(480, 640))
     file = storage_file(path)
-    data = bytearray(file.read_bytes())
-    message = data.index(b"\x05", 1_000_000)
-    data[message - 1000 : message + 1000] = bytes(2000)  # pixels only: still read
-    file.write_bytes(data)
-    assert len(list(open_source(path))) == 3
-    begin = data.index(b"\x06", 900_000)
-    first = data.find(b"sensor_msgs/msg/Image")
-    data[first - 40 : first - 20] = b"\xff" * 20
-    file.write_bytes(data)
-    assert begin > 0
-    with pytest.raises(DataError):
+    before, magic, after = file.read_bytes().rpartition(b"\x28\xb5\x2f\xfd")  # what zstd begins with
+    assert magic
+    file.write_bytes(before + bytes(4) + after)
+    with pytest.raises(DataError, match="bag: is damaged and cannot be read on: "):
         list(open_source(path))
+
+
+def test_a_message_that_is_not_of_its_type(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.raw(IMAGE, "sensor_msgs/msg/Image", b"\0\1\0\0abc", 5)
+    with pytest.raises(
+        DataError, match=rf"message on {IMAGE} received at 5 ns cannot be read as sensor_msgs/msg/Image"
+    ):
+        list(read_messages(tmp_path / "bag"))
 
 
 def test_several_cameras_must_be_chosen_from(tmp_path):

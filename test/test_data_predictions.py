@@ -183,13 +183,13 @@ def test_numbers_of_an_earlier_run_are_taken_up_by_overlap():
 
 
 class Moving(SampleSource):
-    """Frames whose red channel says which object is where, in sequences; ends early where told to."""
+    """A bright object that moves to the right, in sequences of given lengths."""
 
     rate_hz = 10.0
     label_space = CITYSCAPES
 
     def __init__(self, counts, k=None):
-        self.counts, self.k, self.read = counts, k, []
+        self.counts, self.k = counts, k
 
     def __len__(self):
         return sum(self.counts)
@@ -199,7 +199,6 @@ class Moving(SampleSource):
             for index in range(count):
                 image = np.zeros((4, 12, 3), np.uint8)
                 image[:, index : index + 3] = 200
-                self.read.append((number, index))
                 frame = CameraFrame(image, 1_000_000_000 + index * 100_000_000, intrinsics=self.k)
                 yield Sample(frame, sequence=f"s{number}", index=index, source="")
 

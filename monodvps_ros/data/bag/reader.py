@@ -2,7 +2,6 @@
 """Reads the messages of a recording."""
 
 import logging
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -10,9 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import apsw
 from rosbags.interfaces import Connection
-from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.serde import SerdeError
 from rosbags.typesys.base import TypesysError
@@ -59,12 +56,12 @@ class BagReader:
         try:
             self._open()
             self._typestore = recorded_types(self._connections())
-        except (ReaderError, TypesysError, OSError, sqlite3.Error) as error:
-            self.close()
-            raise DataError(f"{path}: cannot be read as a recording: {error}") from None
-        except BaseException:
+        except DataError:
             self.close()
             raise
+        except Exception as error:  # damage shows in many ways
+            self.close()
+            raise DataError(f"{path}: cannot be read as a recording: {error}") from error
 
     def __enter__(self) -> "BagReader":
         """Return itself."""
@@ -124,8 +121,8 @@ class BagReader:
             try:
                 for connection, received_ns, data in storage.messages(wanted):
                     yield connection.topic, connection.msgtype, received_ns, data
-            except (ReaderError, apsw.Error, ValueError) as error:
-                raise DataError(f"{self.path}: is damaged and cannot be read on: {error}") from None
+            except Exception as error:  # the storage's, the decompressor's, the database's: damage shows in many ways
+                raise DataError(f"{self.path}: is damaged and cannot be read on: {error}") from error
 
     def _deserialize(self, topic: str, type_name: str, received_ns: int, data: bytes) -> Any:
         try:

@@ -185,7 +185,7 @@ def open_file(path: Path) -> tuple[Storage, str]:
     try:
         reader.open()
         return reader, ""
-    except (ReaderError, OSError, EOFError, ValueError, TypeError) as error:  # TypeError: ord() of what is not there
+    except Exception as error:  # what is missing shows in many ways; what cannot be read after all is raised below
         log.debug("%s: %s; trying to read it without its end", path, error)
     if path.suffix == ".db3":
         cut = _CutSqlite(path)
