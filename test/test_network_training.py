@@ -3,16 +3,20 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monodvps_ros.cli.main import main
-from monodvps_ros.config import TrainingConfig, from_dict, load
+from monodvps_ros.config import TrainingConfig, from_dict, load, replace, to_dict
 from monodvps_ros.errors import ConfigError, DataError, NotFiniteError, WeightsError
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI
 from monodvps_ros.losses import Objective
@@ -429,6 +433,32 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
         AtomicCheckpoints().load_checkpoint(tmp_path / "evil.ckpt")
     with pytest.raises(WeightsError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "absent.ckpt")
+
+
+@pytest.mark.slow
+def test_two_processes_lose_what_one_does_with_twice_the_batch(tmp_path):
+    """Without what differs between processes by nature: statistics of a batch, dropout, tie-breaking noise."""
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    clip = Clip(6)
+    for place in range(6):
+        cv2.imwrite(str(folder / f"{place:06d}.png"), clip.sample(place).frame.image[..., ::-1])
+    camera = {"width": SIZE[1], "height": SIZE[0], "rate_hz": 10.0, "K": K.flatten().tolist()}
+    (folder / "camera.json").write_text(json.dumps(camera))
+    config = _config(max_steps=2, frozen_statistics=True, frozen=("semantic", "instance"), picture_every=0,
+                     loss={"semantic": 0, "instance": 0, "panoptic_smoothness": 0, "panoptic_edges": 0, "triplet": 0,
+                           "mask_moving_objects": False, "auto_mask": False})  # fmt: skip
+    losses = {}
+    for processes in (1, 2):
+        file, out = tmp_path / f"{processes}.yaml", tmp_path / f"out{processes}"
+        file.write_text(yaml.safe_dump(to_dict(replace(config, "batch_size", 2 // processes))))
+        command = [sys.executable, "-m", "monodvps_ros.cli.main", "train", "--config", str(file), "--data",
+                   str(folder), "--out", str(out), "--devices", str(processes)]  # fmt: skip
+        subprocess.run(command, check=True, timeout=600)
+        log = EventAccumulator(str(out / "log")).Reload()
+        losses[processes] = [event.value for event in log.Scalars("loss/total")]
+    assert len(losses[1]) == 2
+    assert losses[2] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_the_reference_file_holds_every_setting_and_its_default():

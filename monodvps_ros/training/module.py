@@ -80,7 +80,9 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
         """Compute the objective of one batch; each term is logged as ``loss/<name>``."""
         terms = self.losses(batch)
-        self.log_dict({f"loss/{name}": value.detach() for name, value in terms.items()}, batch_size=1)
+        together = self.trainer.world_size > 1
+        values = {f"loss/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(values, batch_size=1, sync_dist=together)
         self.log("loss", terms["total"].detach(), prog_bar=True, logger=False, batch_size=1)
         return terms["total"]
 

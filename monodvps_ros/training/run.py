@@ -107,9 +107,9 @@ def train(
     key = json.dumps([list(names), [len(source) for source in sources]])
     data = TrainingData(sources, config, module.objective, out / FRAMES_FOLDER, key)
     (out / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
+    _quieten()
     trainer = _trainer(config, out, [*callbacks, *_callbacks(config, validation, console)], console, devices, nodes)
     console.print(f"training {', '.join(sorted(module.trained))} for {config.max_steps} steps, into {out}")
-    _quieten()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
     except torch.cuda.OutOfMemoryError as error:
@@ -123,7 +123,8 @@ def train(
 
 
 def _quieten() -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for text in _NOT_HERE:
         warnings.filterwarnings("ignore", text)
 
@@ -164,7 +165,8 @@ def _trainer(
     terminal = sys.stderr.isatty()
     callbacks.append(RichProgressBar() if terminal else ProgressLines(console))
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device]
-    options: dict[str, Any] = {"strategy": "ddp"} if devices * nodes > 1 else {}
+    # A batch without labels, or without neighbours, leaves parts of the network without gradients.
+    options: dict[str, Any] = {"strategy": "ddp_find_unused_parameters_true"} if devices * nodes > 1 else {}
     return Trainer(
         accelerator=accelerator,
         devices=devices,
