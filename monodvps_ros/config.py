@@ -305,7 +305,7 @@ class NodeConfig:
         choices=("auto", "reliable", "best_effort"),
         read_only=True,
     )
-    input_depth: int = setting(2, "Images that the middleware queues for the node.", unit="messages", at_least=1,
+    input_depth: int = setting(5, "Images that the middleware queues for the node.", unit="messages", at_least=1,
                                at_most=100, read_only=True)  # fmt: skip
     output_depth: int = setting(5, "Messages of each output kept for slow subscribers.", unit="messages", at_least=1,
                                 at_most=100, read_only=True)  # fmt: skip
