@@ -12,12 +12,14 @@ pytest.importorskip("monodvps_ros.msg")
 
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_bench import CAMERA, Bench, BoxModel, picture, stamp_of, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from monodvps_ros.config import NodeConfig, settings
 from monodvps_ros.errors import ConfigError, WeightsError
+from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.ros import diagnostics, parameters, statistics
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
@@ -217,6 +219,17 @@ def test_a_backward_jump_of_the_clock_begins_a_new_sequence():
         bench.frame(11)  # the stamps alone would not tell
         bench.wait_for("depth/image", 11)
         assert bench.counts().resets == 1
+
+
+def test_class_names_are_there_for_who_comes_late():
+    vision_msgs = pytest.importorskip("vision_msgs.msg")
+    with Bench(outputs=()) as bench:
+        received = []
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        bench.peer.create_subscription(vision_msgs.LabelInfo, "label_info", received.append, latched)
+        wait_until(lambda: received)
+        names = {entry.class_id: entry.class_name for entry in received[0].class_map}
+        assert names == dict(enumerate(CITYSCAPES.names))
 
 
 def test_compressed_images():
