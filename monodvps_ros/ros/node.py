@@ -10,7 +10,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from monodvps_ros import foundation
 from monodvps_ros.config import NodeConfig, PipelineConfig
@@ -21,6 +21,7 @@ from monodvps_ros.ros import parameters
 from monodvps_ros.ros.camera_stream import CameraStream
 from monodvps_ros.ros.diagnostics import CameraHealth, NodeHealth, camera_status, node_status
 from monodvps_ros.ros.label_info import LabelInfoPublisher
+from monodvps_ros.ros.managed_node import ManagedNode
 from monodvps_ros.ros.worker import Worker
 from monodvps_ros.types import PerceptionModel
 
@@ -39,7 +40,7 @@ def load_model(config: PipelineConfig) -> PerceptionModel:
     return foundation.load_model(config, resolve_device(config.device))
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(ManagedNode):
     """Cameras in; depth, panoptic masks with ids that persist and labelled clouds out.
 
     Args:
@@ -63,9 +64,6 @@ class PerceptionNode(LifecycleNode):
         super().__init__(name, **options)
         self._load = load
         self._started_at = time.monotonic() if started_at is None else started_at
-        self.state = "unconfigured"
-        self.problem = ""
-        self.callback_errors = 0
         self._model: PerceptionModel | None = None
         self._device = ""
         self._start_up_s: float | None = None
@@ -84,6 +82,11 @@ class PerceptionNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True),
             post_callback=self._on_time_jump,
         )
+
+    @property
+    def autostart(self) -> bool:
+        """Whether the process configures and activates the node."""
+        return self.config.autostart
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network, make each camera's pipeline and its topics."""
@@ -141,12 +144,6 @@ class PerceptionNode(LifecycleNode):
         message.status.append(node_status(self._health()))
         message.status += [camera_status(self._camera_health(stream)) for stream in self.streams]
         self._diagnostics.publish(message)
-
-    def note_callback_error(self, error: Exception) -> None:
-        """Log and count an exception that a callback of the executor let out; the node goes on."""
-        self.callback_errors += 1
-        details = "".join(traceback.format_exception(error))
-        self.get_logger().error(f"a callback failed: {details}", throttle_duration_sec=1.0)
 
     def destroy_node(self) -> None:
         """Stop the work, then destroy the node."""
@@ -221,12 +218,12 @@ class PerceptionNode(LifecycleNode):
             problem = "the worker thread ended; restart the node"
         weights = self._model.description if self._model is not None else ""
         return NodeHealth(
-            self._status_name(), self.state, problem, self._device, weights, self._start_up_s, self.callback_errors
+            self.status_name, self.state, problem, self._device, weights, self._start_up_s, self.callback_errors
         )
 
     def _camera_health(self, stream: CameraStream) -> CameraHealth:
         return CameraHealth(
-            name=f"{self._status_name()}: camera {stream.name}".rstrip(),
+            name=f"{self.status_name}: camera {stream.name}".rstrip(),
             active=self.state == "active",
             snapshot=stream.statistics.snapshot(),
             image_topic=stream.input.image_topic,
@@ -243,9 +240,6 @@ class PerceptionNode(LifecycleNode):
             scale=stream.scale,
             device_lost=stream.device_lost,
         )
-
-    def _status_name(self) -> str:
-        return self.get_fully_qualified_name().lstrip("/")
 
 
 def _device_description(device: torch.device) -> str:

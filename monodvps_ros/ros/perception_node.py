@@ -24,9 +24,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """
     started_at = time.monotonic()
     stop = StopRequest()
-    from monodvps_ros.ros.running import run_node  # noqa: PLC0415 - takes seconds
+    from monodvps_ros.ros.node import PerceptionNode  # noqa: PLC0415 - takes seconds
+    from monodvps_ros.ros.running import run_node  # noqa: PLC0415
 
-    code = run_node(args, stop, started_at)
+    code = run_node(args, stop, lambda: PerceptionNode(started_at=started_at))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

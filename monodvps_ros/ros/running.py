@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of the perception node's process between start and stop."""
+"""The life of a node's process between start and stop."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, SingleThreadedExecutor
@@ -11,45 +11,45 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.ros.node import PerceptionNode
+from monodvps_ros.ros.managed_node import ManagedNode
 from monodvps_ros.ros.stop_request import Phase, StopRequest
 
-#: Exit code where a parameter, the weights or the device do not let the node start.
+#: Exit code where a parameter, the weights, the data or the device do not let the node do its work.
 REFUSED = 2
 #: How long a callback that is under way may take at the end.
 PATIENCE_S = 30.0
 
 
-def run_node(args: Sequence[str] | None, stop: StopRequest, started_at: float) -> int:
-    """Start the node, serve it until it is told to stop, and take it down.
+def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
+    """Start a node, serve it until it is told to stop, and take it down.
 
     Args:
         args: command line with ``--ros-args``; None: the process' own.
         stop: tells when to stop.
-        started_at: `time.monotonic` of the process' start.
+        make: makes the node; where it raises a `ConfigError`, the start is refused.
 
     Returns:
-        0, or `REFUSED`.
+        The node's exit code, or `REFUSED`.
     """
     stop.phase = Phase.STARTING
     try:
-        return _run(args, stop, started_at)
+        return _run(args, stop, make)
     except Exception:
         if stop.requested:  # what a library made of the interruption
             return 0
         raise
 
 
-def _run(args: Sequence[str] | None, stop: StopRequest, started_at: float) -> int:
+def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
         try:
-            node = PerceptionNode(started_at=started_at)
+            node = make()
         except ConfigError as error:
-            get_logger("perception").fatal(str(error))
+            get_logger("monodvps_ros").fatal(str(error))
             return REFUSED
-        if not node.config.autostart:
+        if not node.autostart:
             node.get_logger().info("waits to be configured: autostart is false")
         elif not _activate(node):
             return 0 if stop.requested else REFUSED
@@ -57,20 +57,20 @@ def _run(args: Sequence[str] | None, stop: StopRequest, started_at: float) -> in
         _serve_until(stop, node)
         if node.state != "finalized":
             node.trigger_shutdown()
+        return node.exit_code
     finally:
         stop.phase = Phase.RUNNING
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
-    return 0
 
 
-def _activate(node: PerceptionNode) -> bool:
+def _activate(node: ManagedNode) -> bool:
     success = TransitionCallbackReturn.SUCCESS
     return node.trigger_configure() == success and node.trigger_activate() == success
 
 
-def _serve_until(stop: StopRequest, node: PerceptionNode) -> None:
+def _serve_until(stop: StopRequest, node: ManagedNode) -> None:
     """Serve the node in a thread of its own; the main thread waits, for it alone hears signals."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -81,13 +81,13 @@ def _serve_until(stop: StopRequest, node: PerceptionNode) -> None:
     server.join(PATIENCE_S)
 
 
-def _serve(executor: Executor, node: PerceptionNode, stop: StopRequest) -> None:
+def _serve(executor: Executor, node: ManagedNode, stop: StopRequest) -> None:
     while not _spin(executor, node):
         pass
     stop.set()
 
 
-def _spin(executor: Executor, node: PerceptionNode) -> bool:
+def _spin(executor: Executor, node: ManagedNode) -> bool:
     """Serve until the end; false where a callback failed, after which the others must go on."""
     try:
         executor.spin()
