@@ -7,8 +7,9 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_bench import CAMERA, CAR, OUTPUTS, ROAD, SKY, Bench, BoxModel, K, picture, stamp_of, wait_until
+from sensor_msgs.msg import Image
 
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.perception import Pipeline
@@ -192,3 +193,17 @@ def test_hears_reliable_and_best_effort_cameras(reliability):
         bench.wait_for("depth/image", 0)
         expected = "reliable" if reliability == ReliabilityPolicy.RELIABLE else "best effort"
         wait_until(lambda: bench.camera().get(diagnostics.RELIABILITY) == expected)
+
+
+def test_a_best_effort_camera_that_comes_later_is_heard_too():
+    with Bench(outputs=("depth/image",)) as bench:
+        bench.frame(0)
+        bench.wait_for("depth/image", 0)
+        wait_until(lambda: bench.camera().get(diagnostics.RELIABILITY) == "reliable")
+        best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+        bench.images = bench.peer.create_publisher(Image, "image", best_effort)
+        wait_until(lambda: bench.images.get_subscription_count() == 1)
+        bench.frame(1)
+        bench.wait_for("depth/image", 1)
+        wait_until(lambda: bench.camera().get(diagnostics.RELIABILITY) == "best effort")
+        assert bench.counts().received == 2
