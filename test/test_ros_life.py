@@ -107,7 +107,7 @@ class TestParameters:
         with Bench(start=False, pipeline__scale__mode="camera_height", pipeline__grouping__min_stuff_area=2048,
                    diagnostics_period_s=1.0) as bench:  # fmt: skip
             assert bench.node.config == NodeConfig()
-            assert parameters.read(bench.node) == NodeConfig()
+            assert parameters.read(bench.node, NodeConfig) == NodeConfig()
 
     def test_a_change_is_taken_over_with_the_next_frame(self):
         with Bench(outputs=("points",)) as bench:
