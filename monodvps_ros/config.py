@@ -337,6 +337,37 @@ class NodeConfig:
 
 
 @dataclass(frozen=True)
+class TrainingNodeConfig:
+    """The training node; what is trained, and how, stands in the file that `config` names."""
+
+    data: tuple[str, ...] = setting(
+        ("",), "What to train on: bags, data sets, folders of images, videos.", read_only=True
+    )
+    config: str = setting("", "Training config, YAML; empty: the defaults of config/train.yaml.", read_only=True)
+    out: str = setting("", "Folder for checkpoints, logs and the weights file.", read_only=True)
+    weights: str = setting(
+        "", "Weights file to start from; empty: as the training config says. Not with resume.", read_only=True
+    )
+    max_steps: int = setting(0, "Steps of the whole training; 0: as the training config says.", unit="steps",
+                             at_least=0, read_only=True)  # fmt: skip
+    resume: bool = setting(False, "Go on from the last checkpoint in out; false: out must not hold one.",
+                           read_only=True)  # fmt: skip
+    validate: tuple[str, ...] = setting(("",), "Data with truth to measure on; an empty name: none.", read_only=True)
+    autostart: bool = setting(
+        True,
+        "Configure and activate at start, and end the process with the training; else wait for a lifecycle manager, "
+        "before and after.",
+        read_only=True,
+    )
+    diagnostics_period_s: float = setting(1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1,
+                                          at_most=60.0, read_only=True)  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
 class SceneConfig:
     """One synthetic drive; its seed is given apart."""
 

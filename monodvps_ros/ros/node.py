@@ -71,7 +71,7 @@ class PerceptionNode(ManagedNode):
         self._worker: Worker | None = None
         self._labels: LabelInfoPublisher | None = None
         self._jump: JumpHandle | None = None
-        self.config = parameters.declare(self)
+        self.config = parameters.declare(self, NodeConfig)
         parameters.accept_changes(self, self._change)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock: with use_sim_time and no /clock this must go on too.

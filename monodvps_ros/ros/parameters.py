@@ -3,7 +3,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import ParameterException
@@ -12,6 +12,8 @@ from rclpy.parameter import Parameter
 
 from monodvps_ros.config import NodeConfig, Setting, from_dict, settings
 from monodvps_ros.errors import ConfigError
+
+T = TypeVar("T")
 
 _INTEGER_LIMITS = (-(2**63), 2**63 - 1)
 _FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
@@ -48,15 +50,15 @@ def parameter_type(setting: Setting) -> str:
     return names.get(setting.type, "string array")
 
 
-def declare(node: Node) -> NodeConfig:
-    """Declare every setting of `NodeConfig` on a node and read what it was started with.
+def declare(node: Node, config_class: type[T]) -> T:
+    """Declare every setting of a configuration on a node and read what it was started with.
 
     Raises:
         ConfigError: a value that was given is of the wrong type, out of range or not among the choices.
     """
-    for setting in settings(NodeConfig):
+    for setting in settings(config_class):
         _declare(node, setting)
-    return read(node)
+    return read(node, config_class)
 
 
 def _declare(node: Node, setting: Setting) -> None:
@@ -66,11 +68,12 @@ def _declare(node: Node, setting: Setting) -> None:
         raise ConfigError(f"parameter '{setting.name}' ({parameter_type(setting)}): {error}") from None
 
 
-def read(node: Node, changes: Iterable[Parameter] = ()) -> NodeConfig:
+def read(node: Node, config_class: type[T], changes: Iterable[Parameter] = ()) -> T:
     """Read the node's parameters as a configuration.
 
     Args:
         node: one that `declare` was called on.
+        config_class: of the configuration that was declared.
         changes: parameters to take instead of the node's.
 
     Raises:
@@ -78,35 +81,35 @@ def read(node: Node, changes: Iterable[Parameter] = ()) -> NodeConfig:
     """
     changed = {parameter.name: parameter.value for parameter in changes}
     values: dict[str, Any] = {}
-    for setting in settings(NodeConfig):
+    for setting in settings(config_class):
         value = changed.get(setting.name, node.get_parameter(setting.name).value)
         *groups, last = setting.name.split(".")
         place = values
         for group in groups:
             place = place.setdefault(group, {})
         place[last] = value
-    return from_dict(NodeConfig, values, "parameters")
+    return from_dict(config_class, values, "parameters")
 
 
 def accept_changes(node: Node, apply: Callable[[NodeConfig], None]) -> None:
     """Let parameters be changed while the node runs; what the configuration refuses is refused with its reason.
 
     Args:
-        node: one that `declare` was called on.
+        node: one that `declare` was called on with `NodeConfig`.
         apply: called with the new configuration once a change was accepted.
     """
     names = {setting.name for setting in settings(NodeConfig)}
 
     def check(parameters: list[Parameter]) -> SetParametersResult:
         try:
-            read(node, parameters)
+            read(node, NodeConfig, parameters)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def changed(parameters: list[Parameter]) -> None:
         if any(parameter.name in names for parameter in parameters):
-            apply(read(node))
+            apply(read(node, NodeConfig))
 
     node.add_on_set_parameters_callback(check)
     node.add_post_set_parameters_callback(changed)
