@@ -9,7 +9,7 @@ pytest.importorskip("monodvps_ros.msg")
 
 from pathlib import Path
 
-from monodvps_ros.config import NodeConfig, from_dict, settings
+from monodvps_ros.config import NodeConfig, TrainingNodeConfig, from_dict, settings
 from monodvps_ros.ros import diagnostics, reference, statistics
 from monodvps_ros.ros.outputs import OUTPUT_TOPICS
 
@@ -18,18 +18,16 @@ pytestmark = pytest.mark.ros
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [(reference.PARAMETER_FILE, reference.parameter_file), (reference.NODE_PAGE, reference.node_page)],
-)
+@pytest.mark.parametrize(("path", "text"), reference.files().items(), ids=str)
 def test_the_files_are_as_the_code_makes_them(path, text):
-    assert (ROOT / path).read_text(encoding="utf-8") == text(), "run: python -m monodvps_ros.ros.reference"
+    assert (ROOT / path).read_text(encoding="utf-8") == text, "run: python -m monodvps_ros.ros.reference"
 
 
-def test_the_parameter_file_holds_every_default():
-    values = yaml.safe_load(reference.parameter_file())["/**"]["ros__parameters"]
-    assert from_dict(NodeConfig, values) == NodeConfig()
-    for setting in settings(NodeConfig):
+@pytest.mark.parametrize("config_class", [NodeConfig, TrainingNodeConfig])
+def test_the_parameter_file_holds_every_default(config_class):
+    values = yaml.safe_load(reference.parameter_file(config_class))["/**"]["ros__parameters"]
+    assert from_dict(config_class, values) == config_class()
+    for setting in settings(config_class):
         value = values
         for part in setting.name.split("."):
             value = value[part]

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the node's parameter file and its page of the manual from the configuration tree and the table of topics.
+"""Writes the nodes' parameter files and pages of the manual from the configuration tree and the node's tables.
 
-``python -m monodvps_ros.ros.reference`` writes both anew into the source tree; a test holds them to it.
+``python -m monodvps_ros.ros.reference`` writes them anew into the source tree; a test holds them to it.
 """
 
 import json
 import textwrap
 from pathlib import Path
 
-from monodvps_ros.config import NodeConfig, Setting, settings
+from monodvps_ros.config import NodeConfig, Setting, TrainingNodeConfig, settings
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
-from monodvps_ros.ros import diagnostics
+from monodvps_ros.ros import diagnostics, training_progress
 from monodvps_ros.ros.label_info import TOPIC as LABEL_INFO
 from monodvps_ros.ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.ros.parameters import parameter_type
 
-#: Where both lie in the source tree.
+#: Where they lie in the source tree.
 PARAMETER_FILE = Path("config/perception.yaml")
 NODE_PAGE = Path("docs/node.md")
+TRAINING_PARAMETER_FILE = Path("config/training_node.yaml")
+TRAINING_PAGE = Path("docs/training_node.md")
 _WIDTH = 110
 
 _PAGE = """\
@@ -87,17 +89,84 @@ publisher, quality of service that does not fit, no image for {silence_s} s, an 
 Every image received is processed, without subscriber (`{idle}`), dropped, or waiting.
 """
 
+_TRAINING_PAGE = """\
+# The training node
 
-def parameter_file() -> str:
-    """Return a parameter file that holds every default, each with what it means."""
+<!-- Made by: python -m monodvps_ros.ros.reference -->
+
+`ros2 launch monodvps_ros train.launch.py data:=drive_1,drive_2 out:=runs/first` trains the network on recordings and
+tells over ROS how it goes; `monodvps train` is the same training without ROS, and the one for several GPUs. What is
+trained, and how, stands in the training config (`config/train.yaml` has every key); the node's own parameters only say
+on what, from what and where to. What it leaves in `out`: `checkpoints/last.ckpt`, `checkpoints/best.ckpt` where it
+measures, `weights.safetensors` for the perception node, TensorBoard's `log`.
+
+## Start, stop, resume
+
+It is a lifecycle node. Its active state is the training run:
+
+| transition | does |
+|---|---|
+| configure | reads the training config, opens the data, looks at `out`; refuses with the reason |
+| activate | starts, or goes on from the last checkpoint in `out` |
+| deactivate | stops after the step in hand; answers once checkpoint and weights are written |
+| cleanup | lets go of the data |
+| shutdown | as deactivate, from any state |
+
+So `ros2 lifecycle set /training deactivate` stops with a checkpoint and `ros2 lifecycle set /training activate`
+resumes; the services are `~/change_state` and `~/get_state` (lifecycle_msgs). A validation under way is given up; the
+steps before it are kept. A run that is resumed sees the samples in the order of one that was never stopped.
+
+With `autostart` the process configures and activates the node and ends with the run. SIGINT and SIGTERM stop with a
+checkpoint, in any state. To go on in a new process, start it again with `resume: true`.
+
+| exit code | means |
+|---|---|
+| 0 | finished, or stopped on request |
+| 2 | could not start, or failed: one line in the log says why, and `training/progress` has it too |
+
+## Published topics
+
+| topic | type | contract |
+|---|---|---|
+| `training/progress` | monodvps_ros/TrainingProgress | each step, at most ten a second; each change of phase |
+| `/diagnostics` | diagnostic_msgs/DiagnosticArray | see below |
+
+`training/progress` is reliable and transient local, keep last 1: who subscribes late has the newest at once. `epoch`
+counts passes over the data by the number of samples; a run is bounded by steps, so `max_epochs` is 0.
+
+## Parameters
+
+All are *fixed*: they are given at start. `config/training_node.yaml` holds them with their defaults.
+
+| name | type | default | unit | range | meaning |
+|---|---|---|---|---|---|
+{parameters}
+
+## Diagnostics
+
+One status. Its level is ERROR where the run or the start failed, with the reason as its message; else OK.
+
+| key | meaning |
+|---|---|
+{keys}
+"""
+
+
+def parameter_file(config_class: type = NodeConfig, node: str = "perception node") -> str:
+    """Return a parameter file that holds every default, each with what it means.
+
+    Args:
+        config_class: the node's configuration.
+        node: what it is called.
+    """
     lines = [
         "# SPDX-License-Identifier: Apache-2.0",
-        "# Every parameter of the perception node with its default. Made by: python -m monodvps_ros.ros.reference",
+        f"# Every parameter of the {node} with its default. Made by: python -m monodvps_ros.ros.reference",
         "/**:",
         "  ros__parameters:",
     ]
     open_groups: list[str] = []
-    for setting in settings(NodeConfig):
+    for setting in settings(config_class):
         *groups, name = setting.name.split(".")
         for depth, group in enumerate(groups):
             if open_groups[depth : depth + 1] != [group]:
@@ -123,6 +192,14 @@ def node_page() -> str:
         node_keys="\n".join(f"| `{key}` | {meaning} |" for key, meaning in diagnostics.NODE_KEYS.items()),
         camera_keys="\n".join(f"| `{key}` | {meaning} |" for key, meaning in diagnostics.CAMERA_KEYS.items()),
         idle=diagnostics.IDLE,
+    )
+
+
+def training_page() -> str:
+    """Return the training node's page of the manual, in Markdown."""
+    return _TRAINING_PAGE.format(
+        parameters="\n".join(_parameter_row(setting) for setting in settings(TrainingNodeConfig)),
+        keys="\n".join(f"| `{key}` | {meaning} |" for key, meaning in training_progress.KEYS.items()),
     )
 
 
@@ -166,10 +243,20 @@ def _indent(depth: int) -> str:
     return "    " + "  " * depth
 
 
+def files() -> dict[Path, str]:
+    """Return all files by their paths in the source tree."""
+    return {
+        PARAMETER_FILE: parameter_file(),
+        NODE_PAGE: node_page(),
+        TRAINING_PARAMETER_FILE: parameter_file(TrainingNodeConfig, "training node"),
+        TRAINING_PAGE: training_page(),
+    }
+
+
 def main() -> None:
-    """Write both files into the source tree that this file lies in."""
+    """Write all files into the source tree that this file lies in."""
     root = Path(__file__).resolve().parents[2]
-    for path, text in ((PARAMETER_FILE, parameter_file()), (NODE_PAGE, node_page())):
+    for path, text in files().items():
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
 
