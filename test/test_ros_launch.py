@@ -28,7 +28,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 import launch
+from monodvps_ros.config import SceneConfig
+from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 
@@ -140,6 +143,23 @@ def test_the_recording_is_played_as_the_arguments_say():
     assert words[1:] == ["play", "drive", "--rate", "2.0", "--namespace", "robot", "--loop"]
 
 
+def test_training_takes_its_arguments_as_parameters_where_they_are_given():
+    loaded = module("train")
+    given = dict.fromkeys((argument.name for argument in loaded.ARGUMENTS), "")
+    assert loaded.parameters(given) == {}
+    given |= {"data": "one, two", "out": "o", "validate": "three", "max_steps": "7", "resume": "True", "weights": "w"}
+    assert loaded.parameters(given) == {
+        "data": ["one", "two"],
+        "out": "o",
+        "validate": ["three"],
+        "max_steps": 7,
+        "resume": True,
+        "weights": "w",
+    }
+    with pytest.raises(ValueError, match="'perhaps'"):
+        loaded.parameters(given | {"resume": "perhaps"})
+
+
 def test_rviz_shows_topics_that_are_published():
     config = yaml.safe_load((SHARE / "config" / "monodvps.rviz").read_text(encoding="utf-8"))
     shown = [display["Topic"]["Value"] for display in config["Visualization Manager"]["Displays"] if "Topic" in display]
@@ -182,3 +202,25 @@ def test_the_camera_launch_file_runs_the_node_and_stops_it_cleanly(tmp_path):
     assert ["finished cleanly" in line for line in finished] == [True], "".join(launched.lines)
     assert not [line for line in launched.lines if "Traceback" in line]
     assert (record / "metadata.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_the_train_launch_file_trains_and_ctrl_c_leaves_a_checkpoint(tmp_path):
+    write_bag(Drive(SceneConfig(frames=4, height=64, width=96, traffic=0.0), 1), tmp_path / "bag")
+    network = {"encoder": "mobilenetv3_small_050", "input_height": 64, "input_width": 96, "aspp_channels": 16,
+               "semantic_channels": 16, "instance_channels": 16, "flow": False}  # fmt: skip
+    off = dict.fromkeys(("semantic", "instance", "flow", "panoptic_smoothness", "panoptic_edges", "triplet"), 0.0)
+    config = {"network": network, "loss": {**off, "mask_moving_objects": False}, "workers": 0, "device": "cpu",
+              "pose_encoder": "mobilenetv3_small_050", "batch_size": 1, "picture_every": 0}  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    arguments = (f"data:={tmp_path / 'bag'}", f"config:={tmp_path / 'config.yaml'}", f"out:={tmp_path / 'out'}")
+    with watcher() as node, Launched("train", *arguments, "namespace:=robot") as launched:
+        steps = []
+        node.create_subscription(TrainingProgress, "/robot/training/progress", lambda m: steps.append(m.step), 1)
+        end = time.monotonic() + 90
+        while not steps or steps[-1] < 2:
+            assert time.monotonic() < end, launched.lines
+            rclpy.spin_once(node, timeout_sec=0.3)
+    finished = [line for line in launched.lines if "training_node" in line and "process has" in line]
+    assert ["finished cleanly" in line for line in finished] == [True], "".join(launched.lines)
+    assert (tmp_path / "out" / "checkpoints" / "last.ckpt").is_file()

@@ -28,6 +28,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
+from ros_bench import wait_until
 from safetensors.torch import save_file
 
 from monodvps_ros.config import SceneConfig, TrainingNodeConfig, settings
@@ -379,6 +380,28 @@ def test_stopped_before_the_first_step_there_is_no_checkpoint(given, tmp_path):
     assert _phases(told) == [Phase.PREPARING, Phase.CANCELLED]
     assert told[-1].message == "stopped before the first step; no checkpoint"
     assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_a_validation_under_way_is_given_up_and_the_steps_before_it_are_kept(given, tmp_path):
+    config = {**DEPTH_ALONE, "validate_every": 2}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    values = {"config": str(tmp_path / "config.yaml"), "validate": (str(given / "bag"),)}
+    job = prepare(_config(given, tmp_path / "out", **values))
+    told = []
+
+    def report(progress):
+        told.append(progress)
+        if progress.phase is Phase.VALIDATING:
+            threading.Thread(target=run.stop).start()
+            time.sleep(0.2)  # until it was heard
+
+    run = TrainingRun(job, report, lambda: None, Console(file=io.StringIO()))
+    run.start()
+    wait_until(lambda: not run.is_alive, 60.0)
+    assert run.problem == ""
+    assert (told[-1].phase, told[-1].step, told[-1].metrics) == (Phase.CANCELLED, 2, {})
+    assert read_checkpoint(job.checkpoint)["global_step"] == 2
+    assert (tmp_path / "out" / "weights.safetensors").is_file()
 
 
 def test_a_fault_of_our_own_is_told_with_its_traceback(given, tmp_path, monkeypatch):
