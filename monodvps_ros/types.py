@@ -22,14 +22,17 @@ from monodvps_ros.shapes import check_shapes
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CameraFrame:
-    """One rectified image of a pinhole camera.
+    """One image of a pinhole camera, rectified, or with the map that rectifies it.
 
     Attributes:
         image: (H, W, 3) uint8, red, green, blue.
         stamp_ns: time of acquisition in nanoseconds.
         frame_id: name of the camera's optical frame (z forward, x right, y down).
         intrinsics: (3, 3) float64 pinhole matrix K in pixels of this image, integer coordinates at pixel centres;
-            None where it is not known.
+            None where it is not known. Of the rectified image, where `rectification` is given.
+        rectification: (H, W, 2) float32 (u, v), where each pixel of the rectified image lies in `image`; outside of it
+            nothing is seen. None where the image has no distortion. The pipeline keeps what it makes of an array, so
+            give the same array with each frame of a camera.
 
     Raises:
         ShapeError: a shape or dtype differs.
@@ -39,10 +42,17 @@ class CameraFrame:
     stamp_ns: int
     frame_id: str = "camera"
     intrinsics: NDArray[np.float64] | None = None
+    rectification: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        """Check shapes and dtype."""
-        check_shapes(image=(self.image, "H W 3"), intrinsics=(self.intrinsics, "3 3"))
+        """Check shapes and dtypes."""
+        check_shapes(
+            image=(self.image, "H W 3"),
+            intrinsics=(self.intrinsics, "3 3"),
+            rectification=(self.rectification, "H W 2"),
+        )
+        if self.rectification is not None and self.rectification.dtype != np.float32:
+            raise ShapeError(f"rectification must be float32 but is {self.rectification.dtype}")
         if self.image.dtype != np.uint8:
             raise ShapeError(f"image must be uint8 but is {self.image.dtype}; convert it first")
         if 0 in self.image.shape:

@@ -3,6 +3,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from monodvps_ros.errors import ConfigError, DeviceError
 from monodvps_ros.geometry import scale_intrinsics
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.perception import Pipeline, resolve_device
+from monodvps_ros.perception.rectification import Rectification, sampling_grid
 from monodvps_ros.types import ALL_OUTPUTS, CameraFrame, NetworkOutput, Output, PerceptionModel, ScaleState
 
 NETWORK = (64, 128)
@@ -250,6 +252,43 @@ def test_configure_keeps_tracks_and_refuses_what_needs_a_new_pipeline():
     assert {s.track_id for s in seen.segments if s.is_thing} == {1}
     with pytest.raises(ConfigError, match="weights"):
         running.configure(dataclasses.replace(running.config, weights="other"))
+
+
+def shifted_map(columns):
+    """Each pixel of the rectified image lies `columns` farther right in the raw one."""
+    v, u = np.mgrid[0 : CAMERA[0], 0 : CAMERA[1]].astype(np.float32)
+    return np.stack((u + columns, v), axis=2)
+
+
+def test_a_distorted_image_is_rectified_before_anything_looks_at_it():
+    raw = frame()
+    rectified = np.empty_like(raw.image)
+    rectified[:, :-20], rectified[:, -20:] = raw.image[:, 20:], raw.image[:, -1:]
+    given, mapped = FlatWorld(), FlatWorld()
+    straight = pipeline(given).step(dataclasses.replace(raw, image=rectified))
+    seen = pipeline(mapped).step(dataclasses.replace(raw, rectification=shifted_map(20)))
+    assert torch.equal(given.images[0], mapped.images[0])
+    dark = np.zeros(CAMERA, bool)
+    dark[:, -20:] = True  # the camera did not see these
+    for name, nothing in (("semantic", 255), ("panoptic", 65535), ("confidence", 0)):
+        assert (getattr(seen, name)[dark] == nothing).all()
+        assert np.array_equal(getattr(seen, name)[~dark], getattr(straight, name)[~dark])
+    assert np.isnan(seen.depth_m[dark]).all()
+    assert np.allclose(seen.depth_m[~dark], straight.depth_m[~dark], rtol=1e-3, equal_nan=True)
+    assert sum(segment.area_px for segment in seen.segments) == (seen.panoptic != 65535).sum()
+
+
+def test_the_two_ways_to_rectify_agree():
+    """OpenCV on a CPU and torch elsewhere; the latter is tried on the CPU here."""
+    v, u = np.mgrid[0 : CAMERA[0], 0 : CAMERA[1]].astype(np.float32)
+    pixels = np.stack((u + 3 * np.sin(v / 9), v - 2 * np.cos(u / 11)), axis=2)
+    image = torch.from_numpy(cv2.GaussianBlur(image_of(3), (0, 0), 2))
+    ours = Rectification(pixels, torch.device("cpu"))
+    other = Rectification(pixels, torch.device("cpu"))
+    other._is_cpu = False
+    other._grid = sampling_grid(pixels, torch.device("cpu"))
+    difference = (ours.apply(image).int() - other.apply(image).int()).abs()
+    assert difference[ours.seen].float().max() <= 2  # OpenCV counts in 32nds of a pixel
 
 
 def test_timings_name_the_stages_only_when_asked():

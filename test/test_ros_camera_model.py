@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from monodvps_ros.errors import CameraInfoError
+from monodvps_ros.perception.rectification import Rectification
 from monodvps_ros.ros.camera_model import camera_model
-from monodvps_ros.ros.rectification import Rectifier
+from monodvps_ros.ros.rectification import rectifying_map
 
 K = [500.0, 0, 320, 0, 510, 240, 0, 0, 1]
 P = [450.0, 0, 310, 0, 0, 460, 235, 0, 0, 0, 1, 0]
@@ -123,7 +125,8 @@ def test_rectification_brings_a_point_to_where_k_says(model, coefficients):
     image = np.repeat(blob.astype(np.uint8)[..., None], 3, axis=2)
 
     camera = camera_model(info(d=coefficients, distortion_model=model), (480, 640), rectified=False)
-    seen = Rectifier(camera, (480, 640)).apply(image)[..., 0].astype(float)
+    rectification = Rectification(rectifying_map(camera, (480, 640)), torch.device("cpu"))
+    seen = rectification.apply(torch.from_numpy(image))[..., 0].double().numpy()
 
     straight = camera.intrinsics @ point[0]
     assert (seen * columns).sum() / seen.sum() == pytest.approx(straight[0], abs=0.15)

@@ -5,8 +5,11 @@ One `Pipeline` follows one camera; several may share one model. The same `step` 
 the evaluation and the demo.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +20,7 @@ from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import classify, group, upsample
 from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
 from monodvps_ros.perception.publishing import Findings, nothing, publish
+from monodvps_ros.perception.rectification import Rectification
 from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import Tracker
@@ -54,11 +58,12 @@ class Pipeline:
         if self.config.precision == "float16" and self.device.type != "cuda":
             raise ConfigError(f"precision float16 needs CUDA but the device is {self.device}; use auto or float32")
         labels = model.label_space
-        self._road = labels.names.index("road") if "road" in labels.names else None
+        self._road = labels.class_id("road")
         self._tracker = Tracker(len(labels), self.config.tracker)
         self._scale = ScaleEstimator(self.config.scale)
         self._dis = DisFlow()
         self._plan: Plan | None = None
+        self._rectification: Rectification | None = None
         self.resets = 0
         self._last_stamp_ns: int | None = None
         self._forget()
@@ -107,6 +112,10 @@ class Pipeline:
             return nothing(frame, plan, self._scale.update(None, 0))
         image = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.device, non_blocking=True)
         timer.done("upload")
+        unseen = None
+        if frame.rectification is not None:
+            image, unseen = self._rectify(image, frame.rectification, plan)
+            timer.done("rectify")
         seen = self._resize(image, plan)
         timer.done("resize")
         output = self._infer(seen)
@@ -117,15 +126,18 @@ class Pipeline:
         grouping = tracked = None
         if wanted & _TRACKED:
             grouping = group(output, semantic, self.model.label_space, self.config.grouping)
+            if unseen is not None:
+                grouping = replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
             timer.done("grouping")
             tracked = self._tracker.update(grouping, self._flow(output, seen, plan))
             timer.done("tracker")
         else:
             self._forget_motion()
         inverse_depth = self._inverse_depth(output)
-        scale = self._measure_scale(inverse_depth, semantic, plan) if wanted & _METRIC else self._scale.update(None, 0)
+        road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
+        scale = self._measure_scale(inverse_depth, road, plan) if wanted & _METRIC else self._scale.update(None, 0)
         timer.done("scale")
-        found = Findings(image, inverse_depth, semantic, probability, grouping, tracked, scale)
+        found = Findings(image, unseen, inverse_depth, semantic, probability, grouping, tracked, scale)
         return publish(frame, wanted, plan, found, self.model.label_space, self.config, timer)
 
     def _prepare(self, frame: CameraFrame) -> Plan:
@@ -143,6 +155,14 @@ class Pipeline:
                 self.device,
             )
         return self._plan
+
+    def _rectify(self, image: Tensor, pixels: NDArray[np.float32], plan: Plan) -> tuple[Tensor, Tensor]:
+        """Return the rectified image, and which of the network's pixels the camera did not see."""
+        if self._rectification is None or self._rectification.pixels is not pixels:
+            self._rectification = Rectification(pixels, self.device)
+        rows, columns = plan.network_pixels_in_camera
+        seen = self._rectification.seen.index_select(0, rows).index_select(1, columns)
+        return self._rectification.apply(image), ~seen
 
     def _forget(self) -> None:
         self._last_stamp_ns = None
@@ -193,10 +213,10 @@ class Pipeline:
         near, far = self.model.depth_range_m
         return output.disparities[0].float() * (1.0 / near - 1.0 / far) + 1.0 / far
 
-    def _measure_scale(self, inverse_depth: Tensor, semantic: Tensor, plan: Plan) -> ScaleEstimate:
-        if not self._scale.needs_road or plan.road_rays is None or self._road is None:
+    def _measure_scale(self, inverse_depth: Tensor, is_road: Tensor, plan: Plan) -> ScaleEstimate:
+        if not self._scale.needs_road or plan.road_rays is None:
             return self._scale.update(None, 0)
-        road = (semantic[::ROAD_STRIDE, ::ROAD_STRIDE] == self._road).flatten().float()
+        road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
         sampled = upsample(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
         points = road.sum() * ROAD_STRIDE**2
         height, spread, agree, tilt, count = torch.cat(

@@ -28,6 +28,7 @@ class Plan:
         camera_intrinsics: K of the images; None where the camera is not known.
         published_intrinsics: K of the published maps; None likewise.
         grid: which network pixel each published pixel shows (nearest).
+        network_pixels_in_camera: row and column of the image nearest to each of the network's rows and columns.
         cloud_stride: every n-th published pixel is a point.
         network_rays: (2, h, w) of the network's pixels; None without K.
         cloud_rays: (2, ...) of the cloud's pixels; None without K.
@@ -40,6 +41,7 @@ class Plan:
     camera_intrinsics: NDArray[np.float64] | None
     published_intrinsics: NDArray[np.float64] | None
     grid: PublishedGrid
+    network_pixels_in_camera: tuple[Tensor, Tensor]
     cloud_stride: int
     network_rays: Tensor | None
     cloud_rays: Tensor | None
@@ -75,8 +77,11 @@ def make_plan(
     """
     published_size = camera_size if output_size == "camera" else network_size
     grid = PublishedGrid(*(_nearest(published_size[i], network_size[i], device) for i in (0, 1)))
+    backward = (_nearest(network_size[0], camera_size[0], device), _nearest(network_size[1], camera_size[1], device))
     if intrinsics is None:
-        return Plan(camera_size, network_size, published_size, None, None, grid, cloud_stride, None, None, None)
+        return Plan(
+            camera_size, network_size, published_size, None, None, grid, backward, cloud_stride, None, None, None
+        )
     if not np.isfinite(intrinsics).all() or min(intrinsics[0, 0], intrinsics[1, 1]) <= 0:
         raise ConfigError(f"K is {intrinsics.tolist()}; focal lengths must be positive and all numbers finite")
     published = scale_intrinsics(intrinsics, camera_size, published_size)
@@ -90,6 +95,7 @@ def make_plan(
         np.array(intrinsics, np.float64),
         published,
         grid,
+        backward,
         cloud_stride,
         network_rays,
         pixel_rays(published, published_size, cloud_stride, device),
@@ -97,7 +103,7 @@ def make_plan(
     )
 
 
-def _nearest(published: int, network: int, device: torch.device) -> Tensor:
-    """Index of the network row (or column) whose centre is nearest to that of each published one."""
-    index = (np.arange(published) * 2 + 1) * network // (2 * published)
+def _nearest(wanted: int, given: int, device: torch.device) -> Tensor:
+    """Index of the given row (or column) whose centre is nearest to that of each wanted one."""
+    index = (np.arange(wanted) * 2 + 1) * given // (2 * wanted)
     return torch.from_numpy(index).to(device)

@@ -25,7 +25,8 @@ class Findings:
     """What the pipeline found in one frame, at the network's size, on the device.
 
     Attributes:
-        image: (H, W, 3) uint8, the camera's.
+        image: (H, W, 3) uint8, the camera's, rectified.
+        unseen: (h, w) bool, true where rectifying left nothing to see: void, without depth; None where all is seen.
         inverse_depth: (1, 1, h, w) float32 in the network's unit.
         semantic: (h, w) int64 class ids.
         probability: (h, w) float32 of each pixel's class; None where nobody needs it.
@@ -35,6 +36,7 @@ class Findings:
     """
 
     image: Tensor
+    unseen: Tensor | None
     inverse_depth: Tensor
     semantic: Tensor
     probability: Tensor | None
@@ -82,9 +84,11 @@ def publish(
     color = _color(found, tables, plan, labels) if tables and Output.COLOR in wanted else None
     semantic = confidence = None
     if Output.SEMANTIC in wanted:
-        semantic = _spread(found.semantic.to(torch.uint8), plan).cpu().numpy()
+        classes = _where_seen(found.semantic.to(torch.uint8), found, VOID_CLASS_ID)
+        semantic = _spread(classes, plan).cpu().numpy()
     if Output.CONFIDENCE in wanted and found.probability is not None:
-        confidence = _spread((found.probability * 255.0).round().to(torch.uint8), plan).cpu().numpy()
+        share = _where_seen((found.probability * 255.0).round().to(torch.uint8), found, 0)
+        confidence = _spread(share, plan).cpu().numpy()
     timer.done("maps")
     segments = None
     if tables and Output.SEGMENTS in wanted:
@@ -128,14 +132,19 @@ def nothing(frame: CameraFrame, plan: Plan, scale: ScaleEstimate) -> Perception:
 
 
 def _depth(found: Findings, plan: Plan, size: tuple[int, int], labels: LabelSpace, config: PipelineConfig) -> Tensor:
-    """(H, W) float32 metres; NaN for sky."""
+    """(H, W) float32 metres; NaN for sky, and for what the camera did not see."""
     depth = found.scale.factor / upsample(found.inverse_depth, size)[0, 0]
-    if config.sky_depth or "sky" not in labels.names:
+    missing = found.unseen
+    if not config.sky_depth and "sky" in labels.names:
+        sky = found.semantic == labels.class_id("sky")
+        missing = sky if missing is None else sky | missing
+    if missing is None:
         return depth
-    sky = found.semantic == labels.class_id("sky")
-    if size == plan.published_size:
-        sky = _spread(sky, plan)
-    return depth.masked_fill_(sky, torch.nan)
+    return depth.masked_fill_(_spread(missing, plan) if size == plan.published_size else missing, torch.nan)
+
+
+def _where_seen(network_map: Tensor, found: Findings, nothing_value: int) -> Tensor:
+    return network_map if found.unseen is None else network_map.masked_fill(found.unseen, nothing_value)
 
 
 def _tables(found: Findings, labels: LabelSpace) -> _CodeTables | None:

@@ -18,7 +18,7 @@ from monodvps_ros.ros.camera_input import CameraInput, Received
 from monodvps_ros.ros.camera_model import CameraModel, camera_model
 from monodvps_ros.ros.conversions import compressed_image_array, image_array, stamp_to_ns
 from monodvps_ros.ros.outputs import OutputPublishers
-from monodvps_ros.ros.rectification import Rectifier
+from monodvps_ros.ros.rectification import rectifying_map
 from monodvps_ros.ros.statistics import FAILED, UNDECODABLE, Statistics
 from monodvps_ros.types import CameraFrame, ScaleEstimate
 
@@ -61,7 +61,7 @@ class CameraStream:
         self._was_idle = False
         self._camera_key: tuple[Any, ...] | None = None
         self._camera: CameraModel | None = None
-        self._rectifier: Rectifier | None = None
+        self._rectification: NDArray[np.float32] | None = None
         self.served_at = 0.0
 
     def configure(self, config: NodeConfig) -> None:
@@ -138,13 +138,12 @@ class CameraStream:
         self.frame_id = message.header.frame_id
         self._compare_frames(received.info)
         camera = self._camera_of(received.info, (image.shape[0], image.shape[1]))
-        if self._rectifier is not None:
-            image = self._rectifier.apply(image)
         return CameraFrame(
             image=image,
             stamp_ns=stamp_to_ns(message.header.stamp),
             frame_id=message.header.frame_id,
             intrinsics=None if camera is None else camera.intrinsics,
+            rectification=self._rectification,
         )
 
     def _camera_of(self, info: CameraInfo | None, size: tuple[int, int]) -> CameraModel | None:
@@ -152,7 +151,7 @@ class CameraStream:
         key = None if info is None else (size, *_content(info))
         if key is not None and key == self._camera_key:
             return self._camera
-        self._camera_key, self._camera, self._rectifier = key, None, None
+        self._camera_key, self._camera, self._rectification = key, None, None
         if info is None:
             self._set_camera_problem(f"no camera_info on {self.input.info_topic}")
             return None
@@ -162,7 +161,7 @@ class CameraStream:
             self._set_camera_problem(str(error))
             return None
         if self._camera.distortion is not None:
-            self._rectifier = Rectifier(self._camera, size)
+            self._rectification = rectifying_map(self._camera, size)
         self._set_camera_problem("")
         return self._camera
 

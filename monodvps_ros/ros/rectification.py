@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes lens distortion out of an image. Imports nothing of ROS."""
+"""The map that takes lens distortion out of an image. Imports nothing of ROS."""
 
 import cv2
 import numpy as np
@@ -8,38 +8,29 @@ from numpy.typing import NDArray
 from monodvps_ros.ros.camera_model import CameraModel
 
 
-class Rectifier:
-    """The map from the rectified image to the raw one, made once for a camera.
+def rectifying_map(camera: CameraModel, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Say where each pixel of the rectified image lies in the raw one.
 
     Args:
         camera: with a distortion to take out.
-        size: height and width of the image.
+        size: height and width of both images.
+
+    Returns:
+        (H, W, 2) float32 (u, v) in pixels of the raw image; as `CameraFrame.rectification` takes it.
 
     Source of the distortion models: OpenCV, camera calibration and fisheye modules.
     """
-
-    def __init__(self, camera: CameraModel, size: tuple[int, int]) -> None:
-        distortion = camera.distortion
-        assert distortion is not None, "the camera is rectified already"
-        make_map = (
-            cv2.fisheye.initUndistortRectifyMap if distortion.model == "equidistant" else cv2.initUndistortRectifyMap
-        )
-        self._map = make_map(
-            distortion.raw_intrinsics,
-            distortion.coefficients,
-            distortion.rotation,
-            camera.intrinsics,
-            (size[1], size[0]),
-            cv2.CV_16SC2,
-        )
-
-    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the rectified image.
-
-        Args:
-            image: (H, W, 3) uint8.
-
-        Returns:
-            The same shape; black where the raw image saw nothing.
-        """
-        return np.asarray(cv2.remap(image, *self._map, cv2.INTER_LINEAR), np.uint8)
+    distortion = camera.distortion
+    assert distortion is not None, "the camera is rectified already"
+    make_maps = (
+        cv2.fisheye.initUndistortRectifyMap if distortion.model == "equidistant" else cv2.initUndistortRectifyMap
+    )
+    maps = make_maps(
+        distortion.raw_intrinsics,
+        distortion.coefficients,
+        distortion.rotation,
+        camera.intrinsics,
+        (size[1], size[0]),
+        cv2.CV_32FC1,
+    )
+    return np.stack(maps, axis=2).astype(np.float32)
