@@ -123,7 +123,9 @@ class Bench:
         self.infos = self.peer.create_publisher(CameraInfo, f"{self.prefix}camera_info", qos)
         for topic in outputs:
             self.listen(topic)
-        self.threads = [self._spin(node, context) for node, context in zip((self.node, self.peer), self.contexts, strict=True)]
+        self.threads = [
+            self._spin(node, context) for node, context in zip((self.node, self.peer), self.contexts, strict=True)
+        ]
         if start:
             self.start()
             wait_until(lambda: self._matched(outputs), what="discovery")
@@ -155,7 +157,9 @@ class Bench:
         self.peer.destroy_subscription(self.subscriptions.pop(topic))
 
     def camera_info(self, index, **changes):
-        info = CameraInfo(height=CAMERA[0], width=CAMERA[1], k=K, p=[*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0], r=np.eye(3).ravel())
+        info = CameraInfo(
+            height=CAMERA[0], width=CAMERA[1], k=K, p=[*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0], r=np.eye(3).ravel()
+        )
         info.header.stamp, info.header.frame_id = stamp_of(index), "camera_optical"
         for name, value in changes.items():
             setattr(info, name, value)
