@@ -224,11 +224,18 @@ def test_ctrl_c_in_a_terminal_reaches_the_processes_that_read_samples_too(given,
 
 
 @pytest.mark.slow
-def test_data_that_is_not_there_is_one_line(given, tmp_path):
-    with Process(given, tmp_path / "out", data=tmp_path / "nothing") as node:
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("data:=['/nothing/there']", "DataError: /nothing/there: does not exist"),
+        ("max_steps:=many", "expecting type 'INTEGER'"),
+    ],
+)
+def test_what_it_cannot_start_with_is_one_line(given, tmp_path, argument, words):
+    with Process(given, tmp_path / "out", argument) as node:
         assert node.end() == 2
         [line] = node.lines
-        assert f"DataError: {tmp_path / 'nothing'}: does not exist" in line
+        assert words in line
         assert "[FATAL]" in line
 
 

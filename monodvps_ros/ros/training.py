@@ -49,11 +49,11 @@ class TrainingNode(ManagedNode):
     def __init__(self, name: str = "training", *, on_end: Callable[[], None] = lambda: None, **options: Any) -> None:
         super().__init__(name, **options)
         self._on_end = on_end
-        self.config = parameters.declare(self, TrainingNodeConfig)
         self._job: TrainingJob | None = None
         self._run: TrainingRun | None = None
         self.progress = Progress()
         self._heard_at: float | None = None
+        self.config = parameters.declare(self, TrainingNodeConfig)
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
