@@ -13,6 +13,7 @@ from monodvps_ros.config import (
     PipelineConfig,
     SceneConfig,
     TrainingConfig,
+    TrainingNodeConfig,
     from_dict,
     load,
     replace,
@@ -21,7 +22,7 @@ from monodvps_ros.config import (
 )
 from monodvps_ros.errors import ConfigError
 
-TREES = (PipelineConfig, NetworkConfig, NodeConfig, SceneConfig, TrainingConfig)
+TREES = (PipelineConfig, NetworkConfig, NodeConfig, TrainingNodeConfig, SceneConfig, TrainingConfig)
 
 
 @pytest.mark.parametrize("tree", TREES)
