@@ -64,7 +64,7 @@ def demo(
 
     Exit code 0: done. 1: node or recorder failed; their last words are shown. 2: an argument is wrong.
     """
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # children are stopped at both
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as at Ctrl-C
     source, name, height_m = _source(input, image_topic, frames, seed)
     folder = OutputFolder(out)
     os.environ.update(environment(shipped_profile))

@@ -50,7 +50,7 @@ class Child:
                 stdout=subprocess.PIPE if events else sink,
                 stderr=sink,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no locks in it)
+                preexec_fn=_prepare if sys.platform == "linux" else None,  # noqa: PLW1509 (no locks in it)
             )
         self._reader = threading.Thread(target=self._read_events, daemon=True)
         if events:
@@ -130,7 +130,9 @@ class Child:
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent dies; runs in the child before its program."""
+def _prepare() -> None:
+    """Run in the child before its program: hear SIGINT, and end when the parent dies."""
+    # A shell without job control starts background processes with SIGINT ignored, which children would inherit.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     assert _libc is not None
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
