@@ -2,12 +2,13 @@
 """Weights files: what is written comes back, and each way in which a file can be wrong says so."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from monodvps_ros.config import NetworkConfig
+from monodvps_ros.config import NetworkConfig, TrainingConfig, load
 from monodvps_ros.errors import DeviceError, WeightsError
 from monodvps_ros.network import MonoDVPS, load_network, load_weights, prepare_for_inference, read_card, save_weights
 
@@ -194,3 +195,14 @@ def test_writing_where_one_cannot(tmp_path, network):
     with pytest.raises(WeightsError, match=r"model card"):
         save_weights(tmp_path / "w.safetensors", network, {"data": {1, 2}})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_weights_that_ship_load_and_fit_their_config():
+    network = load_network("")
+    folder = Path(__file__).parent.parent
+    config = load(TrainingConfig, folder / "config" / "small.yaml")
+    assert network.config == config.network
+    assert "monodvps.safetensors" in network.description
+    assert (folder / "monodvps_ros" / "weights" / "monodvps.safetensors").stat().st_size < 20e6
+    output = network.infer(torch.rand(1, 3, *network.input_size))
+    assert output.class_logits.isfinite().all() and output.disparities[0].isfinite().all()
