@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A perception node over real DDS, with a peer in a context of its own that plays the camera and listens."""
 
+import contextlib
 import itertools
 import threading
 import time
@@ -224,10 +225,8 @@ class Bench:
         executor.add_node(node)
 
         def spin():
-            try:
+            with contextlib.suppress(ExternalShutdownException):
                 executor.spin()
-            except ExternalShutdownException:
-                pass
 
         thread = threading.Thread(target=spin)
         thread.start()

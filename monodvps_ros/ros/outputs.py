@@ -73,6 +73,11 @@ OUTPUT_TOPICS = (
 )
 
 
+def _tell(topic: str, on_incompatible: Callable[[str, str], None]) -> Callable[[Any], None]:
+    """Make the callback of one topic for subscribers whose QoS does not fit."""
+    return lambda event: on_incompatible(topic, qos_policy_name_from_kind(event.last_policy_kind))
+
+
 class OutputPublishers:
     """The publishers of one camera.
 
@@ -95,11 +100,7 @@ class OutputPublishers:
                 row.message_type,
                 name,
                 QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE),
-                event_callbacks=PublisherEventCallbacks(
-                    incompatible_qos=lambda event, name=name: on_incompatible(
-                        name, qos_policy_name_from_kind(event.last_policy_kind)
-                    )
-                ),
+                event_callbacks=PublisherEventCallbacks(incompatible_qos=_tell(name, on_incompatible)),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
 

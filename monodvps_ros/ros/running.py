@@ -41,7 +41,7 @@ def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], M
 
 
 def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
         try:
