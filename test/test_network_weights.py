@@ -206,3 +206,11 @@ def test_the_weights_that_ship_load_and_fit_their_config():
     assert (folder / "monodvps_ros" / "weights" / "monodvps.safetensors").stat().st_size < 20e6
     output = network.infer(torch.rand(1, 3, *network.input_size))
     assert output.class_logits.isfinite().all() and output.disparities[0].isfinite().all()
+
+
+def test_recordings_are_named_without_their_folders(tmp_path):
+    network = MonoDVPS(NetworkConfig(**TINY))
+    save_weights(tmp_path / "w.safetensors", network, {"training_data": [f"/far/away/drive_{i}" for i in range(8)]})
+    said = load_network(tmp_path / "w.safetensors").description
+    assert said.endswith("drive_0, drive_1, drive_2, drive_3, drive_4, drive_5 and 2 more")
+    assert "away" not in said

@@ -207,6 +207,8 @@ def _stored(network: MonoDVPS, half: bool) -> dict[str, Tensor]:
 
 def _describe(path: Path, header: dict[str, Any]) -> str:
     data = header.get("card", {}).get("training_data")
+    if isinstance(data, list):  # paths of what it was trained on
+        data = _some([Path(str(entry)).name for entry in data])
     return f"{path.name}: {header['network']['encoder']}" + (f", trained on {data}" if data else "")
 
 
