@@ -6,6 +6,7 @@ import torch
 
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import ShapeError
+from monodvps_ros.geometry import disparity_to_depth
 from monodvps_ros.network import MonoDVPS, prepare_for_inference
 from monodvps_ros.types import PerceptionModel
 
@@ -62,9 +63,12 @@ def test_it_keeps_the_pipelines_protocol(network):
     assert len(network.label_space) == 19
 
 
-def test_untrained_disparities_lie_mid_range(network):
-    disparities = network(torch.rand(1, 3, 64, 96)).disparities
-    assert all(d.min() > 0.3 and d.max() < 0.7 for d in disparities)
+def test_untrained_depth_is_about_a_metre(network):
+    """Room to both ends of 0.1 to 100 m, and the same at all scales."""
+    for disparity in network(torch.rand(1, 3, 64, 96)).disparities:
+        depth_m = disparity_to_depth(disparity, *network.depth_range_m)
+        assert depth_m.min() > 0.5
+        assert depth_m.max() < 2.0
 
 
 def test_batch_of_two_equals_two_batches_of_one(network):

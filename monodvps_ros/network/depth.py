@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The depth head: sigmoid disparities at strides 2, 4, 8 and 16 from the semantic decoder."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,10 @@ from monodvps_ros.network.heads import final_convolution
 #: Channels that the encoder's maps at strides 2, 4, 8 and 16 are projected to: the decoder's own 64 and 32 at
 #: strides 8 and 4, continued by halving and doubling.
 DEPTH_SKIPS = (16, 32, 64, 128)
+#: Disparity that an untrained network says everywhere: about 1 m in the range of 0.1 to 100 m. From 0.5, where a
+#: sigmoid begins by itself, depth could only halve before it meets the near end of the range; in photometric training,
+#: which knows no metres, the road before the car then stays cut off there (seen on synthetic drives).
+INITIAL_DISPARITY = 0.1
 _COARSE_CHANNELS = 64
 _FINE_CHANNELS = 32
 
@@ -37,6 +43,7 @@ class DepthHead(nn.Module):
         self.project = conv_norm(skip_channels, projected, 1)
         self.fine = separable(_COARSE_CHANNELS + projected, _FINE_CHANNELS, 5)
         self.final = final_convolution(_FINE_CHANNELS, 1)
+        nn.init.constant_(self.final.bias, math.log(INITIAL_DISPARITY / (1.0 - INITIAL_DISPARITY)))  # type: ignore[arg-type]
 
     def forward(self, maps: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         """Predict one scale.
