@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parent.parent / "config"
 
 
 def _learn(name, scene, seed, out):
-    clip = Drive(SceneConfig(frames=8, height=96, width=320, view_distance_m=50.0, **scene), seed)
+    clip = Drive(SceneConfig(frames=8, height=96, width=320, **scene), seed)
     config = load(TrainingConfig, CONFIGS / f"{name}.yaml")
     assert config.max_steps <= 600
     return train(config, [clip], out, names=["synthetic clip"], validation=clip).figures
@@ -21,5 +21,13 @@ def _learn(name, scene, seed, out):
 
 @pytest.mark.slow
 def test_panoptic_segmentation_of_a_clip_is_learnt_from_its_labels(tmp_path):
-    figures = _learn("overfit_panoptic", {"focal_px": 320.0, "traffic": 0.6}, 2, tmp_path / "out")
+    figures = _learn(
+        "overfit_panoptic", {"focal_px": 320.0, "traffic": 0.6, "view_distance_m": 50.0}, 2, tmp_path / "out"
+    )
     assert figures["validation/PQ"] >= 0.75
+
+
+@pytest.mark.slow
+def test_depth_of_a_clip_is_learnt_from_its_images(tmp_path):
+    figures = _learn("overfit_depth", {"traffic": 0.0}, 11, tmp_path / "out")
+    assert figures["validation/absRel"] <= 0.15
