@@ -437,15 +437,21 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_lose_what_one_does_with_twice_the_batch(tmp_path):
-    """Without what differs between processes by nature: statistics of a batch, dropout, tie-breaking noise."""
+    """Without what differs between processes by nature: statistics of a batch, dropout, tie-breaking noise.
+
+    Both steps see the same two samples, so that the loss falls by what the first step learnt alone. That step is small:
+    Adam's first one takes only the signs of the gradients, and where one is all but zero its sign hangs on the order of
+    a sum; with small steps such weights hardly count.
+    """
     folder = tmp_path / "clip"
     folder.mkdir()
-    clip = Clip(6)
-    for place in range(6):
+    clip = Clip(4)
+    for place in range(len(clip)):
         cv2.imwrite(str(folder / f"{place:06d}.png"), clip.sample(place).frame.image[..., ::-1])
     camera = {"width": SIZE[1], "height": SIZE[0], "rate_hz": 10.0, "K": K.flatten().tolist()}
     (folder / "camera.json").write_text(json.dumps(camera))
     config = _config(max_steps=2, frozen_statistics=True, frozen=("semantic", "instance"), picture_every=0,
+                     augmentation={"flip": 0.0, "color": 0.0}, optimizer={"learning_rate": 1e-5, "pose_learning_rate": 1e-5},
                      loss={"semantic": 0, "instance": 0, "panoptic_smoothness": 0, "panoptic_edges": 0, "triplet": 0,
                            "mask_moving_objects": False, "auto_mask": False})  # fmt: skip
     losses = {}
@@ -457,8 +463,11 @@ def test_two_processes_lose_what_one_does_with_twice_the_batch(tmp_path):
         subprocess.run(command, check=True, timeout=600)
         log = EventAccumulator(str(out / "log")).Reload()
         losses[processes] = [event.value for event in log.Scalars("loss/total")]
-    assert len(losses[1]) == 2
-    assert losses[2] == pytest.approx(losses[1], rel=1e-3)
+    print("losses by number of processes:", losses)
+    assert losses[2] == pytest.approx(losses[1], rel=1e-4)
+    falls = [before - after for before, after in losses.values()]
+    assert falls[0] > 1e-4 * losses[1][0]
+    assert falls[1] == pytest.approx(falls[0], rel=0.05)
 
 
 def test_the_reference_file_holds_every_setting_and_its_default():
