@@ -451,7 +451,8 @@ def test_two_processes_lose_what_one_does_with_twice_the_batch(tmp_path):
     camera = {"width": SIZE[1], "height": SIZE[0], "rate_hz": 10.0, "K": K.flatten().tolist()}
     (folder / "camera.json").write_text(json.dumps(camera))
     config = _config(max_steps=2, frozen_statistics=True, frozen=("semantic", "instance"), picture_every=0,
-                     augmentation={"flip": 0.0, "color": 0.0}, optimizer={"learning_rate": 1e-5, "pose_learning_rate": 1e-5},
+                     augmentation={"flip": 0.0, "color": 0.0},
+                     optimizer={"learning_rate": 1e-5, "pose_learning_rate": 1e-5},
                      loss={"semantic": 0, "instance": 0, "panoptic_smoothness": 0, "panoptic_edges": 0, "triplet": 0,
                            "mask_moving_objects": False, "auto_mask": False})  # fmt: skip
     losses = {}
