@@ -66,7 +66,7 @@ class CameraFrame:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FrameTruth:
-    """What is known for certain of one frame; whatever is not known is None.
+    """What is known of one frame beside its image; whatever is not known is None.
 
     Attributes:
         panoptic: (H, W) uint16 panoptic ids whose instance ids persist over the sequence; 65535 is void.
@@ -74,6 +74,9 @@ class FrameTruth:
         flow_px: (H, W, 2) float32 (dx, dy) from this frame to the previous one in pixels; NaN where there is none.
         flow_visible: (H, W) bool, true where the surface seen here was seen in the previous frame too.
         world_from_camera: (4, 4) float64, carries points of the camera's optical frame into a fixed frame, metres.
+        panoptic_is_pseudo: true where `panoptic` is a teacher's guess and not the truth; its instance ids do not
+            persist then. Training weighs it by `LossConfig.pseudo_labels`; nothing is to be measured against it.
+        inverse_depth: (H, W) float32, a teacher's guess up to scale and shift, larger is nearer; NaN where none.
 
     Raises:
         ShapeError: a shape or dtype differs, or two maps differ in size.
@@ -84,6 +87,8 @@ class FrameTruth:
     flow_px: NDArray[np.float32] | None = None
     flow_visible: NDArray[np.bool_] | None = None
     world_from_camera: NDArray[np.float64] | None = None
+    panoptic_is_pseudo: bool = False
+    inverse_depth: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes."""
@@ -93,8 +98,10 @@ class FrameTruth:
             flow_px=(self.flow_px, "H W 2"),
             flow_visible=(self.flow_visible, "H W"),
             world_from_camera=(self.world_from_camera, "4 4"),
+            inverse_depth=(self.inverse_depth, "H W"),
         )
-        dtypes = {"panoptic": np.uint16, "depth_m": np.float32, "flow_px": np.float32, "flow_visible": np.bool_}
+        dtypes = {"panoptic": np.uint16, "depth_m": np.float32, "flow_px": np.float32, "flow_visible": np.bool_,
+                  "inverse_depth": np.float32}  # fmt: skip
         for name, dtype in dtypes.items():
             value = getattr(self, name)
             if value is not None and value.dtype != dtype:

@@ -56,8 +56,12 @@ class LossConfig:
     triplet: float = setting(0.1, "Weight of the panoptic-guided triplet loss among the depth terms.", at_least=0.0)
     supervised_depth: float = setting(0.0, "Weight of the loss against measured depth among the depth terms.",
                                       at_least=0.0)  # fmt: skip
+    pseudo_depth: float = setting(0.0, "Weight of the loss against a teacher's depth, up to scale and shift, among the "
+                                  "depth terms.", at_least=0.0)  # fmt: skip
     center: float = setting(200.0, "Weight of the centre heatmap among the instance terms.", at_least=0.0)
     offset: float = setting(0.01, "Weight of the offsets among the instance terms.", at_least=0.0)
+    pseudo_labels: float = setting(1.0, "Weight of pseudo-labels against true ones in the losses of class scores, "
+                                   "centres and offsets.", at_least=0.0)  # fmt: skip
     ssim_share: float = setting(0.85, "Share of SSIM in the photometric error.", at_least=0.0, at_most=1.0)
     auto_mask: bool = setting(True, "Leave pixels that stand still out of the reprojection loss.")
     mask_moving_objects: bool = setting(True, "Leave moving objects out of the reprojection loss.")

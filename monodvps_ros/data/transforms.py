@@ -138,6 +138,8 @@ def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
             flow_px=None if flow is None else flow.astype(np.float32),
             flow_visible=visible,
             world_from_camera=pose,
+            panoptic_is_pseudo=truth.panoptic_is_pseudo,
+            inverse_depth=_nearest(truth.inverse_depth, geometry),
         ),
     )
 

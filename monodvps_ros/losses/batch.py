@@ -31,12 +31,14 @@ class TrainingBatch:
             None where all have.
         panoptic: (B, H, W) or (B, 1, H, W) panoptic ids, integer, void 65535.
         labelled: (B,) bool, false where a sample has no panoptic label; None where all have.
+        pseudo: (B,) bool, true where the panoptic label is a teacher's guess; None where none is.
         centers: (B, 1, H, W) heatmap, 1 at centres of instances.
         center_weights: (B, 1, H, W), 0 on void, else 1.
         offsets_px: (B, 2, H, W) (dy, dx) from a pixel to its instance's centre.
         offset_weights: (B, 1, H, W), 1 on instances, else 0.
         semantic_weights: (B, H, W) weight of each pixel's class loss; None for `small_instance_weights` of `panoptic`.
         depth_m: (B, 1, H, W) measured depth, not finite or 0 where there is none; for the supervised variant.
+        inverse_depth: (B, 1, H, W) a teacher's inverse depth up to scale and shift, not finite where there is none.
         names: of the samples, for error messages; empty for their numbers.
 
     Raises:
@@ -49,12 +51,14 @@ class TrainingBatch:
     has_sources: Tensor | None = None
     panoptic: Tensor | None = None
     labelled: Tensor | None = None
+    pseudo: Tensor | None = None
     centers: Tensor | None = None
     center_weights: Tensor | None = None
     offsets_px: Tensor | None = None
     offset_weights: Tensor | None = None
     semantic_weights: Tensor | None = None
     depth_m: Tensor | None = None
+    inverse_depth: Tensor | None = None
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -67,12 +71,14 @@ class TrainingBatch:
             has_sources=(self.has_sources, "B"),
             panoptic=(panoptic, "B 1 H W"),
             labelled=(self.labelled, "B"),
+            pseudo=(self.pseudo, "B"),
             centers=(self.centers, "B 1 H W"),
             center_weights=(self.center_weights, "B 1 H W"),
             offsets_px=(self.offsets_px, "B 2 H W"),
             offset_weights=(self.offset_weights, "B 1 H W"),
             semantic_weights=(self.semantic_weights, "B H W"),
             depth_m=(self.depth_m, "B 1 H W"),
+            inverse_depth=(self.inverse_depth, "B 1 H W"),
             **{f"sources[{place}]": (source, "B 3 H W") for place, source in enumerate(self.sources)},
         )
 

@@ -13,6 +13,7 @@ from monodvps_ros.losses.panoptic import center_loss, class_target, offset_loss,
 from monodvps_ros.losses.panoptic_edge_discontinuity import panoptic_edge_discontinuity
 from monodvps_ros.losses.panoptic_map import panoptic_with_channel, resize_nearest
 from monodvps_ros.losses.panoptic_smoothness import panoptic_smoothness
+from monodvps_ros.losses.pseudo_depth import scale_shift_invariant
 from monodvps_ros.losses.scales import (
     HalfResolution,
     mean_over_scales,
@@ -25,7 +26,8 @@ from monodvps_ros.losses.smoothness import edge_aware_smoothness
 from monodvps_ros.losses.triplet import panoptic_triplet
 
 #: Terms of Eq. 11, weighted by the settings of the same names.
-DEPTH_TERMS = ("photometric", "smoothness", "panoptic_smoothness", "panoptic_edges", "triplet", "supervised_depth")
+DEPTH_TERMS = ("photometric", "smoothness", "panoptic_smoothness", "panoptic_edges", "triplet", "supervised_depth",
+               "pseudo_depth")  # fmt: skip
 #: Terms of the instance loss, weighted by the settings of the same names.
 INSTANCE_TERMS = ("center", "offset")
 _FROM_LABELS = ("panoptic_smoothness", "panoptic_edges", "triplet", "semantic", *INSTANCE_TERMS)
@@ -35,8 +37,9 @@ _FROM_SOURCES = ("photometric", "flow")
 class Objective:
     """L = depth L_depth + semantic L_semantic + instance L_instance + flow L_flow: Eq. 10.
 
-    L_depth is Eq. 11 (with the loss against measured depth beside it), L_instance = 200 L_center + 0.01 L_offset. A
-    term whose weight is 0, or whose group's weight is 0, is neither computed nor asked for.
+    L_depth is Eq. 11 (with the losses against measured depth and against a teacher's beside it), L_instance =
+    200 L_center + 0.01 L_offset. A term whose weight is 0, or whose group's weight is 0, is neither computed nor asked
+    for. Class scores, centres and offsets of images whose labels are a teacher's weigh `LossConfig.pseudo_labels`.
 
     What each term is averaged over: the scales; then the images that have what it needs (`TrainingBatch.labelled`,
     `has_sources`). A batch in which none has counts as 0.
@@ -193,6 +196,16 @@ class Objective:
             prediction.output.disparities, batch.depth_m, self.depth_range_m, self.config.scale_invariance
         )
 
+    def _pseudo_depth(self, batch: TrainingBatch, prediction: TrainingPrediction) -> Tensor:
+        self._need("pseudo_depth", batch, "inverse_depth")
+        self._need("pseudo_depth", prediction, "output.disparities")
+        assert batch.inverse_depth is not None
+        losses = [
+            scale_shift_invariant(resize_bilinear(disparity, batch.size), batch.inverse_depth)
+            for disparity in prediction.output.disparities
+        ]
+        return torch.stack(losses).mean()
+
     def _semantic(self, batch: TrainingBatch, prediction: TrainingPrediction) -> Tensor:
         ids = self._panoptic("semantic", batch)
         weights = batch.semantic_weights
@@ -201,7 +214,7 @@ class Objective:
                 ids, self.thing_ids, self.config.small_instance_px, self.config.small_instance_weight
             )
         logits = resize_bilinear(prediction.output.class_logits, batch.size)
-        return semantic_loss(logits, class_target(ids), weights, self.config.hard_pixels)
+        return semantic_loss(logits, class_target(ids), weights, self.config.hard_pixels, self._label_weights(batch))
 
     def _center(self, batch: TrainingBatch, prediction: TrainingPrediction) -> Tensor:
         self._need("center", batch, "centers")
@@ -209,16 +222,21 @@ class Objective:
         assert prediction.output.center_heatmap is not None
         assert batch.centers is not None
         heatmap = resize_bilinear(prediction.output.center_heatmap, batch.size)
-        return center_loss(heatmap, batch.centers, batch.center_weights)
+        return center_loss(heatmap, batch.centers, batch.center_weights, self._label_weights(batch))
 
     def _offset(self, batch: TrainingBatch, prediction: TrainingPrediction) -> Tensor:
         self._need("offset", batch, "offsets_px", "offset_weights")
         self._need("offset", prediction, "output.offsets_px")
         assert prediction.output.offsets_px is not None
         assert batch.offsets_px is not None
-        return offset_loss(
-            resize_bilinear(prediction.output.offsets_px, batch.size), batch.offsets_px, batch.offset_weights
-        )
+        offsets = resize_bilinear(prediction.output.offsets_px, batch.size)
+        return offset_loss(offsets, batch.offsets_px, batch.offset_weights, self._label_weights(batch))
+
+    def _label_weights(self, batch: TrainingBatch) -> Tensor | None:
+        """(B,) weight of each image's label: 1 for a true one, less or more for a teacher's guess."""
+        if batch.pseudo is None:
+            return None
+        return torch.where(batch.pseudo, self.config.pseudo_labels, 1.0)
 
     def _flow(self, batch: TrainingBatch, prediction: TrainingPrediction) -> Tensor:
         self._need("flow", batch, "sources")

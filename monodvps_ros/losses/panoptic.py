@@ -55,7 +55,13 @@ def small_instance_weights(
     return torch.where(small, weight, 1.0)
 
 
-def semantic_loss(class_logits: Tensor, target: Tensor, weights: Tensor | None = None, top: float = 0.2) -> Tensor:
+def semantic_loss(
+    class_logits: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
+    top: float = 0.2,
+    image_weights: Tensor | None = None,
+) -> Tensor:
     """Bootstrapped cross-entropy: the mean over the hardest pixels of each image.
 
     The rule: for each image the cross-entropy of each pixel times its weight, 0 for void; of these H W values the
@@ -67,6 +73,7 @@ def semantic_loss(class_logits: Tensor, target: Tensor, weights: Tensor | None =
         target: (B, H, W) or (B, 1, H, W) class ids, integer, void 255.
         weights: (B, H, W) or (B, 1, H, W), not negative, as from `small_instance_weights`; None for 1.
         top: share of the pixels that counts, above 0, at most 1.
+        image_weights: (B,) factor of each image's loss; None for 1.
 
     Returns:
         Scalar; 0, without gradient, where all is void; towards 0 as the right class's score goes to infinity (the
@@ -89,16 +96,20 @@ def semantic_loss(class_logits: Tensor, target: Tensor, weights: Tensor | None =
         check_shapes(class_logits=(class_logits, "B C H W"), weights=(weights, "B H W"))
         errors = errors * weights
     count = max(1, int(top * sizes["H"] * sizes["W"]))
-    return errors.flatten(1).topk(count, sorted=False).values.mean()
+    hardest = errors.flatten(1).topk(count, sorted=False).values
+    return masked_mean(hardest, torch.ones_like(hardest), image_weights)
 
 
-def center_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def center_loss(
+    prediction: Tensor, target: Tensor, weights: Tensor | None = None, image_weights: Tensor | None = None
+) -> Tensor:
     """Mean squared error of the centre heatmap, before its factor of 200 (`LossConfig.center`).
 
     Args:
         prediction: (B, 1, H, W) heatmap.
         target: (B, 1, H, W), 1 at centres, falling off as a Gaussian.
         weights: (B, 1, H, W), 0 where nothing is known (void), else 1; None for 1 everywhere.
+        image_weights: (B,) factor of each image's loss; None for 1.
 
     Returns:
         Scalar: for each image the weighted mean, averaged over the batch. Perfect fit: 0. Weights of 0: 0, without
@@ -110,16 +121,20 @@ def center_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = Non
     Source: Cheng et al. 2020, section 3.3.
     """
     check_shapes(prediction=(prediction, "B 1 H W"), target=(target, "B 1 H W"), weights=(weights, "B 1 H W"))
-    return masked_mean((prediction - target).square(), torch.ones_like(target) if weights is None else weights)
+    weights = torch.ones_like(target) if weights is None else weights
+    return masked_mean((prediction - target).square(), weights, image_weights)
 
 
-def offset_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def offset_loss(
+    prediction: Tensor, target: Tensor, weights: Tensor | None = None, image_weights: Tensor | None = None
+) -> Tensor:
     """Mean absolute error of the offsets, before its factor of 0.01 (`LossConfig.offset`).
 
     Args:
         prediction: (B, 2, H, W) (dy, dx) from a pixel to its instance's centre, in pixels.
         target: (B, 2, H, W).
         weights: (B, 1, H, W), 1 on instances, else 0; None for 1 everywhere.
+        image_weights: (B,) factor of each image's loss; None for 1.
 
     Returns:
         Scalar: for each image the weighted mean over pixels and over both components (half of the sum of the two),
@@ -132,4 +147,5 @@ def offset_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = Non
     """
     check_shapes(prediction=(prediction, "B 2 H W"), target=(target, "B 2 H W"), weights=(weights, "B 1 H W"))
     errors = (prediction - target).abs()
-    return masked_mean(errors, torch.ones_like(errors) if weights is None else weights.expand_as(errors))
+    weights = torch.ones_like(errors) if weights is None else weights.expand_as(errors)
+    return masked_mean(errors, weights, image_weights)

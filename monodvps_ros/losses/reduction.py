@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 
-def masked_mean(values: Tensor, weights: Tensor) -> Tensor:
+def masked_mean(values: Tensor, weights: Tensor, image_weights: Tensor | None = None) -> Tensor:
     """Average each image's values by their weights, then the images.
 
     Args:
         values: (B, ...) floating; may be anything, also infinite, where the weight is 0.
         weights: the shape of `values`, bool or not negative.
+        image_weights: (B,) factor of each image's mean; None for 1.
 
     Returns:
         Scalar. An image whose weights are all 0 counts as 0, and no gradient reaches it.
@@ -23,7 +24,8 @@ def masked_mean(values: Tensor, weights: Tensor) -> Tensor:
     weights = weights.to(values.dtype)
     total = (torch.where(used, values, 0.0) * weights).flatten(1).sum(1)
     weight = weights.flatten(1).sum(1)
-    return (total / torch.where(weight > 0, weight, 1.0)).mean()
+    means = total / torch.where(weight > 0, weight, 1.0)
+    return (means if image_weights is None else means * image_weights.to(means)).mean()
 
 
 def mean_over_pairs(horizontal: Tensor, vertical: Tensor) -> Tensor:

@@ -55,18 +55,20 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         self.config = config
         terms = set(objective.active_terms)
         self._whole = [self._is_whole(number) for number in range(len(store))]
-        motion, labels = bool(terms & {"photometric", "flow"}), terms - {"photometric", "flow", "smoothness"}
+        motion = bool(terms & {"photometric", "flow"})
+        labels = bool(terms - {"photometric", "flow", "smoothness", "supervised_depth", "pseudo_depth"})
         self.targets = [
             number
             for number, entry in enumerate(store.entries)
             if (motion and self._whole[number])
-            or (labels - {"supervised_depth"} and entry.labelled)
-            or ("supervised_depth" in labels and entry.measured)
+            or (labels and entry.labelled)
+            or ("supervised_depth" in terms and entry.measured)
+            or ("pseudo_depth" in terms and entry.guessed)
         ]
         if not self.targets:
             raise DataError(
                 f"none of the {len(store)} frames can be learnt from: there are no three in a row with a known camera "
-                f"(loss.photometric, loss.flow) and no labels (all other losses); terms that are on: {sorted(terms)}"
+                f"(loss.photometric, loss.flow) and no labels (most other losses); terms that are on: {sorted(terms)}"
             )
         self.alone = sum(not self._whole[number] for number in self.targets)
 
@@ -101,15 +103,19 @@ class TrainingDataset(Dataset[dict[str, Any]]):
             truth.panoptic if truth.panoptic is not None else np.full(self.store.size, VOID_PANOPTIC_ID, np.uint16)
         )
         targets = panoptic_targets(panoptic, self.store.labels, self.config.center_sigma_px)
-        depth = truth.depth_m if truth.depth_m is not None else np.full(self.store.size, np.nan, np.float32)
+        unknown = np.full(self.store.size, np.nan, np.float32)
+        depth = truth.depth_m if truth.depth_m is not None else unknown
+        inverse_depth = truth.inverse_depth if truth.inverse_depth is not None else unknown
         return {
             "panoptic": torch.from_numpy(panoptic.astype(np.int32)),
             "labelled": labelled,
+            "pseudo": truth.panoptic_is_pseudo,
             "centers": torch.from_numpy(targets.centers),
             "center_weights": torch.from_numpy(targets.center_weights),
             "offsets_px": torch.from_numpy(targets.offsets_px),
             "offset_weights": torch.from_numpy(targets.offset_weights),
             "depth_m": torch.from_numpy(depth)[None],
+            "inverse_depth": torch.from_numpy(inverse_depth)[None],
         }
 
     def _is_whole(self, number: int) -> bool:
@@ -126,12 +132,14 @@ def collate(samples: list[dict[str, Any]]) -> StepBatch:
         return torch.stack([sample[name] for sample in samples])
 
     images, shown = stack("images"), stack("shown")
-    labels = ("panoptic", "centers", "center_weights", "offsets_px", "offset_weights", "depth_m", "intrinsics")
+    labels = ("panoptic", "centers", "center_weights", "offsets_px", "offset_weights", "depth_m", "inverse_depth",
+              "intrinsics")  # fmt: skip
     truth = TrainingBatch(
         image=images[:, 0],
         sources=tuple(images[:, 1 + place] for place in range(len(NEIGHBOURS))),
         has_sources=torch.tensor([sample["has_sources"] for sample in samples]),
         labelled=torch.tensor([sample["labelled"] for sample in samples]),
+        pseudo=torch.tensor([sample["pseudo"] for sample in samples]),
         names=tuple(sample["name"] for sample in samples),
         **{name: stack(name) for name in labels},
     )

@@ -38,6 +38,8 @@ class FrameEntry:
         follows_previous: true where the entry before this one is the frame before this one.
         labelled: true where it has a panoptic map.
         measured: true where it has depth.
+        pseudo: true where its panoptic map is a teacher's guess.
+        guessed: true where it has a teacher's inverse depth.
         name: for error messages.
     """
 
@@ -50,6 +52,8 @@ class FrameEntry:
     follows_previous: bool
     labelled: bool
     measured: bool
+    pseudo: bool
+    guessed: bool
     name: str
 
 
@@ -100,6 +104,8 @@ class FrameStore:
             FrameTruth(
                 panoptic=self._read("panoptic", number) if entry.labelled else None,
                 depth_m=self._read("depth", number) if entry.measured else None,
+                panoptic_is_pseudo=entry.pseudo,
+                inverse_depth=self._read("inverse_depth", number) if entry.guessed else None,
             ),
             entry.sequence,
             entry.index,
@@ -166,7 +172,12 @@ class _Writer:
         self._skipped = 0
         self._maps = {
             name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (max(whole, 1), *size, *more))
-            for name, dtype, more in (("image", np.uint8, (3,)), ("panoptic", np.uint16, ()), ("depth", np.float32, ()))
+            for name, dtype, more in (
+                ("image", np.uint8, (3,)),
+                ("panoptic", np.uint16, ()),
+                ("depth", np.float32, ()),
+                ("inverse_depth", np.float32, ()),
+            )
         }
 
     def take(self, source: SampleSource, number: int) -> None:
@@ -201,6 +212,8 @@ class _Writer:
             self._maps["panoptic"][place] = truth.panoptic
         if truth.depth_m is not None:
             self._maps["depth"][place] = truth.depth_m
+        if truth.inverse_depth is not None:
+            self._maps["inverse_depth"][place] = truth.inverse_depth
         self._entries.append(
             FrameEntry(
                 source=number,
@@ -212,6 +225,8 @@ class _Writer:
                 follows_previous=follows_previous,
                 labelled=labelled,
                 measured=truth.depth_m is not None,
+                pseudo=truth.panoptic_is_pseudo,
+                guessed=truth.inverse_depth is not None,
                 name=f"{sample.source} {sample.sequence}/{sample.index}".strip(),
             )
         )
