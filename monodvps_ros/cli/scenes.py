@@ -15,8 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from monodvps_ros.config import SceneConfig, settings
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
+from monodvps_ros.scenes.benchmark import split
+from monodvps_ros.scenes.split_files import is_written, write_drives
 from monodvps_ros.types import Sample
 
+#: Options that go with --split.
+_WITH_SPLIT = ("out", "split_name", "format_", "device", "jobs")
 _DEFAULTS = {entry.name: entry for entry in settings(SceneConfig)}
 
 
@@ -27,6 +31,14 @@ class Format(str, Enum):
     CITYSCAPES_DVPS = "cityscapes-dvps"
 
 
+class Split(str, Enum):
+    """Splits of the benchmark."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
 def _option(name: str, *flags: str) -> Any:
     entry = _DEFAULTS[name]
     unit = f" [{entry.unit}]" if entry.unit else ""
@@ -34,12 +46,19 @@ def _option(name: str, *flags: str) -> Any:
 
 
 def scenes(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder that takes the drive, beside those that are in it already.")],
+    split_name: Annotated[
+        Split | None,
+        typer.Option("--split", help="Render this split of the benchmark (docs/benchmark.md), not one drive."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Drives of a split to render side by side.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of everything that is random; also the number of the sequence.")] = 0,
     format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.BAG,
     size: Annotated[str, typer.Option(help="HxW, rows by columns of the image [px].")] = "192x640",
     frames: Annotated[int, _option("frames", "--frames")] = _DEFAULTS["frames"].default,
     rate: Annotated[float, _option("rate_hz", "--rate")] = _DEFAULTS["rate_hz"].default,
+    start: Annotated[float, _option("start_s", "--start")] = _DEFAULTS["start_s"].default,
     focal: Annotated[float, _option("focal_px", "--focal")] = _DEFAULTS["focal_px"].default,
     height: Annotated[float, _option("camera_height_m", "--height")] = _DEFAULTS["camera_height_m"].default,
     pitch: Annotated[float, _option("camera_pitch_deg", "--pitch")] = _DEFAULTS["camera_pitch_deg"].default,
@@ -53,9 +72,15 @@ def scenes(
     device: Annotated[str, _option("device", "--device")] = _DEFAULTS["device"].default,
 ) -> None:
     """Render a synthetic drive: images, depth, panoptic ids, flow to the previous frame, poses and K."""
+    if split_name is not None:
+        _refuse_drive_options(context)
+        render_split(split_name.value, out, format_ is Format.BAG, device, jobs)
+        return
+    if jobs != 1:
+        raise ConfigError("--jobs goes with --split: one drive is rendered by one process")
     rows, columns = parse_size(size)
     config = SceneConfig(
-        frames=frames, rate_hz=rate, height=rows, width=columns, focal_px=focal, camera_height_m=height,
+        frames=frames, rate_hz=rate, start_s=start, height=rows, width=columns, focal_px=focal, camera_height_m=height,
         camera_pitch_deg=pitch, max_speed_mps=speed, traffic=traffic, weather=weather, view_distance_m=view_distance,
         antialias=antialias, device=device,
     )  # fmt: skip
@@ -76,6 +101,37 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise ConfigError(f"size is {text!r}; it must be HxW, rows by columns in pixels, such as 192x640")
     return int(match[1]), int(match[2])
+
+
+def _refuse_drive_options(context: typer.Context) -> None:
+    """Check that no option of a single drive was given beside a split.
+
+    Raises:
+        ConfigError: one was.
+    """
+    for parameter in context.command.params:
+        origin = context.get_parameter_source(parameter.name or "")
+        if origin is not None and origin.name == "COMMANDLINE" and parameter.name not in _WITH_SPLIT:
+            raise ConfigError(f"{parameter.opts[0]} does not go with --split, whose drives are fixed; leave it out")
+
+
+def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> None:
+    """Render what is missing of a split of the benchmark, and say what is done."""
+    console = Console(stderr=True, highlight=False)
+    drives = list(split(name))
+    missing = [drive for drive in drives if not is_written(drive, out, as_bag)]
+    frames = sum(drive.config.frames for drive in missing)
+    console.print(f"{name}: {len(drives)} drives, {len(drives) - len(missing)} there; rendering {frames} frames")
+    begin, done = time.perf_counter(), 0
+    columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("rendering", total=frames)
+        for drive in write_drives(missing, out, as_bag, device, jobs):
+            done += drive.config.frames
+            progress.update(task, completed=done)
+            pace = done / (time.perf_counter() - begin)
+            console.print(f"{drive.folder}/{drive.name}: written ({done}/{frames} frames, {pace:.1f} frames/s)")
+    Console().print(f"{out}: {name} is complete", soft_wrap=True, highlight=False)
 
 
 def _show(samples: Iterable[Sample]) -> Iterator[Sample]:

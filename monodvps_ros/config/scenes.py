@@ -12,6 +12,7 @@ class SceneConfig:
 
     frames: int = setting(100, "Frames of the drive.", at_least=1, at_most=3000)
     rate_hz: float = setting(10.0, "Frames per second.", unit="Hz", at_least=1.0, at_most=100.0)
+    start_s: float = setting(0.0, "Begin so many seconds into the drive.", unit="s", at_least=0.0, at_most=300.0)
     height: int = setting(192, "Rows of the image.", unit="px", at_least=16, at_most=4096)
     width: int = setting(640, "Columns of the image.", unit="px", at_least=16, at_most=8192)
     focal_px: float = setting(0.0, "Focal length; 0 takes 0.6 times the width.", unit="px", at_least=0.0)

@@ -165,6 +165,7 @@ class CityscapesDvpsWriter:
         split: such as train or val.
         city: third part of the names; no underscore.
         camera_height_m: of the camera above the road; goes into the sequence's camera.json.
+        sequence: its number; None takes the first after those that are there.
 
     Attributes:
         folder: of the images.
@@ -181,13 +182,14 @@ class CityscapesDvpsWriter:
         split: str = "train",
         city: str = "synthetic",
         camera_height_m: float | None = None,
+        sequence: int | None = None,
     ) -> None:
         if "_" in city or not city:
             raise DataError(f"city is '{city}'; it must be a word without underscores: these part the names of files")
         self.folder = path / "video_sequence" / split
         self.folder.mkdir(parents=True, exist_ok=True)
         used = [int(file.name[:6]) for file in self.folder.iterdir() if re.match(r"\d{6}_", file.name)]
-        self.sequence = max(used, default=-1) + 1
+        self.sequence = max(used, default=-1) + 1 if sequence is None else sequence
         self._rate_hz, self._city, self._camera_height_m = rate_hz, city, camera_height_m
         self._frames = 0
 

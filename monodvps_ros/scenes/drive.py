@@ -56,7 +56,7 @@ class Drive:
         self.config, self.seed = config, seed
         self.device = _device(config.device)
         self.camera = Camera.of(config)
-        self._times = np.arange(config.frames) / config.rate_hz
+        self._times = config.start_s + np.arange(config.frames) / config.rate_hz
         streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)]
         duration = float(self._times[-1])
         reach = config.max_speed_mps * duration + config.view_distance_m

@@ -58,7 +58,9 @@ def _write_sample(writer: BagWriter, sample: Sample) -> None:
     writer.image("/camera/image_raw", stamp, name, frame.image, "rgb8")
 
 
-def write_cityscapes_dvps(drive: Drive, folder: Path, progress: Progress = iter, split: str = "train") -> Path:
+def write_cityscapes_dvps(
+    drive: Drive, folder: Path, progress: Progress = iter, split: str = "train", sequence: int | None = None
+) -> Path:
     """Write a drive as one more sequence of a Cityscapes-DVPS folder: pictures, panoptic labels, depth and K.
 
     The layout has no place for flow and poses; a recording holds them. The drive's seed stands where Cityscapes has
@@ -69,6 +71,7 @@ def write_cityscapes_dvps(drive: Drive, folder: Path, progress: Progress = iter,
         folder: that holds or will hold ``video_sequence``.
         progress: is given the samples and hands them on; shows how far it is.
         split: such as train or val.
+        sequence: its number; None takes the first after those that are there.
 
     Returns:
         The folder of the images, ``folder/video_sequence/<split>``.
@@ -83,7 +86,7 @@ def write_cityscapes_dvps(drive: Drive, folder: Path, progress: Progress = iter,
             f"{there[0].parent}: holds a drive of seed {drive.seed} already ({there[0].name}); drives are not "
             "overwritten: remove its files, or choose another folder or seed"
         )
-    writer = CityscapesDvpsWriter(folder, drive.rate_hz, split, city, drive.config.camera_height_m)
+    writer = CityscapesDvpsWriter(folder, drive.rate_hz, split, city, drive.config.camera_height_m, sequence)
     for sample in progress(drive):
         writer.add(sample)
     return writer.folder
