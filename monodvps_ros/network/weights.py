@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights files: safetensors whose header says what the network is and where it comes from. Nothing is unpickled."""
 
-import json
 import os
 from collections.abc import Mapping
 from importlib.resources import files
@@ -13,18 +12,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from monodvps_ros.config import NetworkConfig, from_dict, to_dict
-from monodvps_ros.errors import ConfigError, DeviceError, WeightsError
-from monodvps_ros.labels import label_space
+from monodvps_ros.config import NetworkConfig, to_dict
+from monodvps_ros.errors import DeviceError, WeightsError
+from monodvps_ros.network.header import (
+    HEADER_KEY,
+    describe,
+    header_text,
+    make_header,
+    network_config,
+    parse_header,
+    some,
+)
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
 
-FORMAT = "monodvps_ros/1"
+#: Endings of files that hold a network as a graph to be run; see `graph_file`.
+GRAPH_SUFFIXES = (".onnx", ".pt2")
 #: Seed of the weights called 'random'.
 RANDOM_SEED = 0
-_HEADER_KEY = "monodvps"
 _SHIPPED = "monodvps.safetensors"
-_NAMED = 6  # how many names an error shows
 
 
 def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], half: bool = False) -> None:
@@ -42,25 +48,15 @@ def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], h
     """
     if network.is_prepared:
         raise WeightsError("a network that was prepared for inference cannot be saved; save it before")
-    header = {
-        "format": FORMAT,
-        "network": to_dict(network.config),
-        "label_space": list(network.label_space.names),
-        "input_size": list(network.input_size),
-        "depth_range_m": list(network.depth_range_m),
-        "card": dict(card),
-    }
+    text = header_text(make_header(network, card))
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        text = json.dumps(header)
-        save_file(_stored(network, half), partial, metadata={"format": "pt", _HEADER_KEY: text})
+        save_file(_stored(network, half), partial, metadata={"format": "pt", HEADER_KEY: text})
         os.replace(partial, path)  # noqa: PTH105 (Path.replace takes the same call, but reads less plainly)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise WeightsError(f"{path}: weights cannot be written: {error}") from error
-    except TypeError as error:
-        raise WeightsError(f"the model card must hold numbers, texts, lists and groups only: {error}") from error
 
 
 def load_network(weights: str | Path, device: str | torch.device = "cpu", for_inference: bool = True) -> MonoDVPS:
@@ -82,9 +78,9 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
         path = Path(weights) if str(weights) else _shipped_file()
         header = read_card(path)
         with torch.random.fork_rng(devices=[]):
-            network = MonoDVPS(_network_config(path, header))
+            network = MonoDVPS(network_config(path, header))
         _fill(network, path)
-        network.description = _describe(path, header)
+        network.description = describe(path, header)
     try:
         network = network.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -104,7 +100,7 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
     """
     path = Path(path)
     header = read_card(path)
-    stored, wanted = to_dict(_network_config(path, header)), to_dict(network.config)
+    stored, wanted = to_dict(network_config(path, header)), to_dict(network.config)
     free = ("input_height", "input_width")
     other = [
         f"{k} is {stored[k]} there and {wanted[k]} here" for k in wanted if stored[k] != wanted[k] and k not in free
@@ -112,7 +108,7 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
     if other:
         raise WeightsError(f"{path}: another architecture: {'; '.join(other)}; change the network group of the config")
     _fill(network, path)
-    network.description = _describe(path, header)
+    network.description = describe(path, header)
 
 
 def read_card(path: Path | str) -> dict[str, Any]:
@@ -126,6 +122,10 @@ def read_card(path: Path | str) -> dict[str, Any]:
         WeightsError: there is no such file, it is damaged or not safetensors, or not of this package.
     """
     path = Path(path)
+    if path.suffix in GRAPH_SUFFIXES:
+        raise WeightsError(
+            f"{path}: an exported graph, which can be run but holds no weights to load; give the .safetensors file"
+        )
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; give a file written by 'monodvps export', or 'random'")
     try:
@@ -133,16 +133,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a whole safetensors file: {error}; copy or export it again") from error
-    if _HEADER_KEY not in metadata:
-        raise WeightsError(f"{path}: safetensors, but without the '{_HEADER_KEY}' header; give a file of this package")
-    try:
-        header = json.loads(metadata[_HEADER_KEY])
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: its header is not JSON: {error}; export it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else type(header).__name__
-        raise WeightsError(f"{path}: its format is {found!r}; this version reads '{FORMAT}'; export it again")
-    return header
+    return parse_header(path, metadata, "safetensors")
 
 
 def _random_network() -> MonoDVPS:
@@ -160,20 +151,6 @@ def _shipped_file() -> Path:
     return path
 
 
-def _network_config(path: Path, header: dict[str, Any]) -> NetworkConfig:
-    try:
-        config = from_dict(NetworkConfig, header["network"], "its header")
-    except (KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: its header describes no network ({error!r}); export it again") from error
-    except ConfigError as error:
-        raise WeightsError(f"{path}: {error}; it was written by another version of this package") from error
-    if list(header.get("label_space", [])) != list(label_space(config.label_space).names):
-        raise WeightsError(
-            f"{path}: its classes are {header.get('label_space')}, not those of '{config.label_space}' in this version"
-        )
-    return config
-
-
 def _fill(network: MonoDVPS, path: Path) -> None:
     """Copy a file's tensors into a network; every one must be there and fit."""
     wanted = network.state_dict()
@@ -184,17 +161,17 @@ def _fill(network: MonoDVPS, path: Path) -> None:
         raise WeightsError(f"{path}: cannot be read: {error}; copy or export it again") from error
     missing, unknown = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or unknown:
-        raise WeightsError(f"{path}: tensors missing: {_some(missing)}; not of this network: {_some(unknown)}")
+        raise WeightsError(f"{path}: tensors missing: {some(missing)}; not of this network: {some(unknown)}")
     shapes = [
         f"{name} {tuple(stored[name].shape)} for {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
         if stored[name].shape != tensor.shape
     ]
     if shapes:
-        raise WeightsError(f"{path}: tensors of another shape than the network's: {_some(shapes)}")
+        raise WeightsError(f"{path}: tensors of another shape than the network's: {some(shapes)}")
     broken = [name for name, tensor in stored.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
-        raise WeightsError(f"{path}: tensors that are not finite: {_some(broken)}; training diverged before the export")
+        raise WeightsError(f"{path}: tensors that are not finite: {some(broken)}; training diverged before the export")
     network.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in wanted.items()})
 
 
@@ -203,17 +180,3 @@ def _stored(network: MonoDVPS, half: bool) -> dict[str, Tensor]:
     if not half:
         return tensors
     return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-
-
-def _describe(path: Path, header: dict[str, Any]) -> str:
-    data = header.get("card", {}).get("training_data")
-    if isinstance(data, list):  # paths of what it was trained on
-        data = _some([Path(str(entry)).name for entry in data])
-    return f"{path.name}: {header['network']['encoder']}" + (f", trained on {data}" if data else "")
-
-
-def _some(names: list[str]) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The header of every file that holds a network: JSON that says what the network is and where it comes from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monodvps_ros.config import NetworkConfig, from_dict, to_dict
+from monodvps_ros.errors import ConfigError, WeightsError
+from monodvps_ros.labels import label_space
+from monodvps_ros.network.monodvps import MonoDVPS
+
+FORMAT = "monodvps_ros/1"
+#: Under this name the header lies in the metadata of a file.
+HEADER_KEY = "monodvps"
+_NAMED = 6  # how many names an error shows
+
+
+def make_header(network: MonoDVPS, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a network: ``format``, ``network``, ``label_space``, ``input_size``, ``depth_range_m`` and ``card``."""
+    return {
+        "format": FORMAT,
+        "network": to_dict(network.config),
+        "label_space": list(network.label_space.names),
+        "input_size": list(network.input_size),
+        "depth_range_m": list(network.depth_range_m),
+        "card": dict(card),
+    }
+
+
+def header_text(header: Mapping[str, Any]) -> str:
+    """Write a header as JSON.
+
+    Raises:
+        WeightsError: the card in it is not of JSON's types.
+    """
+    try:
+        return json.dumps(header)
+    except TypeError as error:
+        raise WeightsError(f"the model card must hold numbers, texts, lists and groups only: {error}") from error
+
+
+def parse_header(path: Path, metadata: Mapping[str, str], kind: str) -> dict[str, Any]:
+    """Find the header in a file's metadata.
+
+    Args:
+        path: of the file, for error messages.
+        metadata: of the file.
+        kind: of the file, for error messages.
+
+    Raises:
+        WeightsError: there is no header, or it is not of this version of the package.
+    """
+    if HEADER_KEY not in metadata:
+        raise WeightsError(f"{path}: {kind}, but without the '{HEADER_KEY}' header; give a file of this package")
+    try:
+        header = json.loads(metadata[HEADER_KEY])
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: its header is not JSON: {error}; export it again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else type(header).__name__
+        raise WeightsError(f"{path}: its format is {found!r}; this version reads '{FORMAT}'; export it again")
+    return header
+
+
+def network_config(path: Path, header: Mapping[str, Any]) -> NetworkConfig:
+    """Read the shape of the network out of a header.
+
+    Raises:
+        WeightsError: it describes no network, one of another version, or other classes than this version has.
+    """
+    try:
+        config = from_dict(NetworkConfig, header["network"], "its header")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: its header describes no network ({error!r}); export it again") from error
+    except ConfigError as error:
+        raise WeightsError(f"{path}: {error}; it was written by another version of this package") from error
+    if list(header.get("label_space", [])) != list(label_space(config.label_space).names):
+        raise WeightsError(
+            f"{path}: its classes are {header.get('label_space')}, not those of '{config.label_space}' in this version"
+        )
+    return config
+
+
+def describe(path: Path, header: Mapping[str, Any]) -> str:
+    """Say in a few words what a file holds: its name, the encoder, and the recordings it was trained on."""
+    data = header.get("card", {}).get("training_data")
+    if isinstance(data, list):  # paths of what it was trained on
+        data = some([Path(str(entry)).name for entry in data])
+    return f"{path.name}: {header['network']['encoder']}" + (f", trained on {data}" if data else "")
+
+
+def some(names: list[str]) -> str:
+    """Name the first few."""
+    if not names:
+        return "none"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
