@@ -59,6 +59,8 @@ class TrainingModule(LightningModule):
         if weights:
             load_weights(self.network, weights)
         self.pose_network = PoseNetwork(config.pose_encoder, config.pose_encoder_weights)
+        for part in (self.network, self.pose_network):
+            part.to(memory_format=torch.channels_last)  # convolutions are quicker so
         self.objective = Objective(config.loss, self.network.label_space, self.network.depth_range_m)
         self.trained = freeze_rest(self.network, self.pose_network, self.objective, config.frozen)
 

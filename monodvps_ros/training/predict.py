@@ -14,7 +14,7 @@ from monodvps_ros.training.batch import StepBatch
 def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, objective: Objective) -> TrainingPrediction:
     """Run the networks on a batch.
 
-    The encoder sees all frames that flow needs in one call. Flow is found from t to t - 1 and back; where moving
+    The encoder sees t and t - 1 in one call. Flow is found from t to t - 1 and back; where moving
     objects are masked, also from t + 1 to t, without gradients, since that flow is only looked at.
 
     Args:
@@ -27,11 +27,8 @@ def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, obje
     reprojects = "photometric" in terms and bool(batch.shown_sources)
     masks = reprojects and objective.config.mask_moving_objects
     flows = network.config.flow and bool(batch.shown_sources) and ("flow" in terms or masks)
-    frames = [batch.shown]
-    if flows:
-        frames += batch.shown_sources if masks else batch.shown_sources[:1]
     count = batch.shown.shape[0]
-    encoded = network.encode(torch.cat(frames))
+    encoded = network.encode(torch.cat([batch.shown, batch.shown_sources[0]]) if flows else batch.shown)
     memory = network.remember(_part(encoded, 1, count)) if flows else ()
     output = network.decode(_part(encoded, 0, count), memory, finest_only=not terms & {*DEPTH_TERMS, "flow"})
     back: tuple[Tensor, ...] = ()
@@ -41,9 +38,8 @@ def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, obje
         to_target.append(back[0].detach())
     if flows and masks:
         with torch.no_grad():
-            for place in range(2, len(frames)):
-                remembered = network.remember(_part(encoded, place, count))
-                to_target.append(network.find_flow(remembered, output.memory)[0])
+            later = [network.remember(network.encode(source)) for source in batch.shown_sources[1:]]
+            to_target += [network.find_flow(remembered, output.memory)[0] for remembered in later]
     size = batch.truth.size
     return TrainingPrediction(
         output=output,
