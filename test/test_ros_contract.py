@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our conversions and pairing against those of the ROS distribution, where these are installed."""
+"""Our conversions and pairings against those of the ROS distribution, where these are installed: the same answers."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,13 @@ pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
 from builtin_interfaces.msg import Time
+from pairing_contract import PairingContract
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from monodvps_ros.ros import conversions
-from monodvps_ros.ros.pairing import ExactPairing
+from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
+from monodvps_ros.ros import conversions, filter_pairing
+from monodvps_ros.ros.pairing import DictPairing
 from monodvps_ros.types import POINT_DTYPE
 
 pytestmark = pytest.mark.ros
@@ -41,23 +43,26 @@ def point_cloud2():
     return pytest.importorskip("sensor_msgs_py.point_cloud2")
 
 
-@pytest.fixture(scope="module")
-def message_filters():
-    return pytest.importorskip("message_filters")
-
-
 class TestCvBridge:
-    @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8"])
+    @pytest.mark.parametrize("encoding", PICTURE_ENCODINGS)
     def test_reads_what_we_read(self, bridge, encoding):
-        channels = {"rgb8": 3, "bgr8": 3, "mono8": 1}.get(encoding, 4)
-        pixels = np.random.default_rng(1).integers(0, 256, (*SHAPE, channels), np.uint8)
-        message = Image(height=SHAPE[0], width=SHAPE[1], encoding=encoding, step=SHAPE[1] * channels)
+        bytes_per_pixel = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}.get(
+            encoding, 1 if encoding.startswith(("mono8", "bayer")) and encoding.endswith("8") else 2
+        )
+        pixels = np.random.default_rng(1).integers(0, 256, (*SHAPE, bytes_per_pixel), np.uint8)
+        message = Image(height=SHAPE[0], width=SHAPE[1], encoding=encoding, step=SHAPE[1] * bytes_per_pixel)
         message.data.frombytes(pixels.tobytes())
         try:
             theirs = bridge.imgmsg_to_cv2(message, "rgb8")
         except ImportError:
             pytest.skip("the compiled part of cv_bridge is not there or does not load")
-        np.testing.assert_array_equal(conversions.image_array(message), theirs)
+        except TypeError as error:  # its CvBridgeError
+            if encoding not in ("uyvy", "yuyv"):
+                raise
+            pytest.skip(f"newer names of yuv422 and yuv422_yuy2, which this cv_bridge does not know: {error}")
+        difference = np.abs(conversions.image_array(message).astype(int) - theirs)
+        # ours scales 16 bits before it interpolates, theirs after: one rounding more or less
+        assert difference.max() <= (1 if encoding.startswith("bayer") and encoding.endswith("16") else 0)
 
     @pytest.mark.parametrize(
         ("encoding", "dtype", "channels"),
@@ -89,22 +94,43 @@ class TestPointCloud2:
             assert getattr(ours, name) == getattr(theirs, name), name
 
 
-class TestMessageFilters:
-    def pairs(self, message_filters, images, infos):
-        """Stamps that each side pairs, of messages (stamp, is it an image) in the order of their arrival."""
-        theirs, filters = [], [message_filters.SimpleFilter(), message_filters.SimpleFilter()]
-        synchronizer = message_filters.TimeSynchronizer(filters, 10)
-        synchronizer.registerCallback(lambda image, info: theirs.append(image.header.stamp.nanosec))
-        ours, pairing = [], ExactPairing()
-        for stamp in range(max(images + infos) + 1):
-            for side, stamps in enumerate((infos, images)):
-                if stamp not in stamps:
-                    continue
-                filters[1 - side].signalMessage(Image(header=Header(stamp=Time(nanosec=stamp))))
-                pair = pairing.add_image(stamp, stamp)[0] if side else pairing.add_info(stamp, stamp)
-                ours += [pair[0]] if pair else []
-        return ours, theirs
+@pytest.mark.skipif(filter_pairing.TimeSynchronizer is None, reason="message_filters is not installed")
+class TestFilterPairing(PairingContract):
+    make = filter_pairing.FilterPairing
 
-    def test_pair_alike_while_time_goes_on(self, message_filters):
-        ours, theirs = self.pairs(message_filters, [0, 1, 2, 4, 5, 7, 8], [0, 2, 3, 4, 6, 7, 8])
-        assert ours == theirs == [0, 2, 4, 7, 8]
+    def test_is_what_the_node_takes_where_it_is_installed(self):
+        assert isinstance(filter_pairing.exact_pairing(), filter_pairing.FilterPairing)
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_pairs_as_ours_does(self, seed):
+        """Whatever comes: lost messages, repeated ones, jumps back, either side ahead of the other."""
+        random = np.random.default_rng(seed)
+        theirs, ours = self.make(), DictPairing()
+        stamps = {"image": 0, "info": 0}
+        paired = 0
+        for index in range(400):
+            behind, ahead = sorted(stamps, key=stamps.__getitem__)
+            side = behind if random.random() < 0.8 else ahead
+            stamps[side] += int(random.choice([0, 1, 1, 1, 1, 2, 3]))
+            if random.random() < 0.02:
+                stamps = dict.fromkeys(stamps, 0)  # each side jumps back with its next message
+            answers = [
+                pairing.add_image(stamps[side], index) if side == "image" else pairing.add_info(stamps[side], index)
+                for pairing in (theirs, ours)
+            ]
+            assert answers[0] == answers[1]
+            paired += (answers[0][0] if side == "image" else answers[0]) is not None
+        assert paired > 40
+        assert theirs.clear_images() == ours.clear_images()
+
+    def test_a_stamp_that_it_cannot_take_costs_that_image_alone(self):
+        pairing = self.make()
+        assert pairing.add_info(-5, "info") is None
+        assert pairing.add_image(-5, "image") == (None, 1)
+        pairing.add_info(1, "info")
+        assert pairing.add_image(1, "image") == (("image", "info"), 0)
+
+
+def test_the_node_pairs_by_itself_where_message_filters_is_not_installed(monkeypatch):
+    monkeypatch.setattr(filter_pairing, "TimeSynchronizer", None)
+    assert isinstance(filter_pairing.exact_pairing(), DictPairing)

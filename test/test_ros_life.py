@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from monodvps_ros.config import NodeConfig, settings
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.ros import diagnostics, parameters, statistics
+from monodvps_ros.ros import diagnostics, filter_pairing, parameters, statistics
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 
@@ -170,7 +170,15 @@ class TestCameras:
             assert bench.counts("left").processed == 1
 
 
+@pytest.mark.parametrize("with_filters", [True, False])
 class TestExactPairing:
+    @pytest.fixture(autouse=True)
+    def _pairing(self, with_filters, monkeypatch):
+        if not with_filters:
+            monkeypatch.setattr(filter_pairing, "TimeSynchronizer", None)
+        elif filter_pairing.TimeSynchronizer is None:
+            pytest.skip("message_filters is not installed")
+
     def test_only_the_camera_info_of_the_image_s_stamp_counts(self):
         with Bench(camera_info_sync="exact", outputs=("points",)) as bench:
             bench.camera_info(0)

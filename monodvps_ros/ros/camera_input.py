@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from monodvps_ros.config import NodeConfig
 from monodvps_ros.ros.adaptive_subscription import AdaptiveSubscription
 from monodvps_ros.ros.conversions import NANOSECONDS, stamp_to_ns
-from monodvps_ros.ros.pairing import ExactPairing
+from monodvps_ros.ros.filter_pairing import exact_pairing
 from monodvps_ros.ros.sequence_watch import SequenceWatch, Step
 from monodvps_ros.ros.statistics import REPLACED, STOPPED, UNPAIRED, Statistics
 
@@ -61,7 +61,11 @@ class CameraInput:
         self._info: CameraInfo | None = None
         self._restart = False
         self._watch = SequenceWatch(int(config.max_gap_s * NANOSECONDS))
-        self._pairing = ExactPairing() if config.camera_info_sync == "exact" else None
+        self._pairing = exact_pairing() if config.camera_info_sync == "exact" else None
+        if self._pairing is not None:
+            node.get_logger().info(
+                f"{self.image_topic} and its camera_info are paired by stamp: {self._pairing.description}"
+            )
         self._subscriptions: list[AdaptiveSubscription] = []
 
     def start(self) -> None:
