@@ -13,14 +13,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monodvps_ros.config import SceneConfig, settings
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
 from monodvps_ros.scenes.benchmark import split
+from monodvps_ros.scenes.fingerprints import (
+    Likeness,
+    stored_fingerprints,
+    stored_platform,
+    this_platform,
+    written_fingerprint,
+)
 from monodvps_ros.scenes.split_files import is_written, write_drives
 from monodvps_ros.types import Sample
 
 #: Options that go with --split.
-_WITH_SPLIT = ("out", "split_name", "format_", "device", "jobs")
+_WITH_SPLIT = ("out", "split_name", "format_", "device", "jobs", "check")
 _DEFAULTS = {entry.name: entry for entry in settings(SceneConfig)}
 
 
@@ -41,7 +48,7 @@ class Split(str, Enum):
 
 def _option(name: str, *flags: str) -> Any:
     entry = _DEFAULTS[name]
-    unit = f" [{entry.unit}]" if entry.unit else ""
+    unit = f" ({entry.unit})" if entry.unit else ""
     return typer.Option(*flags, help=entry.description + unit)
 
 
@@ -52,10 +59,14 @@ def scenes(
         Split | None,
         typer.Option("--split", help="Render this split of the benchmark (docs/benchmark.md), not one drive."),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Render nothing; tell whether the split's drives in --out are the right ones."),
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Drives of a split to render side by side.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of everything that is random; also the number of the sequence.")] = 0,
     format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.BAG,
-    size: Annotated[str, typer.Option(help="HxW, rows by columns of the image [px].")] = "192x640",
+    size: Annotated[str, typer.Option(help="HxW, rows by columns of the image in pixels.")] = "192x640",
     frames: Annotated[int, _option("frames", "--frames")] = _DEFAULTS["frames"].default,
     rate: Annotated[float, _option("rate_hz", "--rate")] = _DEFAULTS["rate_hz"].default,
     start: Annotated[float, _option("start_s", "--start")] = _DEFAULTS["start_s"].default,
@@ -74,8 +85,13 @@ def scenes(
     """Render a synthetic drive: images, depth, panoptic ids, flow to the previous frame, poses and K."""
     if split_name is not None:
         _refuse_drive_options(context)
-        render_split(split_name.value, out, format_ is Format.BAG, device, jobs)
+        if check:
+            check_split(split_name.value, out, format_ is Format.BAG)
+        else:
+            render_split(split_name.value, out, format_ is Format.BAG, device, jobs)
         return
+    if check:
+        raise ConfigError("--check goes with --split: a drive of one's own has nothing to be compared with")
     if jobs != 1:
         raise ConfigError("--jobs goes with --split: one drive is rendered by one process")
     rows, columns = parse_size(size)
@@ -132,6 +148,28 @@ def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> 
             pace = done / (time.perf_counter() - begin)
             console.print(f"{drive.folder}/{drive.name}: written ({done}/{frames} frames, {pace:.1f} frames/s)")
     Console().print(f"{out}: {name} is complete", soft_wrap=True, highlight=False)
+
+
+def check_split(name: str, out: Path, as_bag: bool) -> None:
+    """Compare the drives of a split with the stored fingerprints, and say which are the same.
+
+    Raises:
+        DataError: a drive is not there.
+        Exit: with code 1; one is not the same.
+    """
+    console = Console(highlight=False)
+    stored, others = stored_fingerprints(), 0
+    for drive in split(name):
+        if not is_written(drive, out, as_bag):
+            raise DataError(f"{out / drive.folder}: {drive.name} is not there; render it without --check")
+        found = written_fingerprint(drive, out, as_bag)
+        likeness = stored[drive.name].compare(found)
+        others += likeness is Likeness.OTHER
+        console.print(f"{drive.folder}/{drive.name}  {found.sha256}  {likeness.value}", soft_wrap=True)
+    here, there = (", ".join(made_on.values()) for made_on in (this_platform(), stored_platform()))
+    console.print(f"stored on: {there}; here: {here}", soft_wrap=True)
+    if others:
+        raise typer.Exit(1)
 
 
 def _show(samples: Iterable[Sample]) -> Iterator[Sample]:
