@@ -11,6 +11,7 @@ from monodvps_ros.config import (
     NetworkConfig,
     NodeConfig,
     PipelineConfig,
+    PseudoLabelConfig,
     SceneConfig,
     TrainingConfig,
     TrainingNodeConfig,
@@ -22,7 +23,8 @@ from monodvps_ros.config import (
 )
 from monodvps_ros.errors import ConfigError
 
-TREES = (PipelineConfig, NetworkConfig, NodeConfig, TrainingNodeConfig, SceneConfig, TrainingConfig)
+TREES = (PipelineConfig, NetworkConfig, NodeConfig, TrainingNodeConfig, SceneConfig, TrainingConfig,
+         PseudoLabelConfig)  # fmt: skip
 
 
 @pytest.mark.parametrize("tree", TREES)

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": ("monodvps_ros.cli.demo:demo", "Run the node on a drive over DDS; leave a recording, pictures, a report."),
     "play": ("monodvps_ros.cli.play:play", "Publish a bag, a folder of images or a video as a ROS 2 camera."),
     "scenes": ("monodvps_ros.cli.scenes:scenes", "Render synthetic drives with exact truth to a bag or a data set."),
+    "pseudo-label": ("monodvps_ros.cli.pseudo_label:pseudo_label", "Let a teacher label a recording to train on."),
     "train": ("monodvps_ros.cli.train:train", "Train the network on bags or data sets."),
     "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions for a recording."),
     "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Score predictions against truth; JSON and HTML report."),

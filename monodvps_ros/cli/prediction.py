@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the pipeline over a source and writes what it perceives; goes on where an interrupted run ended."""
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Iterator
 from itertools import groupby, islice
@@ -13,10 +11,10 @@ import numpy as np
 
 from monodvps_ros.config import PipelineConfig, settings, to_dict
 from monodvps_ros.data.bag import BagWriter, is_bag
-from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.data.instance_ids import InstanceIds
+from monodvps_ros.data.manifest import check_manifest, file_digest
 from monodvps_ros.data.predictions import LAYOUTS, frame_name, read_panoptic, whole_frames, write_prediction
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.types import Output, Perception, Sample, SampleSource, ScaleState
@@ -228,28 +226,6 @@ def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str,
                 value = value[part]
             made[f"pipeline.{entry.name}"] = value
     weights = Path(pipeline.config.weights)
-    if weights.is_file():  # the same name may stand for other weights by then
-        made["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if weights.is_file():
+        made["weights_sha256"] = file_digest(weights)
     return made
-
-
-def check_manifest(path: Path, expected: dict[str, Any]) -> None:
-    """Write a manifest, or check that the one that is there is the same.
-
-    Raises:
-        DataError: it is not, or cannot be read or written.
-    """
-    if not path.exists():
-        write_bytes(path, (json.dumps(expected, indent=1) + "\n").encode())
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        different = [key for key in expected if found.get(key) != expected[key]]
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
-    if different:
-        key = different[0]
-        raise DataError(
-            f"{path.parent}: holds predictions that were made with {key} {found.get(key)!r}, which is now "
-            f"{expected[key]!r} ({len(different)} differences); choose another folder"
-        )

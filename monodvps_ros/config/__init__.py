@@ -9,7 +9,7 @@ from monodvps_ros.config.model import LossConfig, NetworkConfig
 from monodvps_ros.config.nodes import NodeConfig, TrainingNodeConfig
 from monodvps_ros.config.perception import CloudConfig, GroupingConfig, PipelineConfig, ScaleConfig, TrackerConfig
 from monodvps_ros.config.scenes import SceneConfig
-from monodvps_ros.config.training import AugmentationConfig, OptimizerConfig, TrainingConfig
+from monodvps_ros.config.training import AugmentationConfig, OptimizerConfig, PseudoLabelConfig, TrainingConfig
 from monodvps_ros.config.tree import Setting, from_dict, load, replace, setting, settings, to_dict
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "NodeConfig",
     "OptimizerConfig",
     "PipelineConfig",
+    "PseudoLabelConfig",
     "ScaleConfig",
     "SceneConfig",
     "Setting",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a training run."""
+"""Settings of a training run, and of the labels that a teacher makes for one."""
 
 from dataclasses import dataclass, field
 
 from monodvps_ros.config.model import LossConfig, NetworkConfig
+from monodvps_ros.config.perception import GroupingConfig
 from monodvps_ros.config.tree import check_ranges, setting
 from monodvps_ros.errors import ConfigError
 
@@ -82,3 +83,30 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         check_ranges(self)
+
+
+@dataclass(frozen=True)
+class PseudoLabelConfig:
+    """How a teacher labels frames: test-time augmentation as in the paper, then the pipeline's grouping."""
+
+    grouping: GroupingConfig = field(default_factory=GroupingConfig)
+    scales: tuple[float, ...] = setting((0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "Sizes at which our own network looks "
+                                        "at each image, as shares of its input size; what it says is averaged.",
+                                        at_least=0.1, at_most=4.0)  # fmt: skip
+    flips: bool = setting(True, "Let our own network look at each image mirrored as well.")
+    confidence: float = setting(0.5, "Pixels whose class is less probable than this become void.",
+                                at_least=0.0, at_most=1.0)  # fmt: skip
+    input_height: int = setting(0, "Height that images are resized to at scale 1; 0: the teacher's own.", unit="px",
+                                at_least=0, at_most=4096)  # fmt: skip
+    input_width: int = setting(0, "Width likewise.", unit="px", at_least=0, at_most=8192)
+    device: str = setting("auto", "What to compute on: auto, cpu, cuda or cuda:N.")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_ranges(self)
+        if not self.scales:
+            raise ConfigError("scales is empty; give at least one, 1 for the input size alone")
+        if (self.input_height == 0) != (self.input_width == 0):
+            raise ConfigError(
+                f"input_height is {self.input_height} and input_width {self.input_width}; give both, or 0 for both"
+            )

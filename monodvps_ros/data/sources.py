@@ -8,10 +8,12 @@ from monodvps_ros.data.bag_source import BagSource
 from monodvps_ros.data.chain import ChainedSource, bags_in
 from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsSource, is_cityscapes_dvps
 from monodvps_ros.data.folder import FolderSource
+from monodvps_ros.data.manifest import read_manifest
+from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, is_pseudo_labelled, recording_of
 from monodvps_ros.data.semkitti_dvps import SemkittiDvpsSource, is_semkitti_dvps
 from monodvps_ros.data.video import VIDEO_SUFFIXES, VideoSource
-from monodvps_ros.errors import DataError
-from monodvps_ros.labels import CITYSCAPES, SEMKITTI, LabelSpace
+from monodvps_ros.errors import DataError, LabelError
+from monodvps_ros.labels import CITYSCAPES, SEMKITTI, LabelSpace, label_space
 from monodvps_ros.types import SampleSource
 
 
@@ -26,7 +28,7 @@ def open_source(
     """Open what holds a sequence, by what it is.
 
     That is: a recording (rosbag2: folder, .mcap or .db3), a folder of recordings (each a sequence), Cityscapes-DVPS,
-    SemKITTI-DVPS, a folder of images, or a video file.
+    SemKITTI-DVPS, a folder of images, a video file, or pseudo-labels of any of these.
 
     Args:
         path: where it is.
@@ -41,6 +43,10 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist")
+    if is_pseudo_labelled(path):
+        _refuse(path, "a folder of pseudo-labels", image_topic=image_topic, camera_info_topic=camera_info_topic,
+                rate_hz=rate_hz, labels=labels)  # fmt: skip
+        return _open_pseudo_labels(path)
     bags = [path] if is_bag(path) else bags_in(path)
     if bags:
         _refuse(path, "a recording", rate_hz=rate_hz)
@@ -60,6 +66,17 @@ def open_source(
         f"{path}: is neither a recording (.mcap, .db3 or their folder), nor a folder of images, nor a video "
         f"({', '.join(VIDEO_SUFFIXES)})"
     )
+
+
+def _open_pseudo_labels(path: Path) -> SampleSource:
+    made = read_manifest(path / MANIFEST)
+    try:
+        labels, image_topic, keeps = label_space(made["label_space"]), made["image_topic"], made["keep_labels"]
+    except (KeyError, LabelError) as error:
+        raise DataError(
+            f"{path / MANIFEST}: lacks a key or names unknown labels: {error}; make the labels again"
+        ) from None
+    return PseudoLabelSource(path, open_source(recording_of(path), image_topic=image_topic, labels=labels), bool(keeps))
 
 
 def _refuse(path: Path, what: str, **options: object) -> None:

@@ -184,7 +184,7 @@ class _Writer:
         """Store a source's frames; one that cannot be read is left out and counted."""
         before = len(self._entries)
         last, trouble = None, "it is empty"
-        for sample, error in _samples(source):
+        for sample, error in readable_samples(source):
             if sample is None:
                 self._skipped += 1
                 last, trouble = None, error
@@ -232,7 +232,7 @@ class _Writer:
         )
 
 
-def _samples(source: SampleSource) -> Iterator[tuple[Sample | None, str]]:
+def readable_samples(source: SampleSource) -> Iterator[tuple[Sample | None, str]]:
     """Go on after a frame that cannot be read, where the source can."""
     reading = iter(source)
     while True:

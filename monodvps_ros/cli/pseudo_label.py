@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps pseudo-label`: let a teacher label a recording, so that training can learn from it."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.config import PseudoLabelConfig, load
+from monodvps_ros.errors import ConfigError, DataError
+
+
+def pseudo_label(
+    data: Annotated[Path, typer.Option(help="Bag, folder of bags, data set, folder of images or video to label.")],
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="Who labels: a weights file of this package, 'shipped'; or a panoptic model of the Hugging Face hub, "
+            "such as mask2former-cityscapes."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the labels; a second run goes on where the first ended.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as grouping.min_thing_area=64."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings, YAML; without it, the defaults.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="Pixels less sure than this become void, 0..1.")] = None,
+    ego_mask: Annotated[
+        Path | None, typer.Option(help="PNG of the images' size; above 0 is the ego car: void.")
+    ] = None,
+    ego_polygon: Annotated[
+        str | None, typer.Option(help="The ego car's outline instead, 'u,v u,v u,v' in pixels of the images.")
+    ] = None,
+    scales: Annotated[
+        str | None, typer.Option(help="Sizes of our own network's views: from:to:step, or a list. Paper: 0.5:2:0.25.")
+    ] = None,
+    flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Mirrored views as well.")] = None,
+    size: Annotated[str | None, typer.Option(help="HxW, size of images at scale 1; default: the teacher's.")] = None,
+    depth_teacher: Annotated[
+        str | None, typer.Option(help="Store inverse depth by this one too: weights, or such as depth-anything-v2.")
+    ] = None,
+    keep_labels: Annotated[bool, typer.Option("--keep-labels", help="Frames with true labels keep them.")] = False,
+    image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Label this many frames at most.")] = None,
+) -> None:
+    """Label a recording by a teacher; train on the folder of labels with `monodvps train --data`."""
+    # Below, because imports of torch and networks take seconds, and --help must not.
+    from monodvps_ros.data import open_source  # noqa: PLC0415
+    from monodvps_ros.perception import resolve_device  # noqa: PLC0415
+    from monodvps_ros.training.depth_teachers import load_depth_teacher  # noqa: PLC0415
+    from monodvps_ros.training.ego_region import EgoRegion  # noqa: PLC0415
+    from monodvps_ros.training.pseudo_labels import PseudoLabelling, Recording  # noqa: PLC0415
+    from monodvps_ros.training.teachers import is_own_weights, load_teacher  # noqa: PLC0415
+
+    others, overrides = split_words(words or [], PseudoLabelConfig)
+    if others:
+        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    if not is_own_weights(teacher) and (scales is not None or flips):
+        raise ConfigError(f"--scales and --flips are for our own network's weights; '{teacher}' looks at an image once")
+    given = {"confidence": confidence, "flips": flips, "device": device}
+    views = {"scales": None if scales is None else parse_scales(scales)}
+    rows_columns = {} if size is None else dict(zip(("input_height", "input_width"), _parse_size(size), strict=True))
+    options = {name: value for name, value in {**given, **views, **rows_columns}.items() if value is not None}
+    settings = load(PseudoLabelConfig, config, {**overrides, **options})
+    chosen = resolve_device(settings.device)
+    labeller = load_teacher(teacher, settings, chosen)
+    source = open_source(data, image_topic=image_topic)
+    if not len(source):
+        raise DataError(f"{data}: holds no frames")
+    if source.label_space.name != labeller.labels.name and not keep_labels:  # true labels are not looked at
+        source = open_source(data, image_topic=image_topic, labels=labeller.labels)
+    labelling = PseudoLabelling(
+        Recording(data, source, image_topic),
+        out,
+        labeller,
+        settings,
+        chosen,
+        ego=None if ego_mask is None and ego_polygon is None else EgoRegion(ego_mask, ego_polygon),
+        depth_teacher=None if depth_teacher is None else load_depth_teacher(depth_teacher, chosen),
+        keep_labels=keep_labels,
+        limit=frames,
+    )
+    console = Console(stderr=True)
+    console.print(f"{data}: {labelling.length} frames; {labelling.description}", soft_wrap=True)
+    columns = TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        for _ in progress.track(labelling, total=labelling.length):
+            pass
+    for line in labelling.summary():
+        Console().print(line, soft_wrap=True, highlight=False)
+
+
+def parse_scales(text: str) -> list[float]:
+    """Read ``from:to:step`` (both ends are in) or a list parted by commas.
+
+    Raises:
+        ConfigError: the text is neither.
+    """
+    try:
+        if ":" not in text:
+            return [float(word) for word in text.split(",")]
+        first, last, step = (float(word) for word in text.split(":"))
+        if not (step > 0 and math.isfinite(first + last + step)):
+            raise ValueError(text)
+    except ValueError:
+        raise ConfigError(f"scales is '{text}'; expected from:to:step, such as 0.5:2:0.25, or 0.5,1,2") from None
+    return [round(first + place * step, 9) for place in range(math.floor((last - first) / step + 1e-9) + 1)]
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    from monodvps_ros.cli.scenes import parse_size  # noqa: PLC0415
+
+    return parse_size(text)

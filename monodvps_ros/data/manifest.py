@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file that says how the other files of a folder were made, so that a second run goes on only with its like."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from monodvps_ros.data.image_files import write_bytes
+from monodvps_ros.errors import DataError
+
+
+def check_manifest(path: Path, expected: dict[str, Any], what: str = "predictions") -> None:
+    """Write a manifest, or check that the one that is there is the same.
+
+    Args:
+        path: of the manifest; its folder must exist.
+        expected: what it is to say, of JSON's types.
+        what: the folder holds.
+
+    Raises:
+        DataError: it is not, or cannot be read or written.
+    """
+    if not path.exists():
+        write_bytes(path, (json.dumps(expected, indent=1) + "\n").encode())
+        return
+    found = read_manifest(path)
+    different = [key for key in expected if found.get(key) != expected[key]]
+    if different:
+        key = different[0]
+        raise DataError(
+            f"{path.parent}: holds {what} that were made with {key} {found.get(key)!r}, which is now "
+            f"{expected[key]!r} ({len(different)} differences); choose another folder"
+        )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        DataError: it cannot be read, or is not a JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: cannot be read as JSON: it must hold keys and values but is {type(found).__name__}")
+    return found
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, since the same name may stand for another file by then."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

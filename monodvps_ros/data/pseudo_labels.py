@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pseudo-labels of a recording: a folder beside it, which together with it is a labelled source.
+
+The recording stays as it is: images, stamps and cameras are read from it. The folder holds
+
+- ``pseudo_labels.json``: how the labels were made, and in ``data`` and ``data_from_here`` where the recording is;
+- ``panoptic/<sequence>/<index>_<stamp in ns>.png``: uint16, panoptic ids, 65535 is void;
+- ``inverse_depth/`` likewise, where a depth model was asked: uint16, a teacher's inverse depth from its least value
+  in the image (1) to its greatest (65535), 0 where there is none. Larger is nearer; scale and shift are each image's.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.data.checks import check_panoptic, check_size
+from monodvps_ros.data.image_files import read_map, write_image
+from monodvps_ros.data.manifest import read_manifest
+from monodvps_ros.errors import DataError
+from monodvps_ros.labels import LabelSpace
+from monodvps_ros.types import Sample, SampleSource
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "pseudo_labels.json"
+PANOPTIC_FOLDER, INVERSE_DEPTH_FOLDER = "panoptic", "inverse_depth"
+_MOST = 65535
+
+
+class PseudoLabelSource:
+    """A recording whose frames have a teacher's labels.
+
+    A frame without a label, because making them was not finished, has none; such frames are counted.
+
+    Args:
+        path: folder of the labels.
+        frames: the recording that they belong to.
+        keeps_true_labels: a frame that has a true label keeps it.
+
+    Attributes:
+        unlabelled: frames without any label, counted while reading.
+    """
+
+    def __init__(self, path: Path, frames: SampleSource, keeps_true_labels: bool = False) -> None:
+        self.path = path
+        self._frames = frames
+        self._keeps_true_labels = keeps_true_labels
+        self.unlabelled = 0
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second of the recording."""
+        return self._frames.rate_hz
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Label space of the labels."""
+        return self._frames.label_space
+
+    @property
+    def camera_height_m(self) -> float | None:
+        """Height of the recording's camera above the road; None where it is not known."""
+        height: float | None = getattr(self._frames, "camera_height_m", None)
+        return height
+
+    def __len__(self) -> int:
+        """Number of frames of the recording."""
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read from the first frame.
+
+        Raises:
+            DataError: a label cannot be read or does not fit its image; or as the recording says.
+        """
+        self.unlabelled = 0
+        for sample in self._frames:
+            labelled = self._labelled(sample)
+            self.unlabelled += labelled.truth.panoptic is None
+            yield labelled
+        if self.unlabelled:
+            log.warning("%s: %d of %d frames have no label; finish with 'monodvps pseudo-label'", self.path,
+                        self.unlabelled, len(self))  # fmt: skip
+
+    def _labelled(self, sample: Sample) -> Sample:
+        truth = sample.truth
+        inverse_depth = self._inverse_depth(sample)
+        if keeps_truth(sample, self._keeps_true_labels):
+            return dataclasses.replace(sample, truth=dataclasses.replace(truth, inverse_depth=inverse_depth))
+        panoptic = None
+        file = label_file(self.path, PANOPTIC_FOLDER, sample)
+        if file.is_file():
+            panoptic = np.asarray(read_map(file, [np.uint16]), np.uint16)
+            check_size(panoptic.shape, sample.frame.size, str(file))
+            check_panoptic(panoptic, self.label_space, str(file))
+        pseudo = dataclasses.replace(
+            truth, panoptic=panoptic, panoptic_is_pseudo=panoptic is not None, inverse_depth=inverse_depth
+        )
+        return dataclasses.replace(sample, truth=pseudo)
+
+    def _inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
+        file = label_file(self.path, INVERSE_DEPTH_FOLDER, sample)
+        if not file.is_file():
+            return None
+        values = read_map(file, [np.uint16])
+        check_size(values.shape, sample.frame.size, str(file))
+        return np.where(values > 0, values / np.float32(_MOST), np.float32(np.nan)).astype(np.float32)
+
+
+def is_pseudo_labelled(path: Path) -> bool:
+    """Say whether a path is a folder of pseudo-labels."""
+    return (path / MANIFEST).is_file()
+
+
+def recording_of(path: Path) -> Path:
+    """Find the recording that a folder of pseudo-labels belongs to: where it was, or where it is from this folder.
+
+    Raises:
+        DataError: it is in neither place, or the manifest cannot be read.
+    """
+    manifest = read_manifest(path / MANIFEST)
+    places = [Path(str(manifest.get("data"))), path / str(manifest.get("data_from_here"))]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise DataError(
+            f"{path}: the recording of these labels is not at {places[0]}; put it there, or write its place into "
+            f"'data' of {path / MANIFEST}"
+        )
+    return found
+
+
+def keeps_truth(sample: Sample, keeps_true_labels: bool) -> bool:
+    """Say whether a frame has a true label that is to be kept."""
+    return keeps_true_labels and sample.truth.panoptic is not None and not sample.truth.panoptic_is_pseudo
+
+
+def label_file(path: Path, folder: str, sample: Sample) -> Path:
+    """Name the file of a frame's label; `folder` is the kind of label."""
+    return path / folder / sample.sequence / f"{sample.index:06d}_{sample.frame.stamp_ns:019d}.png"
+
+
+def write_panoptic(path: Path, sample: Sample, panoptic: NDArray[np.uint16]) -> None:
+    """Write a frame's panoptic label, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    _write(label_file(path, PANOPTIC_FOLDER, sample), panoptic)
+
+
+def write_inverse_depth(path: Path, sample: Sample, inverse_depth: NDArray[np.float32]) -> None:
+    """Write a frame's inverse depth, whole or not at all; NaN where there is none.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    known = np.isfinite(inverse_depth)
+    values = np.zeros(inverse_depth.shape, np.uint16)
+    if known.any():
+        inner = inverse_depth[known].astype(np.float64)
+        span = inner.max() - inner.min()
+        values[known] = 1 + np.rint((inner - inner.min()) / (span if span > 0 else 1.0) * (_MOST - 1))
+    _write(label_file(path, INVERSE_DEPTH_FOLDER, sample), values)
+
+
+def _write(file: Path, values: NDArray[np.uint16]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{file.parent}: cannot be made: {error.strerror}") from None
+    write_image(file, values)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network says of an image at several sizes and mirrored, averaged (test-time augmentation)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from monodvps_ros.perception.grouping import upsample
+from monodvps_ros.types import NetworkOutput
+
+#: Sizes of images that a network takes are multiples of this.
+SIZE_STEP = 32
+
+
+def average_views(
+    infer: Callable[[Tensor], NetworkOutput],
+    image: Tensor,
+    size: tuple[int, int],
+    scales: Sequence[float],
+    flips: bool,
+) -> NetworkOutput:
+    """Look at an image at several sizes, and mirrored, and average class probabilities, centre heatmaps and offsets.
+
+    Every view is resized from the image itself. What is said of a view is brought to `size` bilinearly; offsets are
+    scaled with it, and those of a mirrored view have their dx turned round.
+
+    Args:
+        infer: a network with centres and offsets, for a batch of images of any size in multiples of 32.
+        image: (1, 3, H, W) float in 0..1.
+        size: (h, w) of scale 1 and of the result.
+        scales: shares of `size`; each is rounded to a multiple of 32, at least 32.
+        flips: look at each size mirrored too.
+
+    Returns:
+        Of `size`: `class_logits` as logarithms of the mean probabilities, `center_heatmap`, `offsets_px`; the finest
+        disparity of the view at the largest scale, at its own size.
+
+    Source: the test-time augmentation of Chen et al. 2020 (Naive-Student), section 3, with its flips and scales.
+    """
+    probability = heatmap = offsets = torch.zeros(())
+    disparity: tuple[Tensor, ...] = ()
+    for scale in sorted(scales):
+        viewed = view_size(size, scale)
+        view = resize_image(image, viewed)
+        output = infer(torch.cat((view, view.flip(3))) if flips else view)
+        assert output.center_heatmap is not None and output.offsets_px is not None  # our own network
+        probability = probability + _unmirrored(upsample(output.class_logits, size).float().softmax(1))
+        heatmap = heatmap + _unmirrored(upsample(output.center_heatmap, size).float())
+        factor = image.new_tensor([size[0] / viewed[0], size[1] / viewed[1]])[:, None, None]
+        turned = image.new_tensor([1.0, -1.0])[:, None, None]
+        offsets = offsets + _unmirrored(upsample(output.offsets_px, size).float() * factor, turned)
+        disparity = (_unmirrored(output.disparities[0].float()),)
+    count = len(scales)
+    return NetworkOutput(
+        class_logits=(probability / count).clamp(min=torch.finfo(torch.float32).tiny).log(),
+        center_heatmap=heatmap / count,
+        offsets_px=offsets / count,
+        disparities=disparity,
+    )
+
+
+def view_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the multiples of 32, at least 32, nearest to a size times a scale."""
+    height, width = (max(1, round(side * scale / SIZE_STEP)) * SIZE_STEP for side in size)
+    return height, width
+
+
+def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize an image (1, 3, H, W) as the live pipeline does; one of that size stays as it is."""
+    if tuple(image.shape[2:]) == size:
+        return image
+    resized = functional.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+    return resized.clamp_(0.0, 1.0)
+
+
+def _unmirrored(maps: Tensor, factor: Tensor | None = None) -> Tensor:
+    """(1, C, h, w): the first of a batch; where there is a second, mirrored one, the mean of the first and of it."""
+    if maps.shape[0] == 1:
+        return maps
+    mirrored = maps[1:].flip(3)
+    return (maps[:1] + (mirrored if factor is None else mirrored * factor)) / 2

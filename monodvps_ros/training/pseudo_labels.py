@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels a recording by a teacher, frame by frame; goes on where an interrupted run ended."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monodvps_ros.config import PseudoLabelConfig, to_dict
+from monodvps_ros.data.manifest import check_manifest
+from monodvps_ros.data.pseudo_labels import (
+    INVERSE_DEPTH_FOLDER,
+    MANIFEST,
+    PANOPTIC_FOLDER,
+    keeps_truth,
+    label_file,
+    write_inverse_depth,
+    write_panoptic,
+)
+from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.labels import VOID_PANOPTIC_ID
+from monodvps_ros.training.depth_teachers import DepthTeacher, guess_inverse_depth
+from monodvps_ros.training.ego_region import EgoRegion
+from monodvps_ros.training.frames import readable_samples
+from monodvps_ros.training.teachers import Teacher, label_image
+from monodvps_ros.types import Sample, SampleSource
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What is labelled.
+
+    Attributes:
+        path: where it lies, for the folder of labels to find it again.
+        source: its frames.
+        image_topic: which of several cameras; None where it was not asked for.
+    """
+
+    path: Path
+    source: SampleSource
+    image_topic: str | None = None
+
+
+class PseudoLabelling:
+    """One run over a recording; iterate over it to do the work.
+
+    Args:
+        recording: what is labelled.
+        out: folder for the labels; see `monodvps_ros.data.pseudo_labels`.
+        teacher: says classes and instances.
+        config: thresholds.
+        device: of the teachers.
+        ego: where the ego car is in the image; void there. None for nowhere.
+        depth_teacher: says inverse depth; None for none.
+        keep_labels: frames with a true label keep it.
+        limit: label this many frames at most; None for all.
+
+    Attributes:
+        description: who labels, in words.
+        length: frames to go through.
+        written: frames labelled in this run.
+        kept: frames whose labels were there already.
+        true: frames that keep their true label.
+        unreadable: frames that cannot be read.
+
+    Raises:
+        ConfigError: the recording's label space is not the teacher's.
+        DataError: `out` holds labels that were made otherwise, or something else; or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        out: Path,
+        teacher: Teacher,
+        config: PseudoLabelConfig,
+        device: torch.device,
+        *,
+        ego: EgoRegion | None = None,
+        depth_teacher: DepthTeacher | None = None,
+        keep_labels: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        source = recording.source
+        if source.label_space.name != teacher.labels.name:
+            raise ConfigError(
+                f"{recording.path}: has label space '{source.label_space.name}' but the teacher "
+                f"'{teacher.labels.name}'; choose a teacher of the same classes"
+            )
+        self._source, self._out, self._teacher, self._config, self._device = source, out, teacher, config, device
+        self._ego, self._depth_teacher, self._keep_labels, self._limit = ego, depth_teacher, keep_labels, limit
+        self.description = teacher.description + (
+            "" if depth_teacher is None else f"; inverse depth by {depth_teacher.description}"
+        )
+        self.length = len(source) if limit is None else min(limit, len(source))
+        self.written = self.kept = self.true = self.unreadable = 0
+        self._void = 0.0
+        _prepare(out)
+        check_manifest(out / MANIFEST, self._manifest(recording), "pseudo-labels")
+
+    def __iter__(self) -> Iterator[Sample | None]:
+        """Label; give each frame once its labels are whole in the folder, None for one that cannot be read.
+
+        Raises:
+            DataError: a label cannot be written, or no frame can be read.
+        """
+        trouble = "it is empty"
+        for sample, error in islice(readable_samples(self._source), self._limit):
+            if sample is None:
+                self.unreadable += 1
+                trouble = error
+            else:
+                self._label(sample)
+            yield sample
+        if self.written + self.kept + self.true == 0:
+            raise DataError(f"{self._out}: no frame can be labelled: {trouble}")
+
+    def summary(self) -> list[str]:
+        """Say in sentences what was done."""
+        lines = [f"{self.written} frames labelled, {self.kept} kept from an earlier run"]
+        if self.written:
+            lines[0] += f"; {self._void / self.written:.1%} of the new labels is void"
+        if self.true:
+            lines.append(f"{self.true} frames keep their true label")
+        if self.unreadable:
+            lines.append(f"{self.unreadable} frames could not be read and have no label")
+        return [*lines, f"{self._out}: give it to 'monodvps train --data'; the recording must stay where it is"]
+
+    def _label(self, sample: Sample) -> None:
+        is_true = keeps_truth(sample, self._keep_labels)
+        panoptic_there = is_true or label_file(self._out, PANOPTIC_FOLDER, sample).is_file()
+        depth_there = self._depth_teacher is None or label_file(self._out, INVERSE_DEPTH_FOLDER, sample).is_file()
+        self.true += is_true
+        self.kept += panoptic_there and depth_there and not is_true
+        image, size = sample.frame.image, sample.frame.size
+        ego = None if self._ego is None else self._ego.mask(size)
+        if self._depth_teacher is not None and not depth_there:
+            inverse_depth = guess_inverse_depth(self._depth_teacher, image, self._device)
+            if ego is not None:
+                inverse_depth[ego] = np.nan
+            write_inverse_depth(self._out, sample, inverse_depth)
+        if not panoptic_there:  # written last: the frame is whole when it is there
+            panoptic = label_image(self._teacher, image, self._config, self._device)
+            if ego is not None:
+                panoptic[ego] = VOID_PANOPTIC_ID
+            write_panoptic(self._out, sample, panoptic)
+        if not (panoptic_there and depth_there):
+            self.written += not is_true
+        if not panoptic_there:
+            self._void += float((panoptic == VOID_PANOPTIC_ID).mean())
+
+    def _manifest(self, recording: Recording) -> dict[str, Any]:
+        """Say how labels are made: all that must be the same for a second run to go on with them."""
+        path, config = recording.path.resolve(), to_dict(self._config)
+        made: dict[str, Any] = {
+            "format": "monodvps_ros/pseudo-labels/1",
+            "data": str(path),
+            "data_from_here": os.path.relpath(path, self._out.resolve()),
+            "image_topic": recording.image_topic,
+            "label_space": self._teacher.labels.name,
+            **self._teacher.made_with,
+            "confidence": config["confidence"],
+            "ego_region": None if self._ego is None else self._ego.made_with,
+            "keep_labels": self._keep_labels,
+            "depth_teacher": None if self._depth_teacher is None else self._depth_teacher.made_with,
+        }
+        return {**made, **{f"grouping.{name}": value for name, value in config["grouping"].items()}}
+
+
+def _prepare(out: Path) -> None:
+    """Make the folder; one that holds something else is refused."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be made: {error.strerror}") from None
+    if not (out / MANIFEST).exists() and any(out.iterdir()):
+        raise DataError(f"{out}: holds files that are no pseudo-labels; give an empty folder with --out")

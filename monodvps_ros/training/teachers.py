@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who labels frames: our own network, looking several times, or a panoptic model of the Hugging Face hub."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monodvps_ros.config import PseudoLabelConfig
+from monodvps_ros.data.manifest import file_digest
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.foundation.names import PANOPTIC_MODELS, resolve
+from monodvps_ros.foundation.panoptic import HubPanoptic
+from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.network import load_network
+from monodvps_ros.perception.grouping import classify, group, panoptic_without_tracks
+from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image
+from monodvps_ros.types import NetworkOutput, as_image_tensor
+
+#: Names of our own network's weights that are no files: the file that ships, and untrained ones.
+SHIPPED, RANDOM = "shipped", "random"
+_WEIGHTS_SUFFIX = ".safetensors"
+#: Size of images for models of the hub, which say none; so they are shown to the live pipeline too.
+_HUB_SIZE = (512, 1024)
+
+
+class Teacher(Protocol):
+    """Tells classes and instances of an image.
+
+    Attributes:
+        labels: its classes.
+        made_with: what must be the same for its labels to be the same, of JSON's types.
+        description: what it is, in words.
+    """
+
+    labels: LabelSpace
+    made_with: dict[str, Any]
+    description: str
+
+    def look(self, image: Tensor) -> NetworkOutput:
+        """Look at an image (1, 3, H, W) in 0..1 of any size; the answer's maps are all of one size (h, w)."""
+        ...
+
+
+class NetworkTeacher:
+    """Our own network with test-time augmentation.
+
+    Args:
+        weights: a weights file, ``shipped`` or ``random``.
+        config: scales, flips, input size.
+        device: where to run it.
+
+    Raises:
+        ConfigError: the input size is not in multiples of 32.
+        DeviceError: the device is not there.
+        WeightsError: there is no such file, or it does not fit.
+    """
+
+    def __init__(self, weights: str, config: PseudoLabelConfig, device: torch.device) -> None:
+        self._network = load_network("" if weights == SHIPPED else weights, device)
+        self._config = config
+        self._size = (config.input_height, config.input_width) if config.input_height else self._network.input_size
+        if self._size[0] % SIZE_STEP or self._size[1] % SIZE_STEP:
+            raise ConfigError(
+                f"the input size is {self._size[0]}x{self._size[1]}; both must be multiples of {SIZE_STEP}"
+            )
+        self.labels = self._network.label_space
+        views = len(config.scales) * (2 if config.flips else 1)
+        self.description = f"{self._network.description}, {views} views of {self._size[0]}x{self._size[1]} times " + (
+            ", ".join(f"{scale:g}" for scale in config.scales)
+        )
+        self.made_with = {
+            "teacher": self._network.description,
+            "teacher_sha256": file_digest(Path(weights)) if Path(weights).is_file() else None,
+            "size": list(self._size),
+            "scales": list(config.scales),
+            "flips": config.flips,
+        }
+
+    def look(self, image: Tensor) -> NetworkOutput:
+        """Look at an image in all views; see `Teacher`."""
+        half = image.device.type == "cuda"
+        with torch.autocast(image.device.type, torch.float16, enabled=half):
+            return average_views(self._network.infer, image, self._size, self._config.scales, self._config.flips)
+
+
+class HubTeacher:
+    """A panoptic model of the hub, which looks once: its instances are queries, and cannot be averaged over views.
+
+    Args:
+        name: on the hub, or a folder.
+        config: input size.
+        device: where to run it.
+
+    Raises:
+        LabelError: the model has classes without a counterpart.
+        MissingDependencyError: transformers is not installed.
+        WeightsError: the model cannot be had.
+    """
+
+    def __init__(self, name: str, config: PseudoLabelConfig, device: torch.device) -> None:
+        self._model = HubPanoptic(name, CITYSCAPES, device)
+        self._size = (config.input_height, config.input_width) if config.input_height else _HUB_SIZE
+        self.labels = self._model.labels
+        self.description = f"{name}, one view of {self._size[0]}x{self._size[1]}"
+        self.made_with = {"teacher": name, "size": list(self._size)}
+
+    def look(self, image: Tensor) -> NetworkOutput:
+        """Look at an image once; see `Teacher`."""
+        logits, instances = self._model(resize_image(image, self._size))
+        return NetworkOutput(logits, instances=instances, depth_m=torch.ones_like(logits[:, :1]))
+
+
+def load_teacher(spec: str, config: PseudoLabelConfig, device: torch.device) -> Teacher:
+    """Load a teacher.
+
+    Args:
+        spec: a weights file of our own network, ``shipped``, ``random``; or a panoptic model of the hub by its short
+            name, its name there or a folder.
+        config: how it looks at images.
+        device: where to run it.
+
+    Raises:
+        ConfigError: the spec is none of these.
+        LabelError: as `HubTeacher` says.
+        MissingDependencyError: as `HubTeacher` says.
+        WeightsError: a file or model cannot be had.
+    """
+    if is_own_weights(spec):
+        return NetworkTeacher(spec, config, device)
+    try:
+        name = resolve(spec, PANOPTIC_MODELS, "panoptic")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or a weights file, '{SHIPPED}' for the one that ships") from None
+    return HubTeacher(name, config, device)
+
+
+def is_own_weights(spec: str) -> bool:
+    """Say whether a spec names weights of our own network, and not a model of the hub."""
+    return spec in (SHIPPED, RANDOM) or Path(spec).is_file() or spec.endswith(_WEIGHTS_SUFFIX)
+
+
+@torch.inference_mode()
+def label_image(
+    teacher: Teacher, image: NDArray[np.uint8], config: PseudoLabelConfig, device: torch.device
+) -> NDArray[np.uint16]:
+    """Label an image: classes, grouping and numbers of instances as in the live pipeline, without tracks.
+
+    Args:
+        teacher: tells classes and instances.
+        image: (H, W, 3) uint8.
+        config: thresholds.
+        device: of the teacher.
+
+    Returns:
+        (H, W) uint16 panoptic ids; 65535, void, where the teacher is less sure than `config.confidence`, where a thing
+        has no centre, and on stuff that is too small.
+    """
+    output = teacher.look(as_image_tensor(image, device))
+    size = (output.class_logits.shape[2], output.class_logits.shape[3])
+    semantic, probability = classify(output, size, with_probability=True)
+    assert probability is not None
+    ids = panoptic_without_tracks(group(output, semantic, teacher.labels, config.grouping))
+    ids = ids.masked_fill(probability < config.confidence, VOID_PANOPTIC_ID)
+    return _nearest(ids.cpu().numpy().astype(np.uint16), (image.shape[0], image.shape[1]))
+
+
+def _nearest(map_: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Show a map at another size; each pixel takes the one on which its centre lies, as in the live pipeline."""
+    rows, columns = ((np.arange(to) * 2 + 1) * map_.shape[i] // (2 * to) for i, to in enumerate(size))
+    return np.ascontiguousarray(map_[rows[:, None], columns])
