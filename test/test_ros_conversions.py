@@ -2,6 +2,7 @@
 """Messages to arrays and back, byte for byte."""
 
 import struct
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -237,3 +238,47 @@ def test_segments():
     assert (second.is_thing, second.track_id) == (False, 0)
     assert np.isnan([second.median_depth_m, second.centroid_m.x, second.centroid_m.z]).all()
     assert conversions.segments_message((), HEADER).segments == []
+
+
+def peak_bytes(call):
+    """Most memory that a call held at once beyond what there was before; arrays of numpy and cv2 are counted too."""
+    kept = call()  # whatever is made once
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        again = call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+        del kept, again
+
+
+class TestCopies:
+    """At most one copy of an image, either way: what is held at most is the result itself."""
+
+    SIZE = (480, 640)
+    SLACK = 20_000
+
+    @pytest.mark.parametrize("encoding", PICTURE_ENCODINGS)
+    def test_in(self, encoding):
+        height, width = self.SIZE
+        per_pixel = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(encoding, 2)
+        per_pixel = 1 if encoding.startswith("bayer") and encoding.endswith("8") else per_pixel
+        message = image(encoding, bytes(height * width * per_pixel), self.SIZE, width * per_pixel)
+        result = 0 if encoding == "rgb8" else 3 * height * width
+        scaled = height * width if encoding.endswith("16") else 0  # 16 bits are brought to 8 first, in one channel
+        assert peak_bytes(lambda: conversions.image_array(message)) <= result + scaled + self.SLACK
+
+    @pytest.mark.parametrize(("encoding", "shape", "dtype"), [("rgb8", (*SIZE, 3), "u1"), ("32FC1", SIZE, "f4")])
+    def test_out(self, encoding, shape, dtype):
+        """A new message's array reserves a sixteenth more than it needs."""
+        pixels = np.zeros(shape, dtype)
+        assert peak_bytes(lambda: conversions.image_message(pixels, encoding, HEADER)) < 1.1 * pixels.nbytes
+        last = conversions.image_message(pixels, encoding, HEADER)
+        assert peak_bytes(lambda: conversions.image_message(pixels, encoding, HEADER, last)) <= self.SLACK
+
+    def test_clouds_out(self):
+        points = np.zeros(self.SIZE, POINT_DTYPE)
+        assert peak_bytes(lambda: conversions.cloud_message(points, HEADER)) < 1.1 * points.nbytes
+        last = conversions.cloud_message(points, HEADER)
+        assert peak_bytes(lambda: conversions.cloud_message(points, HEADER, last)) <= self.SLACK

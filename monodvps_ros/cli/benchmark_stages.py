@@ -135,7 +135,7 @@ def _resize(frame: BenchmarkFrame) -> Stage:
     def ours() -> Tensor:
         planes = torch.from_numpy(frame.image).permute(2, 0, 1)[None]
         small = functional.interpolate(planes, frame.network_size, mode="bilinear", antialias=True)
-        return small.float().div_(255.0)
+        return small.float().div_(255.0).clamp_(0.0, 1.0)
 
     def usual() -> Tensor:
         scaled = frame.image.astype(np.float32) / 255.0

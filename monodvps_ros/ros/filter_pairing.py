@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pairing of message_filters, where that is installed, made to hold what `Pairing` promises.
 
-Three faults of its Python `TimeSynchronizer` are mended around it: it does not count what it drops; after a jump back of
-the stamps it drops whatever comes until they have passed the old ones, so that a recording played in a loop yields
+Three faults of its Python `TimeSynchronizer` are mended around it: it does not count what it drops; after a jump back
+of the stamps it drops whatever comes until they have passed the old ones, so that a recording played in a loop yields
 hardly a pair; and it never lets go of its lock once an exception passed through it.
 """
 
