@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model that a configuration names: our network, or a pair of hub models."""
+"""The model that a configuration names: our network, as weights or as an exported graph, or a pair of hub models."""
+
+from pathlib import Path
 
 import torch
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.pair import FoundationModel
-from monodvps_ros.network import load_network
+from monodvps_ros.network import GRAPH_SUFFIXES, GraphModel, load_network
 from monodvps_ros.types import PerceptionModel
 
 
@@ -14,16 +16,19 @@ def load_model(config: PipelineConfig, device: torch.device) -> PerceptionModel:
     """Load the model of a configuration.
 
     Args:
-        config: `model` names a pair of hub models; where it is empty, `weights` names our network's file.
+        config: `model` names a pair of hub models; where it is empty, `weights` names our network's file, which
+            `save_weights` or `export_graph` wrote.
         device: where to run it.
 
     Raises:
         ConfigError: both a pair and weights are named, or the pair is not one.
         DeviceError: the device is absent.
         LabelError: the panoptic model has classes without a counterpart.
-        MissingDependencyError: transformers is not installed.
+        MissingDependencyError: transformers, or what runs a graph, is not installed.
         WeightsError: a file or model cannot be had.
     """
+    if not config.model and config.weights.endswith(GRAPH_SUFFIXES):
+        return GraphModel(Path(config.weights), device)
     if not config.model:
         return load_network(config.weights, device)
     if config.weights:

@@ -2,15 +2,19 @@
 """The network: one definition for a small encoder on a CPU, ResNet-50 as in the paper, and HRNet as a teacher."""
 
 from monodvps_ros.network.complexity import PartCost, measure_complexity
+from monodvps_ros.network.graph_file import GraphModel, export_graph
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.pose import PoseNetwork
-from monodvps_ros.network.weights import load_network, load_weights, read_card, save_weights
+from monodvps_ros.network.weights import GRAPH_SUFFIXES, load_network, load_weights, read_card, save_weights
 
 __all__ = [
+    "GRAPH_SUFFIXES",
+    "GraphModel",
     "MonoDVPS",
     "PartCost",
     "PoseNetwork",
+    "export_graph",
     "load_network",
     "load_weights",
     "measure_complexity",

@@ -27,7 +27,7 @@ from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
 
 #: Endings of files that hold a network as a graph to be run; see `graph_file`.
-GRAPH_SUFFIXES = (".onnx", ".pt2")
+ONNX, AOTI = GRAPH_SUFFIXES = (".onnx", ".pt2")
 #: Seed of the weights called 'random'.
 RANDOM_SEED = 0
 _SHIPPED = "monodvps.safetensors"

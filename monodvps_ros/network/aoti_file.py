@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network compiled ahead of time by torch (AOTInductor): a package of machine code for one kind of machine.
+
+Such a package is a program: loading it runs what it holds, so load only those that you or people you trust have made.
+"""
+
+import json
+import platform
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monodvps_ros.config import NetworkConfig
+from monodvps_ros.errors import MissingDependencyError, WeightsError
+from monodvps_ros.network.graph import InferenceGraph, input_shapes
+from monodvps_ros.network.header import HEADER_KEY, header_text, network_config, parse_header
+
+_MADE_FOR = "made_for"
+_METADATA_ENDING = "_metadata.json"
+
+
+def write_aoti(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> None:
+    """Compile a graph for this machine and write it with its header.
+
+    Args:
+        path: file to write, ending in .pt2.
+        graph: in evaluation mode, on the device that it is to run on.
+        header: goes into the package, together with what it was compiled for.
+
+    Raises:
+        MissingDependencyError: this torch has no AOTInductor, or there is no C++ compiler.
+        WeightsError: torch cannot compile the graph, or the file cannot be written.
+    """
+    compile_package = getattr(torch._inductor, "aoti_compile_and_package", None)
+    if compile_package is None:
+        raise MissingDependencyError(f"ahead-of-time compilation needs torch 2.6 or newer; this is {torch.__version__}")
+    device = next(graph.parameters()).device
+    inputs = tuple(torch.zeros(shape, device=device) for shape in input_shapes(graph.network.config).values())
+    text = header_text({**header, _MADE_FOR: _machine(device)})
+    try:
+        with torch.no_grad():
+            program = torch.export.export(graph, inputs, strict=False)
+            compile_package(
+                program, package_path=str(path), inductor_configs={"aot_inductor.metadata": {HEADER_KEY: text}}
+            )
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error}") from error
+    except Exception as error:  # the compiler's exceptions are of many kinds
+        reason = " ".join(str(error).split())[:300]
+        if "C++ compiler" in reason or "Compiler: " in reason:
+            raise MissingDependencyError(
+                f"ahead-of-time compilation needs a C++ compiler: {reason}; install g++ or set CXX"
+            ) from error
+        raise WeightsError(f"{path}: torch {torch.__version__} cannot compile the network: {reason}") from error
+
+
+class AotiRunner:
+    """Runs a compiled package.
+
+    Attributes:
+        header: of the file.
+        config: shape of the network.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        """Load a package; its header is read and compared with this machine before anything in it is run.
+
+        Args:
+            path: a file of `write_aoti`.
+            device: to run on.
+
+        Raises:
+            WeightsError: it is no such package, not of this package, made for another machine, or cannot be loaded.
+        """
+        self.header = parse_header(path, _read_metadata(path), "a torch package")
+        self.config: NetworkConfig = network_config(path, self.header)
+        made_for, here = self.header.get(_MADE_FOR), _machine(device)
+        if made_for != here:
+            raise WeightsError(
+                f"{path}: compiled for {made_for} but this is {here}; export it on this machine, or use the "
+                ".safetensors file"
+            )
+        try:
+            self._run = torch._inductor.aoti_load_package(str(path))
+        except Exception as error:  # torch raises RuntimeErrors and others for what the loader finds
+            reason = " ".join(str(error).split())[:300]
+            raise WeightsError(f"{path}: torch cannot load it: {reason}; export it again") from error
+        self._device = device
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Run the graph; see `graph.Runner`."""
+        outputs: Sequence[Tensor] = self._run(
+            *(tensor.to(self._device, torch.float32).contiguous() for tensor in inputs)
+        )
+        return outputs
+
+
+def _machine(device: torch.device) -> dict[str, str]:
+    """Say what compiled code depends on."""
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_name(device)
+    else:
+        capability = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "machine": platform.machine(), "device": device.type, "capability": capability}
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """Read what was stored beside the code, without loading the code."""
+    try:
+        with zipfile.ZipFile(path) as package:
+            found = [name for name in package.namelist() if name.endswith(_METADATA_ENDING)]
+            metadata: dict[str, str] = json.loads(package.read(found[0])) if found else {}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path}: not a whole package: {error}; copy or export it again") from error
+    return metadata

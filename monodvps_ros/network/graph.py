@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as a graph of fixed sizes, flat tensors in and out, and what is asked of whatever runs it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monodvps_ros.config import NetworkConfig
+from monodvps_ros.errors import WeightsError
+from monodvps_ros.network.flow import FLOW_FEATURES, FLOW_STRIDES
+from monodvps_ros.network.monodvps import MonoDVPS
+
+#: Runs a graph: tensors in the order of `input_names` to tensors in the order of `output_names`.
+Runner = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+#: Outputs may differ from the network's by so much of their greatest magnitude right after the export ...
+EXPORT_TOLERANCE = 1e-3
+#: ... and by so much where they are run, which may be another device that rounds in its own way.
+RUN_TOLERANCE = 1e-2
+_MAPS = ("class_logits", "center_heatmap", "offsets_px", "disparity")
+_PROBED = 32  # values of each output that a header remembers beside the means of its channels
+
+
+class InferenceGraph(nn.Module):
+    """What a live pipeline computes, without the containers that a graph cannot hold."""
+
+    def __init__(self, network: MonoDVPS) -> None:
+        """Take the network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        """Predict.
+
+        Args:
+            image: (1, 3, H, W) in 0..1.
+            memory: of the previous frame; none for a network without flow.
+
+        Returns:
+            Tensors by `output_names`.
+        """
+        output = self.network.decode(self.network.encode(image), memory, finest_only=True)
+        assert output.center_heatmap is not None and output.offsets_px is not None
+        return (
+            output.class_logits,
+            output.center_heatmap,
+            output.offsets_px,
+            *output.disparities,
+            *output.flow_px,
+            *output.memory,
+        )
+
+
+def input_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Name a graph's inputs in order, with their shapes: ``image``, and ``memory_<stride>`` where there is flow."""
+    height, width = config.input_height, config.input_width
+    strides = FLOW_STRIDES if config.flow else ()
+    memory = {f"memory_{stride}": (1, FLOW_FEATURES, height // stride, width // stride) for stride in strides}
+    return {"image": (1, 3, height, width), **memory}
+
+
+def output_names(config: NetworkConfig) -> tuple[str, ...]:
+    """Name a graph's outputs in order; ``next_memory_<stride>`` is the ``memory_<stride>`` of the next frame."""
+    if not config.flow:
+        return _MAPS
+    return (*_MAPS, "flow_px", *(f"next_memory_{stride}" for stride in FLOW_STRIDES))
+
+
+def probe_run(run: Runner, config: NetworkConfig) -> dict[str, Tensor]:
+    """Run a graph on two made-up images, the second with the memory of the first.
+
+    Returns:
+        Outputs of the second run by name, on the CPU.
+    """
+    names, shapes = output_names(config), list(input_shapes(config).values())
+    count = len(shapes) - 1
+    first = run([_pattern(shapes[0]), *(torch.zeros(shape) for shape in shapes[1:])])
+    memory = list(first[len(first) - count :])
+    second = run([_pattern(shapes[0]).flip(-1), *memory])
+    return {name: value.detach().float().cpu() for name, value in zip(names, second, strict=True)}
+
+
+def remember_probe(outputs: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Take of each output what a header can hold: shape, greatest magnitude, means of channels, and some values."""
+    return {
+        name: {"shape": list(value.shape), "largest": value.abs().max().item(), "values": _digest(value).tolist()}
+        for name, value in outputs.items()
+    }
+
+
+def compare(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> None:
+    """Compare all values of a graph with the network's.
+
+    Raises:
+        WeightsError: an output differs by more than `EXPORT_TOLERANCE` of its greatest magnitude.
+    """
+    for name, value in expected.items():
+        _check(where, name, (outputs[name] - value).abs().max().item(), value.abs().max().item(), EXPORT_TOLERANCE)
+
+
+def check_probe(outputs: Mapping[str, Tensor], remembered: Mapping[str, Any], where: str) -> None:
+    """Compare what a graph says here with what its header remembers of the export.
+
+    Raises:
+        WeightsError: an output is missing, of another shape, or differs by more than `RUN_TOLERANCE` of its greatest
+            magnitude.
+    """
+    for name, value in outputs.items():
+        known = remembered.get(name, {})
+        if known.get("shape") != list(value.shape):
+            raise WeightsError(
+                f"{where}: output '{name}' is {tuple(value.shape)} but its header says {known.get('shape')}; "
+                "the file was changed after its export; export it again"
+            )
+        difference = (_digest(value) - torch.tensor(known["values"])).abs().max().item()
+        _check(where, name, difference, known["largest"], RUN_TOLERANCE)
+
+
+def _check(where: str, name: str, difference: float, largest: float, tolerance: float) -> None:
+    if not difference <= tolerance * largest:  # so that NaN does not pass
+        raise WeightsError(
+            f"{where}: output '{name}' is up to {difference:.2g} off the network's at values of up to {largest:.2g}; "
+            f"allowed is a share of {tolerance:g}; the file is damaged, or what runs it computes something else here: "
+            "export it again, or use the .safetensors file"
+        )
+
+
+def _pattern(shape: tuple[int, ...]) -> Tensor:
+    """Make an image of stripes and blocks from whole numbers, the same on every machine."""
+    _, channels, height, width = shape
+    channel, row, column = torch.meshgrid(*(torch.arange(size) for size in (channels, height, width)), indexing="ij")
+    values = (37 * channel + 5 * (row // 4) * (column // 8) + 3 * row + 2 * column) % 256
+    return values[None].float() / 255.0
+
+
+def _digest(value: Tensor) -> Tensor:
+    """Take the mean of each channel, and values at even distances."""
+    flat = value.flatten()
+    count = min(len(flat), _PROBED)
+    return torch.cat([value.mean((0, 2, 3)), flat[torch.arange(count) * len(flat) // count]])

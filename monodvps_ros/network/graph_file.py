@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs on disk: export a network to one, and run one as the pipeline's model."""
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monodvps_ros.errors import ShapeError, WeightsError
+from monodvps_ros.labels import LabelSpace, label_space
+from monodvps_ros.network.aoti_file import AotiRunner, write_aoti
+from monodvps_ros.network.graph import (
+    InferenceGraph,
+    check_probe,
+    compare,
+    input_shapes,
+    output_names,
+    probe_run,
+    remember_probe,
+)
+from monodvps_ros.network.header import describe, make_header
+from monodvps_ros.network.inference import prepare_for_inference
+from monodvps_ros.network.monodvps import MonoDVPS
+from monodvps_ros.network.onnx_file import OnnxRunner, write_onnx
+from monodvps_ros.network.weights import GRAPH_SUFFIXES, ONNX
+from monodvps_ros.types import NetworkOutput
+
+_PROBE = "probe"
+
+
+def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None:
+    """Write a network as a graph for images of its input size, and check that the file computes the same.
+
+    The file appears only after it has been loaded again and its outputs for two made-up images, the second with the
+    memory of the first, lie within `graph.EXPORT_TOLERANCE` of the network's.
+
+    Args:
+        path: file to write: ending in .onnx, or in .pt2 for a package compiled for this machine.
+        network: the network; it is not changed.
+        card: what is known of the weights, as for `save_weights`.
+
+    Raises:
+        MissingDependencyError: what writes or runs the file is not installed.
+        WeightsError: the ending is another one, the file cannot be written, or it computes something else.
+    """
+    if path.suffix not in GRAPH_SUFFIXES:
+        raise WeightsError(f"{path}: a graph's file ends in {' or '.join(GRAPH_SUFFIXES)}; change --out")
+    device = next(network.parameters()).device
+    header = make_header(network, card)
+    prepared = copy.deepcopy(network)
+    if not prepared.is_prepared:
+        prepare_for_inference(prepared)
+    graph = InferenceGraph(prepared.to(memory_format=torch.contiguous_format)).eval()
+    with torch.no_grad():
+        expected = probe_run(lambda inputs: graph(*(tensor.to(device) for tensor in inputs)), network.config)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        write = write_onnx if path.suffix == ONNX else write_aoti
+        write(partial, graph, {**header, _PROBE: remember_probe(expected)})
+        compare(probe_run(_runner(partial, device), network.config), expected, str(path))
+        os.replace(partial, path)  # noqa: PTH105
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class GraphModel:
+    """An exported graph as the pipeline's model; keeps `monodvps_ros.types.PerceptionModel`."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        """Load a file of `export_graph` and try it on the images that it was checked with.
+
+        Args:
+            path: the file.
+            device: to run on.
+
+        Raises:
+            DeviceError: what runs the file cannot use the device.
+            MissingDependencyError: what runs the file is not installed.
+            WeightsError: there is no such file, it is damaged, not of this package, or computes something else here.
+        """
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
+        self._run = _runner(path, device)
+        self._config = self._run.config
+        self._device = device
+        self._shapes = input_shapes(self._config)
+        self.description = describe(path, self._run.header)
+        remembered = self._run.header.get(_PROBE)
+        if not isinstance(remembered, dict):
+            raise WeightsError(f"{path}: its header has no probe to check it by; export it again")
+        check_probe(probe_run(self._run, self._config), remembered, str(path))
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Classes of the class scores."""
+        return label_space(self._config.label_space)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images; no other fits."""
+        return self._config.input_height, self._config.input_width
+
+    @property
+    def depth_range_m(self) -> tuple[float, float]:
+        """Depth that disparities 1 and 0 stand for, metres."""
+        return self._config.min_depth_m, self._config.max_depth_m
+
+    def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
+        """Look at one image; see `PerceptionModel`.
+
+        Raises:
+            ShapeError: the image is not of `input_size`.
+        """
+        if tuple(image.shape) != self._shapes["image"]:
+            raise ShapeError(f"image is {tuple(image.shape)} but the exported graph takes {self._shapes['image']}")
+        names, count = output_names(self._config), len(self._shapes) - 1
+        # The graph always looks for flow; where there is no frame before, what it finds is left out.
+        blank = [torch.zeros(shape, device=self._device) for shape in list(self._shapes.values())[1:]]
+        outputs = list(self._run([image, *(memory or blank)]))
+        found = dict(zip(names, outputs, strict=True))
+        return NetworkOutput(
+            class_logits=found["class_logits"],
+            center_heatmap=found["center_heatmap"],
+            offsets_px=found["offsets_px"],
+            disparities=(found["disparity"],),
+            flow_px=(found["flow_px"],) if memory else (),
+            memory=tuple(outputs[len(outputs) - count :]),
+        )
+
+
+def _runner(path: Path, device: torch.device) -> OnnxRunner | AotiRunner:
+    return OnnxRunner(path, device) if path.suffix == ONNX else AotiRunner(path, device)

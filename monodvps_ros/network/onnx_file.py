@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as an ONNX file: written by torch, run by onnxruntime."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monodvps_ros.config import NetworkConfig
+from monodvps_ros.errors import DeviceError, MissingDependencyError, WeightsError
+from monodvps_ros.network.graph import InferenceGraph, input_shapes, output_names
+from monodvps_ros.network.header import HEADER_KEY, header_text, network_config, parse_header
+
+#: Version of ONNX's operators; the first that has all that the network needs in torch's exporter.
+OPSET = 18
+INSTALL = "install it with: pip install 'monodvps_ros[export]'"
+
+
+def write_onnx(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> None:
+    """Write a graph with its header.
+
+    Args:
+        path: file to write.
+        graph: in evaluation mode.
+        header: goes into the metadata, so that the file says what it is wherever it is taken.
+
+    Raises:
+        MissingDependencyError: onnxscript is not installed, which torch exports with.
+        WeightsError: the file cannot be written.
+    """
+    config = graph.network.config
+    shapes = input_shapes(config)
+    inputs = tuple(torch.zeros(shape) for shape in shapes.values())
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own deprecated parts
+            program = torch.onnx.export(
+                graph,
+                inputs,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=list(shapes),
+                output_names=list(output_names(config)),
+            )
+    except ImportError as error:
+        raise MissingDependencyError(f"export to ONNX needs the Python package '{error.name}'; {INSTALL}") from error
+    assert program is not None
+    program.model.metadata_props[HEADER_KEY] = header_text(header)
+    try:
+        program.save(str(path))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error}") from error
+
+
+class OnnxRunner:
+    """Runs an ONNX file on tensors where they lie, without copies over the host.
+
+    Attributes:
+        header: of the file.
+        config: shape of the network.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        """Load a file.
+
+        Args:
+            path: a file of `write_onnx`.
+            device: to run on.
+
+        Raises:
+            DeviceError: onnxruntime cannot use the device.
+            MissingDependencyError: onnxruntime is not installed.
+            WeightsError: it is no ONNX file, not of this package, or its graph is not that of its header.
+        """
+        runtime = _onnxruntime()
+        provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
+        if provider not in runtime.get_available_providers():
+            raise DeviceError(
+                f"{path}: onnxruntime as installed here cannot use '{device}'; install onnxruntime-gpu, or set "
+                "pipeline.device to cpu"
+            )
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors alone
+        place = {"device_id": device.index or 0} if device.type == "cuda" else {}
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=[(provider, place)])
+        except Exception as error:  # onnxruntime's exceptions have no base of their own
+            reason = " ".join(str(error).split())
+            raise WeightsError(f"{path}: onnxruntime cannot load it: {reason}; copy or export it again") from error
+        self.header = parse_header(path, self._session.get_modelmeta().custom_metadata_map, "ONNX")
+        self.config: NetworkConfig = network_config(path, self.header)
+        self._device = device
+        found = {entry.name: tuple(entry.shape) for entry in self._session.get_inputs()}
+        if found != input_shapes(self.config):
+            raise WeightsError(
+                f"{path}: takes {found} but by its header {input_shapes(self.config)}; it was changed after its "
+                "export; export it again"
+            )
+        self._outputs = {entry.name: tuple(entry.shape) for entry in self._session.get_outputs()}
+        if tuple(self._outputs) != output_names(self.config):
+            raise WeightsError(
+                f"{path}: gives {list(self._outputs)} but by its header {list(output_names(self.config))}; export again"
+            )
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Run the graph; see `graph.Runner`."""
+        given = [tensor.to(self._device, torch.float32).contiguous() for tensor in inputs]
+        made = [torch.empty(shape, device=self._device) for shape in self._outputs.values()]
+        binding = self._session.io_binding()
+        for name, tensor in zip(input_shapes(self.config), given, strict=True):
+            binding.bind_input(name, *self._place(tensor))
+        for name, tensor in zip(self._outputs, made, strict=True):
+            binding.bind_output(name, *self._place(tensor))
+        if self._device.type == "cuda":  # onnxruntime has a stream of its own
+            torch.cuda.current_stream(self._device).synchronize()
+        self._session.run_with_iobinding(binding)
+        return made
+
+    def _place(self, tensor: Tensor) -> tuple[str, int, Any, list[int], int]:
+        return self._device.type, self._device.index or 0, np.float32, list(tensor.shape), tensor.data_ptr()
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime  # noqa: PLC0415 (optional)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f".onnx files are run by onnxruntime, which is not installed; {INSTALL}"
+        ) from error
+    return onnxruntime
