@@ -100,8 +100,8 @@ class PipelineConfig:
     device: str = setting("auto", "auto (CUDA where there is one), cpu, cuda or cuda:N.", read_only=True)
     weights: str = setting(
         "",
-        "Weights file (safetensors). Empty: the weights that ship with the package; "
-        "'random': untrained weights from a fixed seed, to try the plumbing.",
+        "Weights file (safetensors), or a graph of 'monodvps export' (.onnx, .pt2). Empty: the weights that ship with "
+        "the package; 'random': untrained weights from a fixed seed, to try the plumbing.",
         read_only=True,
     )
     model: str = setting(
