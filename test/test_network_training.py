@@ -409,6 +409,17 @@ def test_starting_from_weights(finished, tmp_path):
     assert all(torch.equal(stored[name], value) for name, value in module.network.state_dict().items())
 
 
+def test_starting_from_a_checkpoint_brings_the_pose_network(finished, tmp_path):
+    _, out, config = finished
+    held = read_checkpoint(out / LAST_CHECKPOINT)["state_dict"]
+    begun = TrainingModule(replace(config, "seed", 7), str(out / LAST_CHECKPOINT)).state_dict()
+    assert set(begun) == set(held)
+    assert any(name.startswith("pose_network.") for name in held)
+    assert all(torch.equal(begun[name], held[name]) for name in held)
+    with pytest.raises(WeightsError, match=r"tensors are of another architecture, such as pose_network"):
+        TrainingModule(replace(config, "pose_encoder", "resnet18"), str(out / LAST_CHECKPOINT))
+
+
 def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
     path = tmp_path / "a.ckpt"
     AtomicCheckpoints().save_checkpoint({"step": 1}, path)

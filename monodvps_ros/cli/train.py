@@ -25,7 +25,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="Training config, YAML; without it, the defaults.")] = None,
     validate: Annotated[str, typer.Option(help="Data with truth to measure on.")] = "",
     max_steps: Annotated[int | None, typer.Option(help="Steps of the whole training.", min=1)] = None,
-    weights: Annotated[str, typer.Option(help="Weights file to start from.")] = "",
+    weights: Annotated[str, typer.Option(help="Weights file to start from, or a checkpoint.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     devices: Annotated[int, typer.Option(help="Processes on each machine.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,

@@ -16,6 +16,7 @@ from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
 from monodvps_ros.network import MonoDVPS, PoseNetwork, load_weights
 from monodvps_ros.training.batch import StepBatch
+from monodvps_ros.training.checkpoints import read_checkpoint
 from monodvps_ros.training.parts import freeze_rest, named_parts
 from monodvps_ros.training.predict import predict
 
@@ -23,6 +24,8 @@ from monodvps_ros.training.predict import predict
 CONFIG_KEY = "monodvps_config"
 DATA_KEY = "monodvps_data"
 METRICS_KEY = "monodvps_metrics"
+#: How the name of a checkpoint ends.
+_CHECKPOINT = ".ckpt"
 #: What of the configuration may change between a checkpoint and its continuation.
 _MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
                "picture_every"}  # fmt: skip
@@ -44,7 +47,8 @@ class TrainingModule(LightningModule):
 
         Args:
             config: of the run.
-            weights: a weights file to start from; empty for `config.encoder_weights` and random decoders.
+            weights: a weights file to start from, or a checkpoint, which brings the pose network as well; empty for
+                `config.encoder_weights` and random decoders.
             data_names: what it is trained on, for the model card.
 
         Raises:
@@ -56,13 +60,28 @@ class TrainingModule(LightningModule):
         self.data_names = tuple(data_names)
         torch.manual_seed(config.seed)
         self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
-        if weights:
+        whole = weights.endswith(_CHECKPOINT)
+        self.pose_network = PoseNetwork(config.pose_encoder, "" if whole else config.pose_encoder_weights)
+        if whole:
+            self._start_from(weights)
+        elif weights:
             load_weights(self.network, weights)
-        self.pose_network = PoseNetwork(config.pose_encoder, config.pose_encoder_weights)
         for part in (self.network, self.pose_network):
             part.to(memory_format=torch.channels_last)  # convolutions are quicker so
         self.objective = Objective(config.loss, self.network.label_space, self.network.depth_range_m)
         self.trained = freeze_rest(self.network, self.pose_network, self.objective, config.frozen)
+
+    def _start_from(self, checkpoint: str) -> None:
+        held = read_checkpoint(checkpoint).get("state_dict", {})
+        own = self.state_dict()
+        other = [name for name in sorted(held.keys() | own.keys())
+                 if name not in held or name not in own or held[name].shape != own[name].shape]  # fmt: skip
+        if other:
+            raise WeightsError(
+                f"{checkpoint}: {len(other)} tensors are of another architecture, such as {other[0]}; take the network "
+                "and the pose_encoder of its run's config.yaml, or start from its weights.safetensors"
+            )
+        self.load_state_dict(held)
 
     def train(self, mode: bool = True) -> "TrainingModule":
         """Switch to training; statistics of frozen parts stay as they are, or all of them where so configured."""

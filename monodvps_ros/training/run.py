@@ -81,7 +81,7 @@ def train(
         out: folder for everything that the run writes.
         names: of the sources, for the stored frames and the model card.
         validation: frames with truth, in time order, to measure on; None for none.
-        weights: a weights file to start from.
+        weights: a weights file to start from, or a checkpoint, which brings the pose network as well.
         resume: go on from the folder's last checkpoint.
         devices: processes on each machine.
         nodes: machines.
