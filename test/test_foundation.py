@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hub models: names, classes, merging of queries, and the real loading code on tiny untrained models."""
 
+import json
+import shutil
 import sys
 
 import numpy as np
@@ -11,7 +13,7 @@ from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError, LabelError, MissingDependencyError, WeightsError
 from monodvps_ros.foundation import FoundationModel, load_model
 from monodvps_ros.foundation.names import class_mapping, parse_pair
-from monodvps_ros.foundation.panoptic import merge_queries
+from monodvps_ros.foundation.panoptic import HubPanoptic, merge_queries
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import Pipeline
@@ -50,6 +52,29 @@ def test_queries_merge_by_hand():
     assert merge_queries(classes, masks, CITYSCAPES).tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
 
 
+def _save_oneformer(transformers, backbone, folder):
+    """A OneFormer as on the hub: the model, a tokenizer of CLIP's kind, and a preprocessor that names a far file."""
+    config = transformers.OneFormerConfig(
+        backbone_config=backbone, conv_dim=32, mask_dim=32, hidden_dim=32, encoder_feedforward_dim=32, encoder_layers=1,
+        decoder_layers=2, num_attention_heads=2, dim_feedforward=32, num_queries=5, query_dec_layers=1,
+        task_seq_len=24, text_encoder_width=32, id2label=dict(enumerate(CITYSCAPES.names)),
+    )  # fmt: skip
+    transformers.OneFormerForUniversalSegmentation(config).save_pretrained(folder)
+    letters = sorted(set("thetaskispanoptic"))
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = {"tokenizer_class": "CLIPTokenizer", "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    classes = {str(number): {"isthing": 0, "name": name} for number, name in enumerate(CITYSCAPES.names)}
+    (folder / "classes.json").write_text(json.dumps(classes))
+    images = {
+        "image_processor_type": "OneFormerImageProcessor", "image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.25, 1.0],
+        "class_info_file": "elsewhere.json", "repo_path": "nobody/nothing",
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+
+
 @pytest.fixture(scope="module")
 def tiny_models(tmp_path_factory):
     """Tiny untrained models, saved as the hub's are."""
@@ -67,6 +92,7 @@ def tiny_models(tmp_path_factory):
     )  # fmt: skip
     transformers.Mask2FormerForUniversalSegmentation(panoptic).save_pretrained(folder / "panoptic")
     transformers.Mask2FormerImageProcessor().save_pretrained(folder / "panoptic")
+    _save_oneformer(transformers, swin, folder / "queries")
     for kind in ("metric", "relative"):
         depth = transformers.DepthAnythingConfig(
             backbone_config=transformers.Dinov2Config(
@@ -96,6 +122,45 @@ def test_a_pair_drives_the_pipeline(tiny_models, kind):
     not_sky = seen.semantic != CITYSCAPES.class_id("sky")
     assert (seen.depth_m[not_sky] > 0).all()
     assert seen.cloud is not None
+
+
+@pytest.mark.slow
+def test_oneformer_is_told_its_task(tiny_models, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model = HubPanoptic(str(tiny_models / "queries"), CITYSCAPES, torch.device("cpu"))
+    images = transformers.OneFormerImageProcessor(
+        repo_path=str(tiny_models / "queries"), class_info_file="classes.json", do_resize=False, do_rescale=False,
+        image_mean=[0.1, 0.2, 0.3], image_std=[0.5, 0.25, 1.0],
+    )  # fmt: skip
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_models / "queries")
+    processor = transformers.OneFormerProcessor(images, tokenizer, max_seq_length=24, task_seq_length=24)
+    image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
+    theirs = processor(image.numpy(), ["panoptic"], return_tensors="pt", input_data_format="channels_first")
+    given = {}
+    forward = model._hub.model.forward
+    monkeypatch.setattr(model._hub.model, "forward", lambda **inputs: given.update(inputs) or forward(**inputs))
+    logits, instances = model(image[None])
+    assert given["task_inputs"].tolist() == theirs["task_inputs"].tolist()
+    assert given["task_inputs"][0, -1] == 0, "what follows the text is 0"
+    assert torch.allclose(given["pixel_values"], torch.as_tensor(theirs["pixel_values"]), atol=1e-6)
+    assert logits.shape == (1, 19, 64, 96) and logits.isfinite().all() and instances.shape == (1, 64, 96)
+
+
+@pytest.mark.slow
+def test_oneformer_drives_the_pipeline(tiny_models):
+    model = FoundationModel(f"{tiny_models}/queries+{tiny_models}/metric", input_size=(64, 128))
+    image = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
+    seen = Pipeline(model, PipelineConfig(device="cpu")).step(CameraFrame(image, 1))
+    assert seen.panoptic.shape == seen.depth_m.shape == (48, 96)
+
+
+def test_oneformer_without_its_tokenizer_says_so(tiny_models, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        shutil.copy(tiny_models / "queries" / name, tmp_path / name)
+    with pytest.raises(WeightsError, match="its tokenizer makes"):
+        HubPanoptic(str(tmp_path), CITYSCAPES, torch.device("cpu"))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monodvps_ros.foundation.hub import load, normalise
+from monodvps_ros.foundation.hub import HubModel
 
 #: Inverse depth below this share of an image's greatest is taken for it: relative models give 0 far away.
 LEAST_INVERSE = 1e-3
@@ -28,8 +28,8 @@ class HubDepth:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
-        self._model, self._processor = load(name, "AutoModelForDepthEstimation", device)
-        config = self._model.config
+        self._hub = HubModel(name, "AutoModelForDepthEstimation", device)
+        config = self._hub.config
         self.is_metric = getattr(config, "depth_estimation_type", "metric") == "metric"
         self._multiple = int(getattr(config, "patch_size", None) or 32)
 
@@ -44,7 +44,7 @@ class HubDepth:
         """
         height, width = (max(1, round(side / self._multiple)) * self._multiple for side in image.shape[2:])
         resized = functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
-        predicted: Tensor = self._model(pixel_values=normalise(resized, self._processor)).predicted_depth
+        predicted: Tensor = self._hub.model(pixel_values=self._hub.normalise(resized)).predicted_depth
         values = predicted.float()[:, None]
         if self.is_metric:
             return values.clamp(min=1e-3)

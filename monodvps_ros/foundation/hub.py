@@ -12,49 +12,78 @@ from monodvps_ros.errors import MissingDependencyError, WeightsError
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def load(name: str, kind: str, device: torch.device) -> tuple[Any, Any]:
-    """Load a model and its preprocessor.
+class HubModel:
+    """A model of the hub and how its images are normalised.
+
+    Its preprocessor is not built, only read: images are resized here as everywhere in this package, and OneFormer's
+    would ask a second repository for class names.
 
     Args:
         name: on the hub, or a folder of `save_pretrained`. The hub needs the network the first time; later the files
             come from the local cache (``HF_HOME``; ``HF_HUB_OFFLINE=1`` forbids to ask the network).
         kind: name of the auto class in transformers, ``AutoModelForDepthEstimation`` or the like.
-        device: where to put it.
+        device: where to run it.
 
-    Returns:
-        The model in evaluation mode, without gradients; and its preprocessor.
+    Attributes:
+        model: in evaluation mode, without gradients.
+        config: its configuration.
 
     Raises:
         MissingDependencyError: transformers is not installed.
         WeightsError: there is no such model, or it cannot be had.
     """
+
+    def __init__(self, name: str, kind: str, device: torch.device) -> None:
+        transformers = _transformers()
+        try:
+            model = getattr(transformers, kind).from_pretrained(name)
+            described, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+        except (OSError, ValueError) as error:
+            raise _cannot_be_had(name, error) from error
+        self.name = name
+        self.model: Any = model.to(device).eval().requires_grad_(False)
+        self.config: Any = model.config
+        self._device = device
+        self._mean, self._deviation = (
+            torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+            for values in (described.get("image_mean") or MEAN, described.get("image_std") or DEVIATION)
+        )
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Normalise an image (1, 3, H, W) in 0..1 as the model's preprocessor does."""
+        return (image - self._mean) / self._deviation
+
+    def tokens(self, text: str, length: int) -> Tensor:
+        """Return a text as (1, length) token numbers, 0 after its end, by the model's own tokenizer.
+
+        Raises:
+            WeightsError: the tokenizer cannot be had, or does not know the text's words.
+        """
+        try:
+            tokenizer = _transformers().AutoTokenizer.from_pretrained(self.name)
+        except (OSError, ValueError) as error:
+            raise _cannot_be_had(self.name, error) from error
+        found = tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        numbers: Tensor = found["input_ids"] * found["attention_mask"]
+        said = tokenizer.decode(found["input_ids"][0], skip_special_tokens=True)
+        if said.split() != text.split():  # where its files are missing, transformers makes one that knows no words
+            raise _cannot_be_had(self.name, ValueError(f"its tokenizer makes '{said}' of '{text}'"))
+        return numbers.to(self._device)
+
+
+def _transformers() -> Any:
     try:
         import transformers  # noqa: PLC0415 (optional)
     except ImportError:
         raise MissingDependencyError(
             "models of the Hugging Face hub need transformers; install it with: pip install 'monodvps_ros[foundation]'"
         ) from None
-    processor_kind = "AutoProcessor" if "oneformer" in name.lower() else "AutoImageProcessor"
-    try:
-        model = getattr(transformers, kind).from_pretrained(name)
-        processor = getattr(transformers, processor_kind).from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(
-            f"model '{name}' cannot be had: {reason}; check the name and the network connection, or give a folder that "
-            "holds the model's files"
-        ) from error
-    return model.to(device).eval().requires_grad_(False), processor
+    return transformers
 
 
-def normalise(image: Tensor, processor: Any) -> Tensor:
-    """Normalise an image as a model's preprocessor does.
-
-    Args:
-        image: (1, 3, H, W) in 0..1.
-        processor: may hold `image_mean` and `image_std`, itself or in its `image_processor`.
-    """
-    inner = getattr(processor, "image_processor", processor)
-    mean = image.new_tensor(getattr(inner, "image_mean", None) or MEAN)[:, None, None]
-    deviation = image.new_tensor(getattr(inner, "image_std", None) or DEVIATION)[:, None, None]
-    return (image - mean) / deviation
+def _cannot_be_had(name: str, error: Exception) -> WeightsError:
+    reason = " ".join(str(error).split())[:300]
+    return WeightsError(
+        f"model '{name}' cannot be had: {reason}; check the name and the network connection, or give a folder that "
+        "holds the model's files"
+    )

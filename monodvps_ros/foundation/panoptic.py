@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monodvps_ros.foundation.hub import load, normalise
+from monodvps_ros.foundation.hub import HubModel
 from monodvps_ros.foundation.names import class_mapping
 from monodvps_ros.labels import LabelSpace
 
@@ -34,9 +34,9 @@ class HubPanoptic:
     def __init__(self, name: str, labels: LabelSpace, device: torch.device) -> None:
         self.name = name
         self.labels = labels
-        self._model, self._processor = load(name, "AutoModelForUniversalSegmentation", device)
-        self._class_of = torch.tensor(class_mapping(self._model.config.id2label, labels), device=device)
-        self._extra = self._task_input(device)
+        self._hub = HubModel(name, "AutoModelForUniversalSegmentation", device)
+        self._class_of = torch.tensor(class_mapping(self._hub.config.id2label, labels), device=device)
+        self._extra = self._task_input()
 
     def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Segment an image.
@@ -48,7 +48,7 @@ class HubPanoptic:
             Scores (1, C, H, W), logarithms of the classes' mass at each pixel; and instances (1, H, W) int64, 1.. for
             queries that are things, 0 for none.
         """
-        answer = self._model(pixel_values=normalise(image, self._processor), **self._extra)
+        answer = self._hub.model(pixel_values=self._hub.normalise(image), **self._extra)
         size = (image.shape[2], image.shape[3])
         masks = functional.interpolate(answer.masks_queries_logits.float(), size, mode="bilinear").sigmoid()[0]
         classes = self._map_classes(answer.class_queries_logits[0].float().softmax(1)[:, :-1])
@@ -60,12 +60,11 @@ class HubPanoptic:
         mapped = probabilities.new_zeros(probabilities.shape[0], len(self.labels))
         return mapped.index_add_(1, self._class_of, probabilities)
 
-    def _task_input(self, device: torch.device) -> dict[str, Any]:
-        """OneFormer wants to be told its task, in tokens."""
-        if self._model.config.model_type != "oneformer":
+    def _task_input(self) -> dict[str, Any]:
+        """OneFormer wants to be told its task, in tokens (Jain et al. 2023, section 3.1)."""
+        if self._hub.config.model_type != "oneformer":
             return {}
-        tokens = self._processor._preprocess_text(["the task is panoptic"], self._processor.max_seq_length)
-        return {"task_inputs": tokens.to(device)}
+        return {"task_inputs": self._hub.tokens("the task is panoptic", self._hub.config.task_seq_len)}
 
 
 def merge_queries(classes: Tensor, masks: Tensor, labels: LabelSpace) -> Tensor:
