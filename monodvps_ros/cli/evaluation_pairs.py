@@ -14,6 +14,7 @@ from monodvps_ros.data.image_files import read_map
 from monodvps_ros.data.natural_order import natural_key
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.data.predictions import frame_name, open_predictions
+from monodvps_ros.data.pseudo_labels import is_pseudo_labelled
 from monodvps_ros.data.semkitti_dvps import CLASS, IMAGE, INSTANCE
 from monodvps_ros.data.sources import open_source
 from monodvps_ros.errors import DataError
@@ -46,6 +47,10 @@ class FramePairs:
     def __init__(self, rules: DatasetRules, truth: Path, predictions: Path, image_topic: str | None = None) -> None:
         self._rules = rules
         self._source = open_source(truth, image_topic=image_topic)
+        if is_pseudo_labelled(truth):
+            raise DataError(
+                f"{truth}: holds pseudo-labels, a teacher's guesses; give --ground-truth data with true ones"
+            )
         self._predictions = open_predictions(predictions, rules.name)
         self._many = max(len(bags_in(truth)), len(bags_in(predictions))) > 1
         self.space = self._source.label_space

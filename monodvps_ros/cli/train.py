@@ -32,6 +32,7 @@ def train(
 ) -> None:
     """Train the network: depth, flow and ego motion from raw video, panoptic segmentation from labels."""
     from monodvps_ros.data import open_source  # noqa: PLC0415 (training's imports take seconds; --help must not)
+    from monodvps_ros.data.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
     from monodvps_ros.training.run import train as run  # noqa: PLC0415
 
     paths, overrides = split_words(words or [], TrainingConfig)
@@ -40,6 +41,8 @@ def train(
     settings = load(TrainingConfig, config, overrides)
     if resume and weights:
         raise ConfigError("--resume goes on with the checkpoint's own weights; leave --weights out")
+    if validate and is_pseudo_labelled(Path(validate)):
+        raise ConfigError(f"--validate {validate} holds pseudo-labels, a teacher's guesses; give data with true labels")
     names = [*data, *paths]
     result = run(
         settings,

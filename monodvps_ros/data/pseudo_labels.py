@@ -12,6 +12,7 @@ The recording stays as it is: images, stamps and cameras are read from it. The f
 import dataclasses
 import logging
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_files import read_map, write_image
 from monodvps_ros.data.manifest import read_manifest
+from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.types import Sample, SampleSource
@@ -78,10 +80,15 @@ class PseudoLabelSource:
             DataError: a label cannot be read or does not fit its image; or as the recording says.
         """
         self.unlabelled = 0
-        for sample in self._frames:
-            labelled = self._labelled(sample)
-            self.unlabelled += labelled.truth.panoptic is None
-            yield labelled
+        frames = iter(self._frames)
+        return Reading(repeat(lambda: self._counted(next(frames))), self._warn)
+
+    def _counted(self, sample: Sample) -> Sample:
+        labelled = self._labelled(sample)
+        self.unlabelled += labelled.truth.panoptic is None
+        return labelled
+
+    def _warn(self) -> None:
         if self.unlabelled:
             log.warning("%s: %d of %d frames have no label; finish with 'monodvps pseudo-label'", self.path,
                         self.unlabelled, len(self))  # fmt: skip
@@ -108,7 +115,7 @@ class PseudoLabelSource:
             return None
         values = read_map(file, [np.uint16])
         check_size(values.shape, sample.frame.size, str(file))
-        return np.where(values > 0, values / np.float32(_MOST), np.float32(np.nan)).astype(np.float32)
+        return np.asarray(np.where(values > 0, values / np.float32(_MOST), np.nan), np.float32)
 
 
 def is_pseudo_labelled(path: Path) -> bool:

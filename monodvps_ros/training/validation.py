@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from monodvps_ros.config import PipelineConfig, ScaleConfig
+from monodvps_ros.errors import DataError
 from monodvps_ros.metrics import DepthProtocol, Evaluator, Scores, median_scale
 from monodvps_ros.network import MonoDVPS
 from monodvps_ros.perception import Pipeline
@@ -14,15 +15,17 @@ from monodvps_ros.types import Output, Sample
 _WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
 
 
-def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int) -> Scores:
+def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int, against_teacher: bool = False) -> Scores:
     """Measure a network in evaluation mode; depth is given the truth's median in each frame.
 
     Args:
         network: the network, on its device.
         samples: in time order; frames without truth are gone through for the tracker's sake.
         frames: at most so many are looked at.
+        against_teacher: measure agreement with pseudo-labels, which are a teacher's and not the truth.
 
     Raises:
+        DataError: there are pseudo-labels and it was not said that they are to be measured against.
         LabelError: the truth has a class that the network has not.
     """
     device = str(next(network.parameters()).device)
@@ -37,6 +40,10 @@ def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int) -> Score
                 sequence = sample.sequence
                 evaluator.end_sequence()
                 pipeline.reset()
+            if sample.truth.panoptic_is_pseudo and not against_teacher:
+                raise DataError(
+                    f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels to measure on"
+                )
             seen, truth = pipeline.step(sample.frame, _WANTED), sample.truth
             depth = seen.depth_m
             factor = None
