@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import SceneConfig, settings
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
@@ -36,14 +37,6 @@ class Format(str, Enum):
 
     BAG = "bag"
     CITYSCAPES_DVPS = "cityscapes-dvps"
-
-
-class Split(str, Enum):
-    """Splits of the benchmark."""
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
 
 
 def _option(name: str, *flags: str) -> Any:

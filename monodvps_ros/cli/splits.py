@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's splits as a choice on the command line, without the imports that rendering needs."""
+
+from enum import Enum
+
+
+class Split(str, Enum):
+    """Splits of the benchmark."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
