@@ -2,7 +2,8 @@
 """A recording as a source of samples: images with their camera, and truth where it was recorded."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median
@@ -17,6 +18,7 @@ from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, Pairing
 from monodvps_ros.data.bag_topics import CameraTopics, find_camera
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
 from monodvps_ros.data.image_codec import decode_compressed, decode_image, decode_raw
+from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError, EncodingError
 from monodvps_ros.geometry import crop_intrinsics, scale_intrinsics
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
@@ -88,12 +90,15 @@ class BagSource:
         return self._length
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read from the first image.
+        """Read from the first image; goes on after a frame that cannot be read, but not where the recording is damaged.
 
         Raises:
             DataError: the recording is damaged, stamps do not increase, or sizes or label values are wrong.
             EncodingError: an image cannot be decoded.
         """
+        return Reading(self._makers())
+
+    def _makers(self) -> Iterator[Callable[[], Sample]]:
         previous_ns: int | None = None
         self.distorted = 0
         where = f"{self.path} {self.topics.image}"
@@ -102,7 +107,7 @@ class BagSource:
             for index, (image, partners) in enumerate(pairing):
                 check_increasing(previous_ns, stamp_ns(image), where)
                 previous_ns = stamp_ns(image)
-                yield self._sample(index, image, partners)
+                yield partial(self._sample, index, image, partners)
         self.unpaired = pairing.unpaired
         if self.distorted:
             log.warning("%s: %d images have lens distortion, which is left in them; record the rectified topic", where,
@@ -114,7 +119,9 @@ class BagSource:
         where = f"{self.path} {self.topics.image} at {stamp_ns(image)} ns"
         try:
             pixels = decode_compressed(image.data, image.format) if self.topics.compressed else _pixels(image)
-            truth = {name: _truth(name, partners[name]) for name in _TRUTH_ENCODINGS if name in partners}
+            truth: dict[str, Any] = {
+                name: _truth(name, partners[name]) for name in _TRUTH_ENCODINGS if name in partners
+            }
         except EncodingError as error:
             raise EncodingError(f"{where}: {error}") from None
         size = (pixels.shape[0], pixels.shape[1])

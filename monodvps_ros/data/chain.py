@@ -6,6 +6,7 @@ from pathlib import Path
 
 from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.natural_order import natural_key
+from monodvps_ros.data.reading import chained
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.types import Sample, SampleSource
@@ -46,9 +47,8 @@ class ChainedSource:
         return sum(len(source) for source in self._sources)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read the first source from its first frame, then the others."""
-        for source in self._sources:
-            yield from source
+        """Read the first source from its first frame, then the others; goes on where they do."""
+        return chained(iter(source) for source in self._sources)
 
 
 def bags_in(path: Path) -> list[Path]:

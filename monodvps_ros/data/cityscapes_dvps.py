@@ -15,8 +15,9 @@ Source: Qiao et al. 2021 (ViP-DeepLab), and the data set's own description.
 """
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_camera, 
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
 from monodvps_ros.data.folder import START_NS
 from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, read_picture, write_image
+from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
@@ -98,18 +100,21 @@ class CityscapesDvpsSource:
         return len(self._frames)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read from the first frame of the first sequence.
+        """Read from the first frame of the first sequence; goes on after a frame that cannot be read.
 
         Raises:
             DataError: a file cannot be read, stamps do not increase, or sizes or label values are wrong.
         """
+        return Reading(self._makers())
+
+    def _makers(self) -> Iterator[Callable[[], Sample]]:
         for sequence, frames in groupby(self._frames, key=lambda frame: frame.sequence):
             previous_ns: int | None = None
             for index, frame in enumerate(frames):
                 stamp_ns = START_NS + round(frame.number * 1e9 / self._recording_rate_hz(sequence))
                 check_increasing(previous_ns, stamp_ns, str(self._file(frame, IMAGE)))
                 previous_ns = stamp_ns
-                yield self._sample(frame, index, stamp_ns)
+                yield partial(self._sample, frame, index, stamp_ns)
 
     def _sample(self, frame: _Frame, index: int, stamp_ns: int) -> Sample:
         path, camera = self._file(frame, IMAGE), self._cameras[frame.sequence]

@@ -16,6 +16,7 @@ An image may lack truth; truth without an image is an error.
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.camera_file import CAMERA_FILE, read_camera
 from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_files import list_images, read_depth, read_map, read_picture
+from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError, LabelError
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
@@ -91,27 +93,29 @@ class FolderSource:
         return len(self._images)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read from the first image.
+        """Read from the first image; goes on after one that raised.
 
         Raises:
             DataError: a file cannot be read, or sizes or label values are wrong.
         """
-        for index, path in enumerate(self._images):
-            image = read_picture(path)
-            size = (image.shape[0], image.shape[1])
-            if self._camera is not None:
-                check_size(size, self._camera.size, str(path), f"the camera of {self.path / CAMERA_FILE}")
-            yield Sample(
-                frame=CameraFrame(
-                    image,
-                    START_NS + round(index * 1e9 / self._rate_hz),
-                    intrinsics=None if self._camera is None else self._camera.intrinsics,
-                ),
-                truth=self._truth(index, path.stem, size),
-                sequence=self.path.resolve().name,
-                index=index,
-                source=str(path),
-            )
+        return Reading(partial(self._sample, index, path) for index, path in enumerate(self._images))
+
+    def _sample(self, index: int, path: Path) -> Sample:
+        image = read_picture(path)
+        size = (image.shape[0], image.shape[1])
+        if self._camera is not None:
+            check_size(size, self._camera.size, str(path), f"the camera of {self.path / CAMERA_FILE}")
+        return Sample(
+            frame=CameraFrame(
+                image,
+                START_NS + round(index * 1e9 / self._rate_hz),
+                intrinsics=None if self._camera is None else self._camera.intrinsics,
+            ),
+            truth=self._truth(index, path.stem, size),
+            sequence=self.path.resolve().name,
+            index=index,
+            source=str(path),
+        )
 
     def _truth(self, index: int, stem: str, size: tuple[int, int]) -> FrameTruth:
         depth_m = panoptic = None

@@ -18,7 +18,8 @@ Source: Qiao et al. 2021 (ViP-DeepLab), and the data set's own description.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from monodvps_ros.data.cityscapes_dvps import check_partners, image_folder, spli
 from monodvps_ros.data.folder import START_NS
 from monodvps_ros.data.image_files import read_depth, read_map, read_picture
 from monodvps_ros.data.instance_ids import InstanceIds
+from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import MAX_INSTANCE_ID, SEMKITTI, VOID_CLASS_ID, LabelSpace, encode_panoptic
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
@@ -85,15 +87,18 @@ class SemkittiDvpsSource:
         return len(self._stems)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read from the first frame of the first sequence.
+        """Read from the first frame of the first sequence; goes on after a frame that cannot be read.
 
         Raises:
             DataError: a file cannot be read, or sizes or label values are wrong.
         """
+        return Reading(self._makers())
+
+    def _makers(self) -> Iterator[Callable[[], Sample]]:
         for sequence, stems in groupby(self._stems, key=lambda stem: stem.partition("_")[0]):
             instances, camera = InstanceIds(MAX_INSTANCE_ID), self._camera(sequence)
             for index, stem in enumerate(stems):
-                yield self._sample(stem, index, camera, instances)
+                yield partial(self._sample, stem, index, camera, instances)
 
     def _sample(self, stem: str, index: int, camera: CameraFile | None, instances: InstanceIds) -> Sample:
         sequence, _, number = stem.partition("_")
