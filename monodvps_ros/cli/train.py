@@ -29,7 +29,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     devices: Annotated[int, typer.Option(help="Processes on each machine.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
-) -> None:
+) -> int:
     """Train the network: depth, flow and ego motion from raw video, panoptic segmentation from labels."""
     from monodvps_ros.data import open_source  # noqa: PLC0415 (training's imports take seconds; --help must not)
     from monodvps_ros.data.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
@@ -55,4 +55,8 @@ def train(
         devices=devices,
         nodes=nodes,
     )
-    Console().print(f"{result.weights} after {result.steps} steps", soft_wrap=True)
+    Console().print(f"{result.weights} after {result.steps} steps", soft_wrap=True, highlight=False)
+    if not result.stopped_by:
+        return 0
+    Console(stderr=True).print(f"stopped at step {result.steps} of {settings.max_steps}; go on with --resume")
+    return 128 + result.stopped_by

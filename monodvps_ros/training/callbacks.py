@@ -58,45 +58,68 @@ class Validation(Callback):
         found = figures(validate(module.network, self._samples, self._frames))
         text = "  ".join(f"{name} {value:.3f}" for name, value in found.items()) or "no truth to measure against"
         if module.global_rank == 0:
-            self._console.print(f"validation at step {step}: {text}")
+            self._console.print(f"validation at step {step}: {text}", soft_wrap=True, highlight=False)
         return found
 
 
-class StopOnInterrupt(Callback):
-    """Let Ctrl-C end training after the step in hand, with a checkpoint; a second one ends it at once.
+class StopOnSignal(Callback):
+    """Let Ctrl-C, or SIGTERM, end training after the step in hand; a second one ends it at once.
 
-    Only in the main thread, where Python takes signals.
+    Only in the main thread, where Python takes signals. Processes that train together agree on the step.
+
+    Attributes:
+        received: number of the signal that ended training; 0 where none did.
     """
 
     def __init__(self, console: Console) -> None:
         """Take the console to print to."""
         self._console = console
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
+        self.received = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take over the signal."""
-        if threading.current_thread() is not threading.main_thread():
-            return
+        """Take over the signals."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def stop(*_: object) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End training where one process at least was told to."""
+        told = self.received > 0
+        if trainer.world_size > 1:
+            told = trainer.strategy.reduce_boolean_decision(told, all=False)
+        if told:
             trainer.should_stop = True
-            self._give_back()
-            self._console.print("stopping after this step; press Ctrl-C again to end at once without a checkpoint")
-
-        self._before = signal.signal(signal.SIGINT, stop)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Give the signal back."""
+        """Give the signals back."""
         self._give_back()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Give the signal back."""
+        """Give the signals back."""
         self._give_back()
 
+    def _stop(self, number: int, _: Any) -> None:
+        self.received = number
+        self._give_back()
+        self._console.print("stopping after this step; press Ctrl-C again to end at once without a checkpoint")
+
     def _give_back(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+class DataSummary(Callback):
+    """Print how many frames there are to learn from, once they are known."""
+
+    def __init__(self, console: Console) -> None:
+        """Take the console to print to."""
+        self._console = console
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Print it."""
+        if trainer.global_rank == 0:
+            self._console.print(trainer.datamodule.summary(), soft_wrap=True, highlight=False)  # type: ignore[attr-defined]
 
 
 class ProgressLines(Callback):
@@ -133,4 +156,5 @@ class ProgressLines(Callback):
                  if name.startswith("loss/")}  # fmt: skip
         text = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
         left = pace * (steps - trainer.global_step)
-        self._console.print(f"step {trainer.global_step}/{steps}  {pace:.2f} s/step  {left:.0f} s left  {text}")
+        line = f"step {trainer.global_step}/{steps}  {pace:.2f} s/step  {left:.0f} s left  {text}"
+        self._console.print(line, soft_wrap=True, highlight=False)

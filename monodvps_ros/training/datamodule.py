@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Lightning data module: from paths or sources to batches for each step."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,17 @@ class TrainingData(LightningDataModule):
             )
         self.dataset = TrainingDataset(store, self._config, self._objective)
 
+    def summary(self) -> str:
+        """Say in a line how many frames there are, and what cannot be used."""
+        assert self.dataset is not None
+        store, dataset = self.dataset.store, self.dataset
+        parts = [f"{len(store)} frames, {len(dataset)} to learn from"]
+        if dataset.alone:
+            parts.append(f"{dataset.alone} of these without both neighbours or K, so for terms from labels alone")
+        if store.skipped:
+            parts.append(f"{store.skipped} left out that cannot be read; the first: {store.trouble}")
+        return "; ".join(parts)
+
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Make batches from the step on at which training stands."""
         assert self.dataset is not None and self.trainer is not None
@@ -83,7 +97,7 @@ class TrainingData(LightningDataModule):
             processes=self.trainer.world_size,
             weights=config.source_weights,
         )
-        return DataLoader(
+        return _ShieldedLoader(
             self.dataset,
             batch_sampler=sampler,
             collate_fn=collate,
@@ -91,3 +105,25 @@ class TrainingData(LightningDataModule):
             persistent_workers=config.workers > 0,
             multiprocessing_context="spawn" if config.workers else None,
         )
+
+
+class _ShieldedLoader(DataLoader[dict[str, Any]]):
+    """Keeps Ctrl-C, which a terminal sends to all its processes, from those that read samples.
+
+    The main process hears it and ends training after the step in hand, for which it needs their samples. They inherit
+    what the thread blocks that starts them.
+    """
+
+    def __iter__(self) -> Any:
+        with _interrupts_blocked():
+            return super().__iter__()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    resource_tracker.ensure_running()  # multiprocessing unblocks the signal where it starts this one
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -19,6 +19,7 @@ from monodvps_ros.data.transforms import apply_geometry, fit_geometry
 from monodvps_ros.data.triplets import follows
 from monodvps_ros.errors import DataError, MonoDVPSError
 from monodvps_ros.labels import VOID_PANOPTIC_ID, LabelSpace, label_space
+from monodvps_ros.training.map_file import MapFile
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample, SampleSource
 
 _INDEX = "frames.json"
@@ -66,6 +67,7 @@ class FrameStore:
         size: height and width of all maps.
         labels: label space of the panoptic maps.
         skipped: frames that could not be read.
+        trouble: why the first of them could not; empty where all could.
         key: what was stored, as `store_frames` was told.
     """
 
@@ -83,6 +85,7 @@ class FrameStore:
         self.size: tuple[int, int] = (index["size"][0], index["size"][1])
         self.labels: LabelSpace = label_space(index["label_space"])
         self.skipped: int = index["skipped"]
+        self.trouble: str = index["trouble"]
         self.key: str = index["key"]
         self.entries = [FrameEntry(**values) for values in index["entries"]]
         self._maps: dict[str, NDArray[Any]] = {}
@@ -114,7 +117,12 @@ class FrameStore:
 
     def _read(self, name: str, number: int) -> NDArray[Any]:
         if name not in self._maps:  # opened late, so that each worker process has its own
-            self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+            try:
+                self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"{self.folder}: stored frames cannot be read: {error}; delete it and --resume"
+                ) from error
         return np.array(self._maps[name][number])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,8 +178,9 @@ class _Writer:
         self._report = report
         self._entries: list[FrameEntry] = []
         self._skipped = 0
+        self._trouble = ""
         self._maps = {
-            name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (max(whole, 1), *size, *more))
+            name: MapFile(folder / f"{name}.npy", dtype, (max(whole, 1), *size, *more))
             for name, dtype, more in (
                 ("image", np.uint8, (3,)),
                 ("panoptic", np.uint16, ()),
@@ -181,24 +190,32 @@ class _Writer:
         }
 
     def take(self, source: SampleSource, number: int) -> None:
-        """Store a source's frames; one that cannot be read is left out and counted."""
-        before = len(self._entries)
+        """Store a source's frames; one that cannot be read, or that never comes, is left out and counted."""
+        before, skipped = len(self._entries), self._skipped
         last, trouble = None, "it is empty"
         for sample, error in readable_samples(source):
             if sample is None:
-                self._skipped += 1
+                self._skip(1, error)
                 last, trouble = None, error
                 continue
             self._store(sample, number, last is not None and follows(last, sample, source.rate_hz))
             last = sample
             self._report(len(self._entries) + self._skipped, self._whole)
+        missing = len(source) - (len(self._entries) - before) - (self._skipped - skipped)
+        if missing > 0:
+            self._skip(missing, f"data source {number + 1} ends {missing} frames before its length")
         if len(self._entries) == before:
             raise DataError(f"data source {number + 1} gives no frame that can be read: {trouble}")
 
+    def _skip(self, count: int, trouble: str) -> None:
+        self._skipped += count
+        self._trouble = self._trouble or trouble
+
     def finish(self) -> dict[str, Any]:
-        for map_ in self._maps.values():
-            map_.flush()
-        return {"skipped": self._skipped, "entries": [asdict(entry) for entry in self._entries]}
+        for file in self._maps.values():
+            file.close()
+        entries = [asdict(entry) for entry in self._entries]
+        return {"skipped": self._skipped, "trouble": self._trouble, "entries": entries}
 
     def _store(self, sample: Sample, number: int, follows_previous: bool) -> None:
         shrunk = apply_geometry(sample, fit_geometry(self._size))

@@ -2,6 +2,7 @@
 """The Lightning module: networks, objective, optimiser."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from monodvps_ros.config import TrainingConfig, to_dict
-from monodvps_ros.errors import WeightsError
+from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
 from monodvps_ros.network import MonoDVPS, PoseNetwork, load_weights
@@ -145,15 +146,26 @@ class TrainingModule(LightningModule):
         return rising * max(0.0, 1.0 - step / self.config.max_steps) ** config.power
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the configuration beside the weights, as plain values that load without pickled code."""
+        """Put the configuration beside the weights, as plain values that load without pickled code.
+
+        Raises:
+            NotFiniteError: a weight is NaN or infinite; nothing is written then, and the checkpoint before stays.
+        """
+        broken = [name for name, value in self.state_dict().items() if not bool(value.isfinite().all())]
+        if broken:
+            raise NotFiniteError(
+                f"{len(broken)} tensors are NaN or infinite at step {self.global_step}, such as {broken[0]}; the "
+                "checkpoint before is kept: start from it in another --out by --weights, with a lower learning rate"
+            )
         checkpoint[CONFIG_KEY] = to_dict(self.config)
-        checkpoint[DATA_KEY] = list(self.data_names)
+        checkpoint[DATA_KEY] = [Path(name).resolve().name for name in self.data_names]  # folders are no one's business
         checkpoint[METRICS_KEY] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another run.
+        """Refuse a checkpoint of another run, or one that has more steps than this run is to have.
 
         Raises:
+            ConfigError: it stands beyond `max_steps`.
             WeightsError: the configuration differs in what shapes the result; the message names the settings.
         """
         there, here = checkpoint.get(CONFIG_KEY), to_dict(self.config)
@@ -166,3 +178,15 @@ class TrainingModule(LightningModule):
                 f"the checkpoint was made with another configuration: {'; '.join(other)}; "
                 "resume with the same one, or start anew with --weights"
             )
+        step = checkpoint["global_step"]
+        if step > self.config.max_steps:
+            raise ConfigError(
+                f"the checkpoint stands at step {step}, beyond max_steps, which is {self.config.max_steps}; go on with "
+                f"--max-steps above {step}, or take it as it is with 'monodvps export'"
+            )
+
+    def on_train_start(self) -> None:
+        """Take the rate of this step and this `max_steps`, where a run goes on with another number of steps."""
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.rate_at(self.global_step)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
@@ -18,11 +17,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from monodvps_ros.config import TrainingConfig, to_dict
-from monodvps_ros.errors import DataError, DeviceError
-from monodvps_ros.training.callbacks import ProgressLines, StopOnInterrupt, Validation
+from monodvps_ros.errors import DataError
+from monodvps_ros.training.callbacks import DataSummary, ProgressLines, StopOnSignal, Validation
 from monodvps_ros.training.checkpoints import AtomicCheckpoints
 from monodvps_ros.training.datamodule import TrainingData
 from monodvps_ros.training.export import export_checkpoint
+from monodvps_ros.training.faults import explained
 from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.pictures import Pictures
 from monodvps_ros.types import Sample, SampleSource
@@ -52,11 +52,13 @@ class RunResult:
         weights: the exported network.
         steps: step that it ended at.
         figures: last values of losses and validation figures by name.
+        stopped_by: number of the signal that ended it before its last step; 0 where none did.
     """
 
     weights: Path
     steps: int
     figures: dict[str, float]
+    stopped_by: int = 0
 
 
 def train(
@@ -92,34 +94,45 @@ def train(
         The weights file and the last figures.
 
     Raises:
-        DataError: the data cannot be learnt from, the folder holds another run, or the disk is full.
+        ConfigError: the checkpoint stands beyond `max_steps`.
+        DataError: the data cannot be learnt from, the folder holds another run or none to go on with, or the disk is
+            full.
         WeightsError: weights or the checkpoint do not fit.
-        NotFiniteError: a loss is NaN or infinite.
-        DeviceError: the device is not there, or ran out of memory.
+        NotFiniteError: a loss, or a weight at a checkpoint, is NaN or infinite.
+        DeviceError: the device is not there, or memory ran out.
+        KeyboardInterrupt: Ctrl-C before the first step, or a second one; what was done since the last checkpoint is
+            lost.
     """
     console = console or Console(stderr=True)
     checkpoint = out / LAST_CHECKPOINT
     if not resume and checkpoint.exists():
         raise DataError(f"{out} holds a training run; go on with --resume, or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    if resume and not checkpoint.exists():
+        raise DataError(
+            f"{checkpoint}: there is no checkpoint to go on from yet; give the same command without --resume"
+        )
+    with explained(checkpoint):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
     seed_everything(config.seed, workers=True, verbose=False)
     module = TrainingModule(config, weights, names)
     key = json.dumps([list(names), [len(source) for source in sources]])
     data = TrainingData(sources, config, module.objective, out / FRAMES_FOLDER, key)
-    (out / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
     _quieten()
-    trainer = _trainer(config, out, [*callbacks, *_callbacks(config, validation, console)], console, devices, nodes)
-    console.print(f"training {', '.join(sorted(module.trained))} for {config.max_steps} steps, into {out}")
-    try:
+    stop = StopOnSignal(console)
+    extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
+    trainer = _trainer(config, out, extra, console, devices, nodes)
+    console.print(
+        f"training {', '.join(sorted(module.trained))} for {config.max_steps} steps, into {out}", soft_wrap=True
+    )
+    with explained(checkpoint):
         trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
-    except torch.cuda.OutOfMemoryError as error:
-        raise DeviceError(f"out of GPU memory: {error}; lower batch_size or the input size") from error
-    if trainer.global_step % config.checkpoint_every:
-        trainer.save_checkpoint(checkpoint)
+        if trainer.global_step % config.checkpoint_every:
+            trainer.save_checkpoint(checkpoint)
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         export_checkpoint(checkpoint, out / WEIGHTS_FILE)
-    return RunResult(out / WEIGHTS_FILE, trainer.global_step, figures)
+    return RunResult(out / WEIGHTS_FILE, trainer.global_step, figures, stop.received)
 
 
 def _quieten() -> None:
@@ -134,7 +147,6 @@ def _callbacks(config: TrainingConfig, validation: Iterable[Sample] | None, cons
         yield Validation(validation, config.validate_every, config.validation_frames, console)
     if config.optimizer.average > 0:
         yield EMAWeightAveraging(decay=config.optimizer.average)
-    yield StopOnInterrupt(console)
     if config.picture_every:
         yield Pictures(config.picture_every)
 
