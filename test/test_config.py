@@ -56,6 +56,28 @@ def test_a_file_over_the_defaults_and_overrides_over_the_file(tmp_path):
     assert config.grouping == PipelineConfig().grouping
 
 
+def test_a_file_over_the_file_that_it_is_based_on(tmp_path):
+    (tmp_path / "low.yaml").write_text("tracker: {max_age: 3, min_iou: 0.5}\nscale: {camera_height_m: 2}\n")
+    (tmp_path / "mid.yaml").write_text("base: low.yaml\ntracker: {min_iou: 0.25}\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "top.yaml").write_text("base: ../mid.yaml\ndevice: cpu\nscale: {mode: none}\n")
+    config = load(PipelineConfig, tmp_path / "sub" / "top.yaml", {"tracker.max_age": 4})
+    assert (config.tracker.max_age, config.tracker.min_iou, config.device) == (4, 0.25, "cpu")
+    assert (config.scale.mode, config.scale.camera_height_m) == ("none", 2.0)
+
+
+def test_errors_of_a_base(tmp_path):
+    path = tmp_path / "top.yaml"
+    for text, match in (
+        ("base: 3", "'base' must be the name of a file but is 3"),
+        ("base: none.yaml", "none.yaml: cannot be read"),
+        ("base: top.yaml", "is based on itself"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=match):
+            load(PipelineConfig, path)
+
+
 def test_scientific_notation_that_yaml_takes_for_text_is_a_number():
     assert load(PipelineConfig, None, {"scale.drift": "1e-3"}).scale.drift == 1e-3
 

@@ -15,6 +15,8 @@ import yaml
 from monodvps_ros.errors import ConfigError
 
 T = TypeVar("T")
+#: Key of a file for the file that it is based on.
+BASE_KEY = "base"
 
 
 def setting(
@@ -124,6 +126,8 @@ def from_dict(config_class: type[T], values: Mapping[str, Any], where: str = "co
 def load(config_class: type[T], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> T:
     """Read a configuration: defaults, then a YAML file, then overrides by dotted name.
 
+    A file may name another one under ``base``, relative to itself, whose values hold where it says nothing.
+
     Args:
         config_class: the dataclass to build.
         path: a YAML file, or None for the defaults.
@@ -132,19 +136,39 @@ def load(config_class: type[T], path: Path | None = None, overrides: Mapping[str
     Raises:
         ConfigError: the file cannot be read or is not a mapping, or as `from_dict` says.
     """
-    values: dict[str, Any] = {}
-    where = "configuration"
-    if path is not None:
-        where = str(path)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: must hold keys and values at the top but holds {type(values).__name__}")
+    where = "configuration" if path is None else str(path)
+    values = {} if path is None else _read(path)
     for name, value in (overrides or {}).items():
         _set(values, name, yaml.safe_load(value) if isinstance(value, str) and value else value)
     return from_dict(config_class, values, where)
+
+
+def _read(path: Path, from_files: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a file and the ones that it is based on."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold keys and values at the top but holds {type(values).__name__}")
+    base = values.pop(BASE_KEY, None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: '{BASE_KEY}' must be the name of a file but is {base!r}")
+    base_path = path.parent / base
+    if base_path.resolve() in (*from_files, path.resolve()):
+        raise ConfigError(f"{path}: is based on itself, by way of {base_path}; take '{BASE_KEY}' out of one of them")
+    return _merged(_read(base_path, (*from_files, path.resolve())), values)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return nested dictionaries laid over each other; what both have is taken from the upper one."""
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def replace(config: T, name: str, value: Any) -> T:
