@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.bag.messages import stamp_ns, time_ns, transform_matrix
+from monodvps_ros.data.bag.messages import stamp_ns, transform_matrix
 from monodvps_ros.data.bag_topics import TF_TOPIC, CameraTopics
+from monodvps_ros.data.message_fields import time_to_ns
 
 POSE = "world_from_camera"
 CAMERA_INFO = "camera_info"
@@ -68,10 +69,10 @@ class Pairing:
             return
         for transform in message.transforms:
             child = transform.child_frame_id.strip("/")
-            poses = self._held[POSE].get(time_ns(transform.header.stamp), {})
+            poses = self._held[POSE].get(time_to_ns(transform.header.stamp), {})
             if transform.header.frame_id.strip("/") in FIXED_FRAMES:
                 poses = {**poses, child: transform_matrix(transform.transform)}
-            self._hold(POSE, time_ns(transform.header.stamp), poses)
+            self._hold(POSE, time_to_ns(transform.header.stamp), poses)
 
     def _hold(self, name: str, stamp: int, value: Any) -> None:
         self._held[name][stamp] = value

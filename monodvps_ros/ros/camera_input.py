@@ -11,8 +11,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from monodvps_ros.config import NodeConfig
+from monodvps_ros.data.message_fields import NANOSECONDS
 from monodvps_ros.ros.adaptive_subscription import AdaptiveSubscription
-from monodvps_ros.ros.conversions import NANOSECONDS, stamp_to_ns
+from monodvps_ros.ros.conversions import stamp_to_ns
 from monodvps_ros.ros.filter_pairing import exact_pairing
 from monodvps_ros.ros.sequence_watch import SequenceWatch, Step
 from monodvps_ros.ros.statistics import REPLACED, STOPPED, UNPAIRED, Statistics

@@ -18,45 +18,37 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from monodvps_ros.data.image_codec import decode_compressed, decode_image
+from monodvps_ros.data.image_codec import decode_compressed, decode_image, raw_layout
+from monodvps_ros.data.message_fields import (
+    camera_info_fields,
+    cloud_layout,
+    ns_to_time,
+    point_fields,
+    segment_fields,
+    time_to_ns,
+)
 from monodvps_ros.errors import EncodingError
 from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import POINT_DTYPE, Segment
-
-NANOSECONDS = 1_000_000_000
+from monodvps_ros.types import Segment
 
 #: Encodings of published images: dtype and number of channels.
 OUTPUT_ENCODINGS: dict[str, tuple[np.dtype[Any], int]] = {
-    "32FC1": (np.dtype("<f4"), 1),
-    "16UC1": (np.dtype("<u2"), 1),
-    "rgb8": (np.dtype("u1"), 3),
-    "mono8": (np.dtype("u1"), 1),
+    name: raw_layout(name) for name in ("32FC1", "16UC1", "rgb8", "mono8")
 }
 
-#: PointCloud2's description of `POINT_DTYPE`: type by field.
-_POINT_TYPES = {
-    "x": PointField.FLOAT32,
-    "y": PointField.FLOAT32,
-    "z": PointField.FLOAT32,
-    "rgb": PointField.FLOAT32,
-    "label": PointField.UINT32,
-    "instance": PointField.UINT32,
-}
-_POINT_FIELDS = [
-    PointField(name=name, offset=4 * index, datatype=datatype, count=1)
-    for index, (name, datatype) in enumerate(_POINT_TYPES.items())
-]
+#: PointCloud2's description of `POINT_DTYPE`.
+_POINT_FIELDS = [PointField(**field) for field in point_fields()]
 
 
 def stamp_to_ns(stamp: Time) -> int:
     """Return a message's time in nanoseconds."""
-    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+    return time_to_ns(stamp)
 
 
 def stamp_from_ns(stamp_ns: int) -> Time:
     """Return nanoseconds as a message's time; before 1970 too, where nanosec still counts forward."""
-    sec, nanosec = divmod(stamp_ns, NANOSECONDS)
+    sec, nanosec = ns_to_time(stamp_ns)
     return Time(sec=sec, nanosec=nanosec)
 
 
@@ -131,19 +123,9 @@ def camera_info_message(intrinsics: NDArray[np.float64], size: tuple[int, int], 
     Raises:
         ShapeError: K is not 3 x 3.
     """
-    check_shapes(intrinsics=(intrinsics, "3 3"))
-    projection = np.zeros((3, 4))
-    projection[:, :3] = intrinsics
-    return CameraInfo(
-        header=header,
-        height=size[0],
-        width=size[1],
-        distortion_model="plumb_bob",
-        d=[0.0] * 5,
-        k=np.asarray(intrinsics, np.float64).ravel(),
-        r=np.eye(3).ravel(),
-        p=projection.ravel(),
-    )
+    fields = camera_info_fields(intrinsics, size)
+    fields["d"] = fields["d"].tolist()  # rclpy takes no array for a field of variable length
+    return CameraInfo(header=header, **fields)
 
 
 def cloud_message(points: NDArray, header: Header, reuse: PointCloud2 | None = None) -> PointCloud2:
@@ -159,18 +141,12 @@ def cloud_message(points: NDArray, header: Header, reuse: PointCloud2 | None = N
         EncodingError: the dtype is not `POINT_DTYPE`.
         ShapeError: there are neither one nor two axes.
     """
-    if points.dtype != POINT_DTYPE:
-        raise EncodingError(f"points must be of POINT_DTYPE but are {points.dtype}")
-    organized = points.ndim == 2
-    check_shapes(points=(points, "h w" if organized else "N"))
+    layout = cloud_layout(points)
     message = PointCloud2() if reuse is None else reuse
     message.header = header
-    message.height, message.width = points.shape if organized else (1, points.shape[0])
     message.fields = _POINT_FIELDS
-    message.is_bigendian = False
-    message.point_step = POINT_DTYPE.itemsize
-    message.row_step = POINT_DTYPE.itemsize * message.width
-    message.is_dense = not organized
+    for name, value in layout.items():
+        setattr(message, name, value)
     _fill(message.data, points)
     return message
 
@@ -182,23 +158,7 @@ def segments_message(segments: Sequence[Segment], header: Header) -> PanopticSeg
 
 def _segment_message(segment: Segment) -> PanopticSegment:
     x, y, z = segment.centroid_m
-    x_min, y_min, x_max, y_max = segment.box_px
-    return PanopticSegment(
-        panoptic_id=segment.panoptic_id,
-        track_id=segment.track_id,
-        class_id=segment.class_id,
-        class_name=segment.class_name,
-        is_thing=segment.is_thing,
-        score=segment.score,
-        area_px=segment.area_px,
-        x_min=x_min,
-        y_min=y_min,
-        x_max=x_max,
-        y_max=y_max,
-        median_depth_m=segment.median_depth_m,
-        centroid_m=Point(x=x, y=y, z=z),
-        age_frames=segment.age_frames,
-    )
+    return PanopticSegment(**segment_fields(segment), centroid_m=Point(x=x, y=y, z=z))
 
 
 def _fill(data: "array[int]", pixels: NDArray) -> None:

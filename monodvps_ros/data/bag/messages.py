@@ -12,32 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.image_codec import encode_image
-from monodvps_ros.errors import EncodingError
+from monodvps_ros.data.message_fields import (
+    camera_info_fields,
+    cloud_layout,
+    ns_to_time,
+    point_fields,
+    segment_fields,
+    time_to_ns,
+)
 from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import POINT_DTYPE, Segment
+from monodvps_ros.types import Segment
 
 Types: TypeAlias = Mapping[str, Any]
 
 SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
 
-_NANOSECONDS = 1_000_000_000
-_UINT32, _FLOAT32 = 6, 7  # sensor_msgs/PointField
-
 
 def header(types: Types, stamp_ns: int, frame_id: str) -> Any:
     """Make a Header."""
-    sec, nanosec = divmod(stamp_ns, _NANOSECONDS)
-    return types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](sec, nanosec), frame_id)
-
-
-def time_ns(time: Any) -> int:
-    """Return a builtin_interfaces/Time in nanoseconds."""
-    return int(time.sec) * _NANOSECONDS + int(time.nanosec)
+    return types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](*ns_to_time(stamp_ns)), frame_id)
 
 
 def stamp_ns(message: Any) -> int:
     """Return the stamp of a message's header in nanoseconds."""
-    return time_ns(message.header.stamp)
+    return time_to_ns(message.header.stamp)
 
 
 def image(types: Types, stamp_ns: int, frame_id: str, pixels: NDArray[Any], encoding: str) -> Any:
@@ -73,18 +71,9 @@ def camera_info(
     Raises:
         ShapeError: K is not 3 x 3.
     """
-    check_shapes(intrinsics=(intrinsics, "3 3"))
-    projection = np.zeros((3, 4))
-    projection[:, :3] = intrinsics
     return types["sensor_msgs/msg/CameraInfo"](
         header=header(types, stamp_ns, frame_id),
-        height=size[0],
-        width=size[1],
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        k=np.array(intrinsics, np.float64).ravel(),
-        r=np.eye(3).ravel(),
-        p=projection.ravel(),
+        **camera_info_fields(intrinsics, size),
         binning_x=0,
         binning_y=0,
         roi=types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
@@ -104,26 +93,11 @@ def cloud(types: Types, stamp_ns: int, frame_id: str, points: NDArray[Any]) -> A
         EncodingError: the dtype is not `POINT_DTYPE`.
         ShapeError: there are neither one nor two axes.
     """
-    if points.dtype != POINT_DTYPE:
-        raise EncodingError(f"points must be of POINT_DTYPE but are {points.dtype}")
-    organized = points.ndim == 2
-    check_shapes(points=(points, "h w" if organized else "N"))
-    height, width = points.shape if organized else (1, points.shape[0])
-    assert POINT_DTYPE.fields is not None
-    fields = [
-        types["sensor_msgs/msg/PointField"](name, offset, _UINT32 if kind.kind == "u" else _FLOAT32, 1)
-        for name, (kind, offset, *_) in POINT_DTYPE.fields.items()
-    ]
     return types["sensor_msgs/msg/PointCloud2"](
         header=header(types, stamp_ns, frame_id),
-        height=height,
-        width=width,
-        fields=fields,
-        is_bigendian=False,
-        point_step=POINT_DTYPE.itemsize,
-        row_step=POINT_DTYPE.itemsize * width,
+        fields=[types["sensor_msgs/msg/PointField"](**field) for field in point_fields()],
+        **cloud_layout(points),
         data=np.ascontiguousarray(points).reshape(-1).view(np.uint8),
-        is_dense=not organized,
     )
 
 
@@ -163,22 +137,7 @@ def panoptic_segments(types: Types, stamp_ns: int, frame_id: str, segments: Sequ
     make, point = types["monodvps_ros/msg/PanopticSegment"], types["geometry_msgs/msg/Point"]
     return types[SEGMENTS_TYPE](
         header(types, stamp_ns, frame_id),
-        [
-            make(
-                panoptic_id=segment.panoptic_id,
-                track_id=segment.track_id,
-                class_id=segment.class_id,
-                class_name=segment.class_name,
-                is_thing=segment.is_thing,
-                score=segment.score,
-                area_px=segment.area_px,
-                **dict(zip(("x_min", "y_min", "x_max", "y_max"), segment.box_px, strict=True)),
-                median_depth_m=segment.median_depth_m,
-                centroid_m=point(*segment.centroid_m),
-                age_frames=segment.age_frames,
-            )
-            for segment in segments
-        ],
+        [make(**segment_fields(segment), centroid_m=point(*segment.centroid_m)) for segment in segments],
     )
 
 
