@@ -3,10 +3,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("rclpy")
 
+from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb
 from monodvps_ros.ros import diagnostics, statistics
 from monodvps_ros.ros.diagnostics import CameraHealth, NodeHealth, camera_status, judge, node_status
 from monodvps_ros.ros.statistics import Snapshot
@@ -126,10 +129,37 @@ def test_values_of_a_camera():
     assert values[diagnostics.SCALE_FACTOR] == "3.25"
 
 
+def node_health(**changes):
+    return NodeHealth(**{"name": "perception", "state": "active", "problem": "", "device": "cpu", "weights": "shipped",
+                         "start_up_s": None, "callback_errors": 2, "memory_mb": 700.0, "gpu_memory_mb": None,
+                         **changes})  # fmt: skip
+
+
 def test_values_of_the_node():
-    status = node_status(NodeHealth("perception", "active", "", "cpu", "shipped", None, 2))
+    status = node_status(node_health())
     values = {pair.key: pair.value for pair in status.values}
-    assert list(values) == list(diagnostics.NODE_KEYS)
+    assert list(values) == [key for key in diagnostics.NODE_KEYS if key != diagnostics.GPU_MEMORY]
     assert (status.level, status.message) == (OK, "active")
     assert (values[diagnostics.START_UP_S], values[diagnostics.CALLBACK_ERRORS]) == ("nan", "2")
-    assert node_status(NodeHealth("perception", "unconfigured", "no weights", "", "", None, 0)).level == ERROR
+    assert values[diagnostics.MEMORY] == "700.00"
+    assert node_status(node_health(state="unconfigured", problem="no weights")).level == ERROR
+
+
+def test_memory_of_the_gpu_is_told_where_the_device_is_one():
+    values = {pair.key: pair.value for pair in node_status(node_health(gpu_memory_mb=0.0)).values}
+    assert list(values) == list(diagnostics.NODE_KEYS)
+    assert values[diagnostics.GPU_MEMORY] == "0.00"
+    assert gpu_memory_mb(torch.device("cpu")) is None
+
+
+def test_memory_of_the_process_is_what_it_holds_now():
+    before = process_memory_mb()
+    held = np.ones(40_000_000, np.uint8)
+    assert process_memory_mb() - before == pytest.approx(held.nbytes / 1e6, abs=5.0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_memory_of_the_gpu_is_what_its_tensors_hold():
+    device = torch.device("cuda")
+    held = torch.ones(64_000_000, dtype=torch.uint8, device=device)
+    assert gpu_memory_mb(device) >= held.nbytes / 1e6

@@ -140,6 +140,8 @@ class TestOneFrame:
         assert node[diagnostics.WEIGHTS] == "bright boxes are cars"
         assert node[diagnostics.DEVICE].startswith("c")
         assert float(node[diagnostics.START_UP_S]) > 0
+        assert float(node[diagnostics.MEMORY]) > 50
+        assert (diagnostics.GPU_MEMORY in node) == node[diagnostics.DEVICE].startswith("cuda")
 
 
 def test_the_node_and_the_pipeline_say_the_same():

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device to compute on."""
+"""Which device to compute on, and how much memory that takes."""
+
+import resource
+from pathlib import Path
 
 import torch
 
@@ -28,3 +31,21 @@ def resolve_device(name: str) -> torch.device:
     elif device.type != "cpu":
         raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
     return device
+
+
+def process_memory_mb() -> float:
+    """Return how much memory of the machine this process holds now, in millions of bytes."""
+    resident_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return resident_pages * resource.getpagesize() / 1e6
+
+
+def gpu_memory_mb(device: torch.device) -> float | None:
+    """Return how much memory of a CUDA device this process' tensors hold, the allocator's reserve included.
+
+    Args:
+        device: that is computed on.
+
+    Returns:
+        Millions of bytes; None for a device without memory of its own.
+    """
+    return torch.cuda.memory_reserved(device) / 1e6 if device.type == "cuda" else None

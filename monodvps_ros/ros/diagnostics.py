@@ -18,6 +18,8 @@ STATE = "state"
 DEVICE = "device"
 WEIGHTS = "weights"
 START_UP_S = "start-up s"
+MEMORY = "memory MB"
+GPU_MEMORY = "GPU memory MB"
 CALLBACK_ERRORS = "callback errors"
 
 # Keys of a camera's status.
@@ -51,6 +53,8 @@ NODE_KEYS = {
     DEVICE: "what the network runs on",
     WEIGHTS: "what the weights say of themselves",
     START_UP_S: "from the start of the process to the first frame out",
+    MEMORY: "of the machine, that the process holds",
+    GPU_MEMORY: "of the GPU, that the network and its results hold; only where the device is one",
     CALLBACK_ERRORS: "exceptions outside of image processing, for which the log has the traceback",
 }
 
@@ -103,6 +107,8 @@ class NodeHealth:
         weights: what the network says of its weights; empty before they are loaded.
         start_up_s: from the start of the process to the first frame out; None before.
         callback_errors: exceptions that callbacks let out, image processing not counted.
+        memory_mb: memory that the process holds, in millions of bytes.
+        gpu_memory_mb: the same of the GPU; None where the device is none, or not known yet.
     """
 
     name: str
@@ -112,6 +118,8 @@ class NodeHealth:
     weights: str
     start_up_s: float | None
     callback_errors: int
+    memory_mb: float
+    gpu_memory_mb: float | None
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,7 @@ class CameraHealth:
 
 def node_status(health: NodeHealth) -> DiagnosticStatus:
     """Make the node's status."""
+    gpu = {} if health.gpu_memory_mb is None else {GPU_MEMORY: _number(health.gpu_memory_mb)}
     return DiagnosticStatus(
         level=ERROR if health.problem else OK,
         name=health.name,
@@ -168,6 +177,8 @@ def node_status(health: NodeHealth) -> DiagnosticStatus:
                 DEVICE: health.device,
                 WEIGHTS: health.weights,
                 START_UP_S: _number(health.start_up_s),
+                MEMORY: _number(health.memory_mb),
+                **gpu,
                 CALLBACK_ERRORS: str(health.callback_errors),
             }
         ),

@@ -17,7 +17,7 @@ from monodvps_ros import foundation
 from monodvps_ros.config import NodeConfig, PipelineConfig
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.device import resolve_device
+from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb, resolve_device
 from monodvps_ros.ros import parameters
 from monodvps_ros.ros.camera_stream import CameraStream
 from monodvps_ros.ros.diagnostics import CameraHealth, NodeHealth, camera_status, node_status
@@ -66,7 +66,7 @@ class PerceptionNode(ManagedNode):
         self._load = load
         self._started_at = time.monotonic() if started_at is None else started_at
         self._model: PerceptionModel | None = None
-        self._device = ""
+        self._device: torch.device | None = None
         self._start_up_s: float | None = None
         self.streams: list[CameraStream] = []
         self._worker: Worker | None = None
@@ -158,7 +158,7 @@ class PerceptionNode(ManagedNode):
         begun_at = time.monotonic()
         self._model = self._load(self.config.pipeline)
         pipelines = [Pipeline(self._model, self.config.pipeline) for _ in self.config.cameras]
-        self._device = _device_description(pipelines[0].device)
+        self._device = pipelines[0].device
         self.streams = [
             CameraStream(self, name, pipeline, self.config, self._wake, self._on_first_frame)
             for name, pipeline in zip(self.config.cameras, pipelines, strict=True)
@@ -167,7 +167,7 @@ class PerceptionNode(ManagedNode):
         self._labels = LabelInfoPublisher(self, self._model.label_space)
         height, width = self._model.input_size
         self.get_logger().info(
-            f"network: {self._model.description}, input {width}x{height}, on {self._device}, "
+            f"network: {self._model.description}, input {width}x{height}, on {_device_description(self._device)}, "
             f"ready after {time.monotonic() - begun_at:.1f} s"
         )
 
@@ -217,9 +217,17 @@ class PerceptionNode(ManagedNode):
         problem = self.problem
         if self.state == "active" and self._worker is not None and not self._worker.is_alive:
             problem = "the worker thread ended; restart the node"
-        weights = self._model.description if self._model is not None else ""
+        device = self._device
         return NodeHealth(
-            self.status_name, self.state, problem, self._device, weights, self._start_up_s, self.callback_errors
+            name=self.status_name,
+            state=self.state,
+            problem=problem,
+            device="" if device is None else _device_description(device),
+            weights=self._model.description if self._model is not None else "",
+            start_up_s=self._start_up_s,
+            callback_errors=self.callback_errors,
+            memory_mb=process_memory_mb(),
+            gpu_memory_mb=None if device is None else gpu_memory_mb(device),
         )
 
     def _camera_health(self, stream: CameraStream) -> CameraHealth:
