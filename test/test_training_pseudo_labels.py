@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pseudo-labels: their folder, going on after an interruption, what training makes of them, the command."""
+
+import dataclasses
+import json
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_foundation import tiny_models  # noqa: F401 (a fixture)
+from test_network_training import SIZE, Clip, _config, _dataset, _objective
+from test_training_teachers import TINY
+
+from monodvps_ros.cli.main import main
+from monodvps_ros.cli.pseudo_label import parse_scales
+from monodvps_ros.config import PseudoLabelConfig, SceneConfig
+from monodvps_ros.data import open_source
+from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth, write_panoptic
+from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.labels import CITYSCAPES, SEMKITTI, VOID_PANOPTIC_ID
+from monodvps_ros.losses import TrainingPrediction
+from monodvps_ros.network import MonoDVPS, save_weights
+from monodvps_ros.scenes import Drive, write_bag
+from monodvps_ros.training.dataset import Draw, collate
+from monodvps_ros.training.ego_region import EgoRegion
+from monodvps_ros.training.pseudo_labels import PseudoLabelling, Recording
+from monodvps_ros.training.validation import validate
+from monodvps_ros.types import FrameTruth, NetworkOutput
+
+CPU = torch.device("cpu")
+CONFIG = PseudoLabelConfig(device="cpu")
+FRAMES = 4
+
+
+class Teacher:
+    """Sees cars where the image is bright, each row of pixels one, and road elsewhere; notes how often it looked."""
+
+    def __init__(self, labels=CITYSCAPES):
+        self.labels, self.made_with, self.description, self.looks = labels, {"teacher": "bright"}, "bright", 0
+
+    def look(self, image):
+        self.looks += 1
+        bright = image.mean(1) > 0.5
+        scores = torch.full((1, 19, *image.shape[2:]), -50.0)
+        scores[:, 13] = torch.where(bright, 0.0, -50.0)
+        scores[:, 0] = torch.where(bright, -50.0, 0.0)
+        rows = torch.arange(1, image.shape[2] + 1)[None, :, None].expand_as(bright)
+        return NetworkOutput(scores, instances=torch.where(bright, rows, 0), depth_m=torch.ones_like(scores[:, :1]))
+
+
+class DepthTeacher:
+    made_with, description = {"name": "grey"}, "grey"
+
+    def guess(self, image):
+        return image.mean(1, keepdim=True)
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    drive = Drive(SceneConfig(frames=FRAMES, height=64, width=96, view_distance_m=60.0, traffic=0.5), 2)
+    return write_bag(drive, tmp_path_factory.mktemp("bag"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "start.safetensors"
+    save_weights(path, MonoDVPS(TINY), {})
+    return path
+
+
+def labelling(bag, out, **options):
+    source = options.pop("source", None) or open_source(bag)
+    teacher, config = options.pop("teacher", None) or Teacher(), options.pop("config", CONFIG)
+    return PseudoLabelling(Recording(bag, source), out, teacher, config, CPU, **options)
+
+
+def run(*arguments):
+    """Run the command line; its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code or 0
+
+
+class TestFolder:
+    def test_with_its_recording_it_is_a_labelled_source(self, bag, tmp_path):
+        made = labelling(bag, tmp_path / "labels", depth_teacher=DepthTeacher())
+        assert len(list(made)) == made.written == FRAMES and made.kept == 0
+        source = open_source(tmp_path / "labels")
+        assert len(source) == FRAMES and source.label_space == CITYSCAPES
+        assert source.rate_hz == pytest.approx(open_source(bag).rate_hz)
+        for sample, true in zip(source, open_source(bag), strict=True):
+            assert (sample.frame.image == true.frame.image).all() and sample.frame.stamp_ns == true.frame.stamp_ns
+            assert (sample.frame.intrinsics == true.frame.intrinsics).all()
+            assert (sample.sequence, sample.index) == (true.sequence, true.index)
+            assert sample.truth.panoptic_is_pseudo and not true.truth.panoptic_is_pseudo
+            bright = true.frame.image.mean(2) / 255 > 0.5
+            assert ((sample.truth.panoptic // 1000 == 13) == bright)[np.abs(true.frame.image.mean(2) - 127.5) > 1].all()
+            assert (sample.truth.depth_m == true.truth.depth_m)[np.isfinite(true.truth.depth_m)].all()
+            grey = true.frame.image.mean(2) / 255
+            expected = (grey - grey.min()) / (grey.max() - grey.min())
+            np.testing.assert_allclose(sample.truth.inverse_depth, expected, atol=1e-4)
+        assert source.unlabelled == 0
+
+    def test_the_ego_car_is_void_and_has_no_depth(self, bag, tmp_path):
+        ego = EgoRegion(polygon="0,50 95,50 95,63 0,63")
+        list(labelling(bag, tmp_path / "labels", ego=ego, depth_teacher=DepthTeacher()))
+        for sample in open_source(tmp_path / "labels"):
+            assert (sample.truth.panoptic[50:] == VOID_PANOPTIC_ID).all()
+            assert (sample.truth.panoptic[:50] != VOID_PANOPTIC_ID).any()
+            assert np.isnan(sample.truth.inverse_depth[50:]).all()
+            assert np.isfinite(sample.truth.inverse_depth[:50]).all()
+
+    def test_true_labels_do_not_leak_and_are_kept_where_asked_for(self, bag, tmp_path):
+        list(labelling(bag, tmp_path / "some", limit=1))
+        source = open_source(tmp_path / "some")
+        first, *others = source
+        assert first.truth.panoptic_is_pseudo
+        assert all(sample.truth.panoptic is None for sample in others) and source.unlabelled == FRAMES - 1
+        teacher = Teacher()
+        made = labelling(bag, tmp_path / "kept", teacher=teacher, keep_labels=True)
+        list(made)
+        assert (made.true, made.written, teacher.looks) == (FRAMES, 0, 0)
+        for sample, true in zip(open_source(tmp_path / "kept"), open_source(bag), strict=True):
+            assert (sample.truth.panoptic == true.truth.panoptic).all() and not sample.truth.panoptic_is_pseudo
+
+    def test_it_moves_with_its_recording(self, bag, tmp_path):
+        shutil.copytree(bag, tmp_path / "here" / "drive")
+        list(labelling(tmp_path / "here" / "drive", tmp_path / "here" / "labels"))
+        (tmp_path / "here").rename(tmp_path / "there")
+        # sequences are named like the recording's folder, which kept its name
+        assert all(sample.truth.panoptic_is_pseudo for sample in open_source(tmp_path / "there" / "labels"))
+        shutil.rmtree(tmp_path / "there" / "drive")
+        with pytest.raises(DataError, match=r"recording of these labels is not at .*here/drive"):
+            open_source(tmp_path / "there" / "labels")
+
+    def test_options_of_the_recording_do_not_apply(self, bag, tmp_path):
+        list(labelling(bag, tmp_path / "labels"))
+        for options in ({"image_topic": "/x"}, {"rate_hz": 3.0}, {"labels": SEMKITTI}):
+            with pytest.raises(DataError, match="does not apply"):
+                open_source(tmp_path / "labels", **options)
+
+    def test_labels_that_do_not_fit_are_named(self, bag, tmp_path):
+        list(labelling(bag, tmp_path / "labels"))
+        files = sorted((tmp_path / "labels").rglob("*.png"))
+        cv2.imwrite(str(files[0]), np.zeros((32, 48), np.uint16))
+        with pytest.raises(DataError, match=f"{files[0].name}.*32 x 48"):
+            list(open_source(tmp_path / "labels"))
+        cv2.imwrite(str(files[0]), np.full((64, 96), 40000, np.uint16))
+        with pytest.raises(DataError, match="class 40"):
+            list(open_source(tmp_path / "labels"))
+        manifest = tmp_path / "labels" / MANIFEST
+        manifest.write_text(json.dumps({"label_space": "moon", "image_topic": None, "keep_labels": False}))
+        with pytest.raises(DataError, match="moon"):
+            open_source(tmp_path / "labels")
+        manifest.write_text("{")
+        with pytest.raises(DataError, match="JSON"):
+            open_source(tmp_path / "labels")
+
+    def test_inverse_depth_keeps_its_order_and_what_is_unknown(self, tmp_path):
+        sample = Clip(1).sample(0)
+        guess = np.linspace(-3.0, 900.0, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)
+        guess[0, 0] = np.nan
+        write_inverse_depth(tmp_path, sample, guess)
+        write_panoptic(tmp_path, sample, np.zeros(SIZE, np.uint16))
+        (read,) = PseudoLabelSource(tmp_path, Clip(1))
+        assert np.isnan(read.truth.inverse_depth[0, 0]) and np.isnan(read.truth.inverse_depth).sum() == 1
+        scaled = np.polyfit(read.truth.inverse_depth.ravel()[1:], guess.ravel()[1:], 1)
+        np.testing.assert_allclose(np.polyval(scaled, read.truth.inverse_depth)[1:], guess[1:], atol=0.02)
+        write_inverse_depth(tmp_path, sample, np.full(SIZE, 5.0, np.float32))
+        (flat,) = PseudoLabelSource(tmp_path, Clip(1))
+        assert len(np.unique(flat.truth.inverse_depth)) == 1
+
+
+class TestGoingOn:
+    def test_after_the_last_whole_frame(self, bag, tmp_path):
+        first = iter(labelling(bag, tmp_path / "labels"))
+        next(first), next(first)
+        stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.png")}
+        assert len(stamps) == 2
+        partial = next(iter(stamps)).with_name(".000002_x.png.partial")
+        partial.write_bytes(b"half")  # as a kill leaves it
+        teacher = Teacher()
+        made = labelling(bag, tmp_path / "labels", teacher=teacher)
+        list(made)
+        assert (made.kept, made.written, teacher.looks) == (2, 2, 2)
+        assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+        assert "2 frames labelled, 2 kept" in made.summary()[0]
+
+    def test_a_frame_without_its_depth_is_not_whole(self, bag, tmp_path):
+        list(labelling(bag, tmp_path / "labels", depth_teacher=DepthTeacher()))
+        next(iter((tmp_path / "labels" / "inverse_depth").rglob("*.png"))).unlink()
+        made = labelling(bag, tmp_path / "labels", depth_teacher=DepthTeacher())
+        list(made)
+        assert (made.kept, made.written) == (FRAMES - 1, 1)
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"config": dataclasses.replace(CONFIG, confidence=0.9)}, "confidence 0.5, which is now 0.9"),
+            ({"ego": EgoRegion(polygon="0,0 5,0 5,5")}, "ego_region None, which is now '0,0"),
+            ({"depth_teacher": DepthTeacher()}, "depth_teacher None"),
+            ({"keep_labels": True}, "keep_labels False, which is now True"),
+        ],
+        ids=["confidence", "ego", "depth", "keep"],
+    )
+    def test_not_with_other_settings(self, bag, tmp_path, change, named):
+        list(labelling(bag, tmp_path / "labels", limit=1))
+        with pytest.raises(DataError, match=f"pseudo-labels that were made with {named}.*choose another folder"):
+            labelling(bag, tmp_path / "labels", **change)
+
+    def test_not_in_a_folder_of_something_else(self, bag, tmp_path):
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(DataError, match="no pseudo-labels"):
+            labelling(bag, tmp_path)
+        with pytest.raises(DataError, match="is a file"):
+            labelling(bag, tmp_path / "notes.txt")
+
+    def test_unreadable_frames_are_counted(self, tmp_path):
+        made = labelling(tmp_path / "clip", tmp_path / "labels", source=Clip(4, broken=(1,)))
+        assert [sample is None for sample in made] == [False, True, False, False]
+        assert (made.written, made.unreadable) == (3, 1)
+        assert any("1 frames could not be read" in line for line in made.summary())
+        with pytest.raises(DataError, match="no frame can be labelled: frame 1 is damaged"):
+            list(labelling(tmp_path / "clip", tmp_path / "none", source=Clip(2, broken=(0, 1))))
+
+    def test_a_teacher_of_other_classes_is_refused(self, bag, tmp_path):
+        with pytest.raises(ConfigError, match="'cityscapes' but the teacher 'semkitti'"):
+            labelling(bag, tmp_path / "labels", teacher=Teacher(SEMKITTI))
+
+
+class PseudoClip(Clip):
+    """The same drive, with its labels called pseudo and a guess of its depth; void in the upper rows."""
+
+    def sample(self, place):
+        sample = super().sample(place)
+        panoptic = sample.truth.panoptic.copy()
+        panoptic[:16] = VOID_PANOPTIC_ID
+        truth = FrameTruth(panoptic, panoptic_is_pseudo=True, inverse_depth=1.0 / sample.truth.depth_m)
+        return dataclasses.replace(sample, truth=truth)
+
+
+class TestTraining:
+    def test_samples_say_whose_their_labels_are(self, tmp_path):
+        config = _config(augmentation={"flip": 0.0, "color": 0.0})
+        pseudo, true = (_dataset(tmp_path / kind.__name__, config, kind()) for kind in (PseudoClip, Clip))
+        batch = collate([pseudo[Draw(1, 0)], true[Draw(1, 0)]]).truth
+        assert batch.pseudo.tolist() == [True, False] and batch.labelled.tolist() == [True, True]
+        np.testing.assert_allclose(batch.inverse_depth[0, 0, :, 45].unique(), [1 / 20, 1 / 8])
+        assert batch.inverse_depth[1].isnan().all()
+
+    def test_mirroring_takes_guessed_depth_along(self, tmp_path):
+        plain, mirrored = (
+            _dataset(tmp_path / str(flip), _config(augmentation={"flip": flip, "color": 0.0}), PseudoClip())[Draw(1, 0)]
+            for flip in (0.0, 1.0)
+        )
+        assert torch.equal(mirrored["inverse_depth"], plain["inverse_depth"].flip(2))
+        assert not torch.equal(mirrored["inverse_depth"], plain["inverse_depth"])
+
+    def test_frames_with_guessed_depth_alone_serve_its_term(self, tmp_path):
+        class GuessAlone(PseudoClip):
+            def sample(self, place):
+                sample = super().sample(place)
+                return dataclasses.replace(sample, truth=FrameTruth(inverse_depth=sample.truth.inverse_depth))
+
+        off = {"photometric": 0.0, "semantic": 0.0, "instance": 0.0, "flow": 0.0, "panoptic_smoothness": 0.0,
+               "panoptic_edges": 0.0, "triplet": 0.0, "mask_moving_objects": False}  # fmt: skip
+        dataset = _dataset(tmp_path / "on", _config(loss={**off, "pseudo_depth": 1.0}), GuessAlone(1))
+        assert len(dataset) == 1
+        with pytest.raises(DataError, match="pseudo_depth"):
+            _dataset(tmp_path / "labels", _config(loss={**off, "pseudo_depth": 1.0}), Clip(1))
+
+    def test_void_teaches_classes_centres_and_offsets_nothing(self, tmp_path):
+        """Whatever the network says where the teacher was not sure, loss and gradient stay the same."""
+        config = _config(augmentation={"flip": 0.0, "color": 0.0}, loss={"depth": 0.0, "flow": 0.0, "hard_pixels": 1.0})
+        batch = collate([_dataset(tmp_path, config, PseudoClip())[Draw(1, 0)]]).truth
+        generator = torch.Generator().manual_seed(0)
+        logits, heatmap, offsets = (torch.randn(1, n, *SIZE, generator=generator) for n in (19, 1, 2))
+
+        def terms(*maps):
+            for map_ in maps:
+                map_.requires_grad_()
+            output = NetworkOutput(maps[0], center_heatmap=maps[1], offsets_px=maps[2], disparities=(maps[1],))
+            found = _objective(config)(batch, TrainingPrediction(output))
+            found["total"].backward()
+            return {name: found[name].item() for name in ("semantic", "center", "offset")}
+
+        maps = [map_.clone() for map_ in (logits, heatmap, offsets)]
+        other = [map_.clone() for map_ in maps]
+        for map_ in other:
+            map_[:, :, :16] += 5.0 * torch.randn(map_[:, :, :16].shape, generator=generator)
+        assert terms(*other) == pytest.approx(terms(*maps)) and min(terms(*maps).values()) > 0
+        for map_ in maps:
+            assert (map_.grad[:, :, :16] == 0).all() and (map_.grad[:, :, 16:] != 0).any()
+
+    def test_nothing_is_measured_against_them_unasked(self, bag, tmp_path, capsys):
+        list(labelling(bag, tmp_path / "labels"))
+        network = MonoDVPS(TINY)
+        with pytest.raises(DataError, match="pseudo-label"):
+            validate(network, open_source(tmp_path / "labels"), 1)
+        assert validate(network, open_source(tmp_path / "labels"), 1, against_teacher=True).panoptic is not None
+        assert run("train", "--data", bag, "--validate", tmp_path / "labels", "--out", tmp_path / "run") == 2
+        assert "guesses" in capsys.readouterr().err
+        words = ("--ground-truth", tmp_path / "labels", "--predictions", tmp_path, "--dataset", "bag")
+        assert run("evaluate", *words) == 2
+        assert "guesses" in capsys.readouterr().err
+
+
+class TestCommand:
+    SMALL = ("--scales", "0.5,1", "--device", "cpu")
+
+    def test_a_recording_is_labelled_and_said_what_was_done(self, bag, weights, tmp_path, capsys):
+        words = ("pseudo-label", "--data", bag, "--teacher", weights, "--out", tmp_path / "labels", *self.SMALL)
+        assert run(*words, "--confidence", "0", "grouping.min_stuff_area=0", "--depth-teacher", weights) == 0
+        assert f"{FRAMES} frames labelled" in capsys.readouterr().out
+        manifest = json.loads((tmp_path / "labels" / MANIFEST).read_text())
+        assert manifest["scales"] == [0.5, 1.0] and manifest["flips"] is True and manifest["confidence"] == 0.0
+        assert manifest["grouping.min_stuff_area"] == 0 and len(manifest["teacher_sha256"]) == 64
+        assert all(sample.truth.inverse_depth is not None for sample in open_source(tmp_path / "labels"))
+
+    def test_ctrl_c_leaves_whole_frames_and_the_next_run_goes_on(self, bag, weights, tmp_path, monkeypatch, capsys):
+        from monodvps_ros.training import pseudo_labels
+
+        whole, count = pseudo_labels.label_image, []
+
+        def interrupted(*arguments):
+            count.append(1)
+            if len(count) == 3:
+                raise KeyboardInterrupt
+            return whole(*arguments)
+
+        words = ("pseudo-label", "--data", bag, "--teacher", weights, "--out", tmp_path / "labels", *self.SMALL)
+        monkeypatch.setattr(pseudo_labels, "label_image", interrupted)
+        assert run(*words) == 130
+        files = list((tmp_path / "labels").rglob("*.png*"))
+        assert len(files) == 2 and all(cv2.imread(str(file), cv2.IMREAD_UNCHANGED) is not None for file in files)
+        monkeypatch.setattr(pseudo_labels, "label_image", whole)
+        assert run(*words) == 0
+        assert "2 frames labelled, 2 kept" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("--teacher", "nobody"), "no panoptic model 'nobody'; there are mask2former-cityscapes"),
+            (("--teacher", "gone.safetensors"), "no such weights file"),
+            (
+                ("--teacher", "shipped", "--depth-teacher", "nobody"),
+                "no depth model 'nobody'; there are depth-anything",
+            ),
+            (("--teacher", "mask2former-cityscapes", "--scales", "1"), "looks at an image once"),
+            (("--teacher", "shipped", "--scales", "1:x"), "expected from:to:step"),
+            (("--teacher", "shipped", "--scales", "9"), "at most 4"),
+            (("--teacher", "shipped", "--scales", "2:1:0.5"), "scales is empty"),
+            (("--teacher", "shipped", "--confidence", "1.5"), "confidence is 1.5"),
+            (("--teacher", "shipped", "--size", "big"), "must be HxW"),
+            (("--teacher", "shipped", "--ego-polygon", "1,2"), "three corners"),
+            (("--teacher", "shipped", "--device", "tpu"), "not a device"),
+            (("--teacher", "shipped", "bag"), "'bag' is no setting"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+    )
+    def test_what_is_wrong_is_one_line_and_leaves_nothing(self, bag, tmp_path, capsys, words, said):
+        assert run("pseudo-label", "--data", bag, "--out", tmp_path / "labels", *words) == 2
+        errors = capsys.readouterr().err
+        assert said in errors and errors.count("\n") == 1
+        assert not (tmp_path / "labels").exists()
+
+    def test_hub_models_say_what_is_missing(self, bag, tmp_path, capsys, monkeypatch):
+        words = ("pseudo-label", "--data", bag, "--out", tmp_path / "labels", "--teacher", "mask2former-cityscapes")
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "transformers", None)
+            assert run(*words) == 2
+            assert "pip install 'monodvps_ros[foundation]'" in capsys.readouterr().err
+        pytest.importorskip("transformers")
+        (tmp_path / "empty").mkdir()
+        assert run(*words[:-1], tmp_path / "empty") == 2
+        assert "check the name and the network connection, or give a folder" in capsys.readouterr().err
+        assert not (tmp_path / "labels").exists()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", ["panoptic", "queries"], ids=["mask2former", "oneformer"])
+    def test_models_of_the_hub_label_too(self, bag, tiny_models, tmp_path, kind):
+        words = ("--teacher", tiny_models / kind, "--depth-teacher", tiny_models / "relative", "--size", "64x96")
+        labels = tmp_path / "labels"
+        assert run("pseudo-label", "--data", bag, "--out", labels, *words, "--confidence", "0", "--device", "cpu") == 0
+        for sample in open_source(labels):
+            assert sample.truth.panoptic_is_pseudo and (sample.truth.panoptic != VOID_PANOPTIC_ID).any()
+            assert np.isfinite(sample.truth.inverse_depth).all()
+
+    def test_scales(self):
+        assert parse_scales("0.5:2:0.25") == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+        assert parse_scales("1:1.25:0.1") == [1.0, 1.1, 1.2] and parse_scales("1,0.5") == [1.0, 0.5]
