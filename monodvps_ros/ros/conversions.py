@@ -5,6 +5,8 @@ An image that is rgb8 already is not copied at all on its way in: the array is a
 On the way out the pixels are copied once, straight into the `array.array` that a new message holds: assigning to
 ``data``, or naming it in the constructor, copies them once more or looks at every single byte, by the version of ROS.
 A message of the frame before may be filled again: fresh memory for a large one costs several times as much as the copy.
+
+cv_bridge and sensor_msgs_py give the same answers, a contract test says, but copy more: docs/node.md has the figures.
 """
 
 from array import array
