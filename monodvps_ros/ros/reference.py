@@ -94,15 +94,15 @@ Every image received is processed, without subscriber (`{idle}`), dropped, or wa
 |---|---|---|
 | `message_filters` | pairs image and camera_info with `camera_info_sync: exact` | the node pairs them itself, alike |
 | `vision_msgs` | `{label_info}` is published | a line in the log says that it is not |
-| `cv_bridge`, `sensor_msgs_py` | `monodvps benchmark` times them beside the node's own way | a plain numpy way instead |
+| `cv_bridge`, `sensor_msgs_py` | `monodvps benchmark` times them beside the node's own way | a way by numpy alone |
 
 `message_filters` is mended where it falls short: its drops are counted, and a recording that is played in a loop pairs
 in every loop. Images and clouds go another way than through `cv_bridge` and `sensor_msgs_py`, with the same answers
 (`test/test_ros_contract.py` holds both to them), because that is the path of every frame, and they cost more: measured
-at 1080p on one x86-64 core, `cv_bridge` takes 1.3 to 10 times as long by encoding (rgb8 needs no copy at all here, one
-of 10 ms there; bgr8 0.2 ms against 0.8 ms), does not know `uyvy` and `yuyv`, and fails on big-endian images with NumPy 2;
-`create_cloud` takes about ten times as long for the whole cloud (110 ms against 10 ms), and makes no organized cloud of
-an (H, W) array. `monodvps benchmark` measures it on your machine.
+at 1080p on two x86-64 cores, `cv_bridge` takes 1.3 to 10 times as long by encoding (bgr8: 0.8 ms against 0.2 ms) and
+10 ms for rgb8, which needs no copy at all here; it does not know `uyvy` and `yuyv`, and fails on big-endian images with
+NumPy 2. `create_cloud` takes about ten times as long for the whole cloud (110 ms against 10 ms), and makes no organized
+cloud of an (H, W) array. `monodvps benchmark` measures it on your machine.
 
 ## Views
 
