@@ -382,7 +382,7 @@ class TestCommand:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["panoptic", "queries"], ids=["mask2former", "oneformer"])
-    def test_models_of_the_hub_label_too(self, bag, tiny_models, tmp_path, kind):
+    def test_models_of_the_hub_label_too(self, bag, tiny_models, tmp_path, kind):  # noqa: F811
         words = ("--teacher", tiny_models / kind, "--depth-teacher", tiny_models / "relative", "--size", "64x96")
         labels = tmp_path / "labels"
         assert run("pseudo-label", "--data", bag, "--out", labels, *words, "--confidence", "0", "--device", "cpu") == 0
