@@ -74,6 +74,7 @@ def train(
     nodes: int = 1,
     console: Console | None = None,
     callbacks: Sequence[Callback] = (),
+    frames: Path | None = None,
 ) -> RunResult:
     """Train.
 
@@ -89,6 +90,7 @@ def train(
         nodes: machines.
         console: to print to; None for stderr.
         callbacks: more of Lightning's callbacks.
+        frames: folder for the shrunk frames, which runs on the same data may share; None for one in `out`.
 
     Returns:
         The weights file and the last figures.
@@ -117,7 +119,7 @@ def train(
     seed_everything(config.seed, workers=True, verbose=False)
     module = TrainingModule(config, weights, names)
     key = json.dumps([list(names), [len(source) for source in sources]])
-    data = TrainingData(sources, config, module.objective, out / FRAMES_FOLDER, key)
+    data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key)
     _quieten()
     stop = StopOnSignal(console)
     extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
