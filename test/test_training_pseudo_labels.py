@@ -31,7 +31,7 @@ from monodvps_ros.training.validation import validate
 from monodvps_ros.types import FrameTruth, NetworkOutput
 
 CPU = torch.device("cpu")
-CONFIG = PseudoLabelConfig(device="cpu")
+CONFIG = PseudoLabelConfig(confidence=0.5, device="cpu")
 FRAMES = 4
 
 

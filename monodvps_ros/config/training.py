@@ -94,7 +94,7 @@ class PseudoLabelConfig:
                                         "at each image, as shares of its input size; what it says is averaged.",
                                         at_least=0.1, at_most=4.0)  # fmt: skip
     flips: bool = setting(True, "Let our own network look at each image mirrored as well.")
-    confidence: float = setting(0.5, "Pixels whose class is less probable than this become void.",
+    confidence: float = setting(0.0, "Pixels whose class is less probable than this become void; the paper has none.",
                                 at_least=0.0, at_most=1.0)  # fmt: skip
     input_height: int = setting(0, "Height that images are resized to at scale 1; 0: the teacher's own.", unit="px",
                                 at_least=0, at_most=4096)  # fmt: skip
