@@ -96,11 +96,12 @@ class Bench:
         outputs: topics the peer listens to from the start.
         start: take the node to active.
         reliability: of the peer's camera.
+        spin: serve the node; else the test does.
         **parameters: of the node, ``__`` for a dot.
     """
 
     def __init__(self, model=None, outputs=tuple(OUTPUTS), start=True, reliability=ReliabilityPolicy.RELIABLE,
-                 load=None, camera="", **parameters):  # fmt: skip
+                 load=None, camera="", spin=True, **parameters):  # fmt: skip
         self.model = model or BoxModel()
         self.namespace = next(_namespaces)
         self.contexts = [Context(), Context()]
@@ -125,7 +126,9 @@ class Bench:
         for topic in outputs:
             self.listen(topic)
         self.threads = [
-            self._spin(node, context) for node, context in zip((self.node, self.peer), self.contexts, strict=True)
+            self._spin(node, context)
+            for node, context in zip((self.node, self.peer), self.contexts, strict=True)
+            if spin or node is self.peer
         ]
         if start:
             self.start()

@@ -10,7 +10,7 @@ import torch
 
 from monodvps_ros.errors import CameraInfoError
 from monodvps_ros.perception.rectification import Rectification
-from monodvps_ros.ros.camera_model import camera_model
+from monodvps_ros.ros.camera_model import camera_model, is_rectified_by_name
 from monodvps_ros.ros.rectification import rectifying_map
 
 K = [500.0, 0, 320, 0, 510, 240, 0, 0, 1]
@@ -131,3 +131,21 @@ def test_rectification_brings_a_point_to_where_k_says(model, coefficients):
     straight = camera.intrinsics @ point[0]
     assert (seen * columns).sum() / seen.sum() == pytest.approx(straight[0], abs=0.15)
     assert (seen * rows).sum() / seen.sum() == pytest.approx(straight[1], abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("topic", "expected"),
+    [
+        ("/image_rect", True),
+        ("/cam/image_rect_color", True),
+        ("/cam/rect/image", True),
+        ("/rectified/image", True),
+        ("/cam/image_rectified", True),
+        ("/cam/image_raw", False),
+        ("/direct/image_raw", False),
+        ("/cam/rectangle", False),
+        ("/corrected/image", False),
+    ],
+)
+def test_names_of_rectified_images(topic, expected):
+    assert is_rectified_by_name(topic) is expected

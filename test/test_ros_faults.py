@@ -51,6 +51,31 @@ def test_an_image_that_cannot_be_decoded_is_counted_and_named(changes, words):
         assert accounted(bench.counts()) == bench.counts().received == 2
 
 
+def test_every_encoding_that_is_not_supported_is_counted_and_named():
+    """All of sensor_msgs/image_encodings that are no pictures of 8 or 16 bits a channel that we take."""
+    kinds = [f"{kind}C{channels}" for kind in ("8U", "8S", "16U", "16S", "32S", "32F", "64F") for channels in "1234"]
+    encodings = ["rgb16", "rgba16", "bgr16", "bgra16", "nv21", "nv24", *kinds]
+    with Bench(outputs=("depth/image",)) as bench:
+        for index, encoding in enumerate(encodings):
+            bench.image(index, encoding=encoding)
+            wait_until(lambda total=index + 1: bench.counts().dropped[statistics.UNDECODABLE] == total)
+            assert f"'{encoding}'" in bench.counts().last_error
+        bench.frame(len(encodings))
+        bench.wait_for("depth/image", len(encodings))
+        assert bench.counts().dropped_total == len(encodings)
+
+
+def test_rows_may_be_longer_than_the_image_is_wide():
+    with Bench(outputs=("panoptic/image",)) as bench:
+        bench.frame(0)
+        expected = bench.wait_for("panoptic/image", 0)
+        height, width = CAMERA
+        padded = np.full((height, 3 * width + 40), 255, np.uint8)
+        padded[:, : 3 * width] = picture().reshape(height, -1)
+        bench.image(1, step=3 * width + 40, data=padded.tobytes())
+        assert bench.wait_for("panoptic/image", 1).data == expected.data
+
+
 def test_truncated_data_is_counted_and_named():
     with Bench(outputs=("depth/image",)) as bench:
         bench.image(0, data=b"\x01" * 100)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's life: states, parameters while it runs, several cameras, exact pairing, time jumps, compressed images."""
 
+import threading
 import time
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -20,7 +22,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from monodvps_ros.config import NodeConfig, settings
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.labels import CITYSCAPES
+from monodvps_ros.msg import PanopticSegments
 from monodvps_ros.ros import diagnostics, filter_pairing, parameters, statistics
+from monodvps_ros.ros.running import _serve
+from monodvps_ros.ros.stop_request import StopRequest
+from monodvps_ros.types import POINT_DTYPE
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 
@@ -81,10 +87,27 @@ class TestStates:
             assert bench.node.trigger_configure() == FAILURE
             assert "ZeroDivisionError: a fault" in bench.node.problem
 
-    def test_a_callback_that_fails_is_counted(self):
-        with Bench(start=False) as bench:
-            bench.node.note_callback_error(ValueError("a fault"))
-            wait_until(lambda: bench.node_status().get(diagnostics.CALLBACK_ERRORS) == "1")
+    def test_a_callback_that_fails_is_counted_and_the_others_go_on(self):
+        stop = StopRequest.__new__(StopRequest)  # without the handlers of signals
+        stop._event = threading.Event()
+        with Bench(start=False, spin=False) as bench:
+            executor = SingleThreadedExecutor(context=bench.contexts[0])
+            executor.add_node(bench.node)
+            server = threading.Thread(target=_serve, args=(executor, bench.node, stop))
+            server.start()
+            fails = bench.node.create_timer(0.05, lambda: 1 / 0)
+            wait_until(lambda: bench.node.callback_errors >= 2)
+            fails.cancel()
+            bench.start()
+            wait_until(lambda: bench.images.get_subscription_count() == 1)
+            bench.listen("depth/image")
+            wait_until(bench.node.streams[0].outputs.wanted)
+            bench.frame(0)
+            bench.wait_for("depth/image", 0)
+            wait_until(lambda: int(bench.node_status().get(diagnostics.CALLBACK_ERRORS, 0)) >= 2)
+            executor.shutdown()
+            server.join(5.0)
+            assert not server.is_alive()
 
 
 class TestParameters:
@@ -138,6 +161,13 @@ class TestParameters:
             assert reason in result.reason
             assert bench.node.config == before
 
+    def test_a_name_that_is_not_a_parameter_s_is_told_with_the_one_it_resembles(self):
+        with Bench(start=False, pipeline__cloud__strid=3, other=1) as bench:
+            assert parameters.undeclared(bench.node, [setting.name for setting in settings(NodeConfig)]) == [
+                "'pipeline.cloud.strid' is none of this node's (is 'pipeline.cloud.stride' meant?)",
+                "'other' is none of this node's",
+            ]
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [("pipeline__cloud__stride", 0), ("pipeline__cloud__stride", 1.5), ("rectified", "maybe"), ("cameras", ["1a"])],
@@ -168,6 +198,37 @@ class TestCameras:
             wait_until(lambda: left)
             assert bench.counts("left").resets == 0
             assert bench.counts("left").processed == 1
+
+    def test_each_camera_has_its_own_tracks_and_its_own_k(self):
+        """Frames of two cameras in turn, a car at another place in each: neither loses its track to the other."""
+        with Bench(cameras=["front", "left"], camera="front", outputs=()) as bench:
+            topics = {"front": 40, "left": 100}
+            segments, clouds, publishers = {}, {}, {}
+            for name in topics:
+                segments[name], clouds[name] = [], []
+                bench.peer.create_subscription(PanopticSegments, f"{name}/panoptic/segments", segments[name].append, 10)
+                bench.peer.create_subscription(PointCloud2, f"{name}/points", clouds[name].append, 10)
+                publishers[name] = (
+                    bench.peer.create_publisher(Image, f"{name}/image", 10),
+                    bench.peer.create_publisher(CameraInfo, f"{name}/camera_info", 10),
+                )
+            wait_until(lambda: all(len(stream.outputs.wanted()) == 2 for stream in bench.node.streams))
+            wait_until(lambda: all(p.get_subscription_count() == 1 for pair in publishers.values() for p in pair))
+            for index in range(4):
+                for name, left in topics.items():
+                    bench.images, bench.infos = publishers[name]
+                    k = [120.0 if name == "front" else 60.0, 0, 79.5, 0, 110.0, 47.5, 0, 0, 1]
+                    bench.camera_info(index, k=k, p=[0.0] * 12)
+                    bench.image(index, picture(left + index))
+                    wait_until(lambda name=name, total=index + 1: len(segments[name]) == len(clouds[name]) == total)
+            for name in topics:
+                cars = [[s for s in message.segments if s.is_thing] for message in segments[name]]
+                assert [len(found) for found in cars] == [1] * 4
+                assert len({found[0].track_id for found in cars}) == 1
+                assert bench.counts(name).resets == 0
+            x = {name: np.frombuffer(clouds[name][0].data, POINT_DTYPE)["x"].reshape(48, 80) for name in topics}
+            np.testing.assert_allclose(x["left"][20], 2 * x["front"][20], rtol=1e-5)
+            assert bench.model.calls == 8
 
 
 @pytest.mark.parametrize("with_filters", [True, False])

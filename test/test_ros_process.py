@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node as its own process: it stops cleanly in any state, and refuses to start with one clear line."""
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +16,16 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
+import rclpy
 import torch
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from safetensors.torch import save_file
+from sensor_msgs.msg import Image
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -85,12 +95,68 @@ def test_a_signal_while_it_is_active(number):
         assert not [line for line in node.lines if "Traceback" in line or "ERROR" in line]
 
 
-def test_a_signal_while_it_is_unconfigured():
-    with Process("autostart:=false") as node:
+@contextlib.contextmanager
+def peer(namespace):
+    """A node of our own beside the process."""
+    context = Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = Node("peer", context=context, namespace=namespace)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    try:
+        yield node, executor
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "transitions",
+    [
+        (),
+        (Transition.TRANSITION_CONFIGURE,),
+        (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE),
+        (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,),
+    ],
+    ids=["unconfigured", "inactive", "deactivated", "finalized"],
+)
+def test_a_signal_in_a_state_that_a_lifecycle_manager_brought_it_to(number, transitions):
+    with Process("autostart:=false", "pipeline.weights:=random") as node, peer("/") as (watcher, executor):
         node.wait_for("waits to be configured")
-        node.process.send_signal(signal.SIGINT)
+        client = watcher.create_client(ChangeState, "/perception/change_state")
+        assert client.wait_for_service(20.0)
+        for transition in transitions:
+            answer = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+            executor.spin_until_future_complete(answer, 30.0)
+            assert answer.result().success
+        node.process.send_signal(number)
         assert node.end() == 0
         assert not [line for line in node.lines if "Traceback" in line or "ERROR" in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_processes_images(number):
+    with Process("pipeline.weights:=random") as node, peer("/") as (watcher, executor):
+        watcher.create_subscription(Image, "/depth/image", lambda message: None, 10)
+        images = watcher.create_publisher(Image, "/image", 10)
+        message = Image(height=96, width=160, step=480, encoding="rgb8")
+        message.data.frombytes(bytes(96 * 480))
+        end = time.monotonic() + 60.0
+        while not any("first frame out: 160x96 rgb8 from /image, " in line for line in list(node.lines)):
+            assert time.monotonic() < end, node.lines
+            message.header.stamp.nanosec += 1_000_000
+            images.publish(message)
+            executor.spin_once(0.02)
+        for _ in range(3):
+            message.header.stamp.nanosec += 1_000_000
+            images.publish(message)
+        node.process.send_signal(number)
+        assert node.end() == 0
+        assert not [line for line in node.lines if "Traceback" in line or "ERROR" in line]
+        [first] = [line for line in node.lines if "first frame out" in line]
+        assert re.search(r"[0-9.]+ s after start, [0-9]+ ms after it came in", first)
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +186,11 @@ def test_what_it_cannot_start_with_is_one_line(weights, argument, words):
         [line] = node.lines
         assert "[FATAL]" in line
         assert words in line
+
+
+def test_a_parameter_file_that_is_not_there_is_one_line_of_ours():
+    command = [*NODE, "--params-file", "/no/such/file.yaml"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "/no/such/file.yaml" in result.stderr.splitlines()[-1]

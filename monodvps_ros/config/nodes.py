@@ -24,8 +24,8 @@ class NodeConfig:
     compressed: bool = setting(False, "Subscribe to image/compressed instead of image.", read_only=True)
     rectified: str = setting(
         "auto",
-        "Whether the image has its lens distortion removed already. auto: true where the image topic's name contains "
-        "'rect' or the camera has no distortion.",
+        "Whether the image has its lens distortion removed already. auto: true where the image topic's name says so "
+        "(image_rect, rect/image) or the camera has no distortion.",
         choices=("auto", "true", "false"),
         read_only=True,
     )

@@ -4,6 +4,7 @@
 Nothing here imports rclpy: a message is whatever has CameraInfo's fields.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from monodvps_ros.geometry import scale_intrinsics
 
 #: Distortion models that can be taken out, and how many coefficients each may have.
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+
+
+_RECTIFIED_NAME = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,6 +49,11 @@ class CameraModel:
 
     intrinsics: NDArray[np.float64]
     distortion: Distortion | None
+
+
+def is_rectified_by_name(topic: str) -> bool:
+    """Whether a topic names rectified images, as image_rect, image_rect_color and rect/image do."""
+    return _RECTIFIED_NAME.search(topic) is not None
 
 
 def camera_model(info: Any, image_size: tuple[int, int], rectified: bool | None) -> CameraModel:

@@ -15,7 +15,7 @@ from monodvps_ros.config import NodeConfig
 from monodvps_ros.errors import CameraInfoError, DeviceError, EncodingError, MonoDVPSError
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.ros.camera_input import CameraInput, Received
-from monodvps_ros.ros.camera_model import CameraModel, camera_model
+from monodvps_ros.ros.camera_model import CameraModel, camera_model, is_rectified_by_name
 from monodvps_ros.ros.conversions import compressed_image_array, image_array, stamp_to_ns
 from monodvps_ros.ros.outputs import OutputPublishers
 from monodvps_ros.ros.rectification import rectifying_map
@@ -178,7 +178,7 @@ class CameraStream:
     def _is_rectified(self) -> bool | None:
         if self._config.rectified != "auto":
             return self._config.rectified == "true"
-        return True if "rect" in self.input.image_topic else None
+        return True if is_rectified_by_name(self.input.image_topic) else None
 
     def _set_camera_problem(self, problem: str) -> None:
         if problem and problem != self.camera_problem:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS parameters as a view of the configuration tree: same names, defaults, descriptions and ranges."""
 
+import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -58,7 +59,25 @@ def declare(node: Node, config_class: type[T]) -> T:
     """
     for setting in settings(config_class):
         _declare(node, setting)
+    for name in undeclared(node, [setting.name for setting in settings(config_class)]):
+        node.get_logger().warning(f"parameter {name}: ignored")
     return read(node, config_class)
+
+
+def undeclared(node: Node, names: Sequence[str]) -> list[str]:
+    """List the parameters that the node was started with and does not have, each with the name it resembles most.
+
+    Args:
+        node: one that has all its parameters.
+        names: of parameters that may have been meant.
+    """
+    found = []
+    for given in node._parameter_overrides:  # rclpy keeps them here, and says nothing of those that nobody declares
+        if node.has_parameter(given) or given.startswith("qos_overrides."):
+            continue
+        close = difflib.get_close_matches(given, names, n=1)
+        found.append(f"'{given}' is none of this node's" + (f" (is '{close[0]}' meant?)" if close else ""))
+    return found
 
 
 def _declare(node: Node, setting: Setting) -> None:

@@ -41,7 +41,11 @@ def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], M
 
 
 def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
-    rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+    except (RuntimeError, ValueError) as error:  # what rclpy's errors of arguments and parameter files derive from
+        get_logger("monodvps_ros").fatal(" ".join(str(error).split()))
+        return REFUSED
     node = None
     try:
         try:
