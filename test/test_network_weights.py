@@ -202,7 +202,7 @@ def test_the_weights_that_ship_load_and_fit_their_config():
     folder = Path(__file__).parent.parent
     config = load(TrainingConfig, folder / "config" / "small.yaml")
     assert network.config == config.network
-    assert "monodvps.safetensors" in network.description
+    assert network.description.startswith("the weights that ship, monodvps.safetensors: ")
     assert (folder / "monodvps_ros" / "weights" / "monodvps.safetensors").stat().st_size < 20e6
     output = network.infer(torch.rand(1, 3, *network.input_size))
     assert output.class_logits.isfinite().all() and output.disparities[0].isfinite().all()

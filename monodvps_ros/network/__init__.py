@@ -6,7 +6,14 @@ from monodvps_ros.network.graph_file import GraphModel, export_graph
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.pose import PoseNetwork
-from monodvps_ros.network.weights import GRAPH_SUFFIXES, load_network, load_weights, read_card, save_weights
+from monodvps_ros.network.weights import (
+    GRAPH_SUFFIXES,
+    load_network,
+    load_weights,
+    read_card,
+    save_weights,
+    shipped_weights,
+)
 
 __all__ = [
     "GRAPH_SUFFIXES",
@@ -21,4 +28,5 @@ __all__ = [
     "prepare_for_inference",
     "read_card",
     "save_weights",
+    "shipped_weights",
 ]

@@ -75,12 +75,12 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
     if str(weights) == "random":
         network = _random_network()
     else:
-        path = Path(weights) if str(weights) else _shipped_file()
+        path = Path(weights) if str(weights) else shipped_weights()
         header = read_card(path)
         with torch.random.fork_rng(devices=[]):
             network = MonoDVPS(network_config(path, header))
         _fill(network, path)
-        network.description = describe(path, header)
+        network.description = ("" if str(weights) else "the weights that ship, ") + describe(path, header)
     try:
         network = network.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -144,7 +144,12 @@ def _random_network() -> MonoDVPS:
     return network
 
 
-def _shipped_file() -> Path:
+def shipped_weights() -> Path:
+    """Return the weights file that ships with the package.
+
+    Raises:
+        WeightsError: this build has none.
+    """
     path = Path(str(files("monodvps_ros"))) / "weights" / _SHIPPED
     if not path.is_file():
         raise WeightsError(f"no weights ship with this build ({path} is not there); give a file, or 'random'")
