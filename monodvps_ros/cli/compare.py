@@ -15,7 +15,6 @@ from monodvps_ros.errors import DataError
 
 #: Figures of which less is better.
 _LESS_IS_BETTER = {"absRel"}
-_SHIPPED = "shipped"
 
 
 def compare(
@@ -31,15 +30,12 @@ def compare(
     from monodvps_ros.data import open_source  # noqa: PLC0415 (imports of torch take seconds; --help must not)
     from monodvps_ros.data.image_files import write_bytes  # noqa: PLC0415
     from monodvps_ros.data.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
-    from monodvps_ros.network import load_network  # noqa: PLC0415
     from monodvps_ros.perception import resolve_device  # noqa: PLC0415
+    from monodvps_ros.training.teachers import load_own  # noqa: PLC0415
     from monodvps_ros.training.validation import figures, validate  # noqa: PLC0415
 
     chosen = resolve_device(device)
-    networks = {
-        role: load_network("" if name == _SHIPPED else name, chosen)
-        for role, name in (("against", against), ("weights", weights))
-    }
+    networks = {role: load_own(name, chosen) for role, name in (("against", against), ("weights", weights))}
     source = open_source(data, image_topic=image_topic)
     count = len(source) if frames is None else min(frames, len(source))
     guessed = is_pseudo_labelled(data)

@@ -27,7 +27,7 @@ def average_views(
     scaled with it, and those of a mirrored view have their dx turned round.
 
     Args:
-        infer: a network with centres and offsets, for a batch of images of any size in multiples of 32.
+        infer: a network with centres and offsets, for an image of any size in multiples of 32.
         image: (1, 3, H, W) float in 0..1.
         size: (h, w) of scale 1 and of the result.
         scales: shares of `size`; each is rounded to a multiple of 32, at least 32.
@@ -39,25 +39,31 @@ def average_views(
 
     Source: the test-time augmentation of Chen et al. 2020 (Naive-Student), section 3, with its flips and scales.
     """
-    probability = heatmap = offsets = torch.zeros(())
-    disparity: tuple[Tensor, ...] = ()
+    probability = heatmap = offsets = disparity = torch.zeros(())
     for scale in sorted(scales):
         viewed = view_size(size, scale)
         view = resize_image(image, viewed)
-        output = infer(torch.cat((view, view.flip(3))) if flips else view)
-        assert output.center_heatmap is not None and output.offsets_px is not None  # our own network
-        probability = probability + _unmirrored(upsample(output.class_logits, size).float().softmax(1))
-        heatmap = heatmap + _unmirrored(upsample(output.center_heatmap, size).float())
-        factor = image.new_tensor([size[0] / viewed[0], size[1] / viewed[1]])[:, None, None]
-        turned = image.new_tensor([1.0, -1.0])[:, None, None]
-        offsets = offsets + _unmirrored(upsample(output.offsets_px, size).float() * factor, turned)
-        disparity = (_unmirrored(output.disparities[0].float()),)
+        of_this_scale = []
+        for mirrored in (False, True) if flips else (False,):  # one at a time: large views fill the memory
+            output = infer(view.flip(3) if mirrored else view)
+            assert output.center_heatmap is not None and output.offsets_px is not None  # our own network
+            factor = image.new_tensor([size[0] / viewed[0], size[1] / viewed[1] * (-1 if mirrored else 1)])
+            maps = (
+                upsample(output.class_logits, size).float().softmax(1),
+                upsample(output.center_heatmap, size).float(),
+                upsample(output.offsets_px, size).float() * factor[:, None, None],
+                output.disparities[0].float(),
+            )
+            of_this_scale.append([map_.flip(3) for map_ in maps] if mirrored else maps)
+        means = [torch.stack(pair).mean(0) for pair in zip(*of_this_scale, strict=True)]
+        probability, heatmap, offsets = probability + means[0], heatmap + means[1], offsets + means[2]
+        disparity = means[3]
     count = len(scales)
     return NetworkOutput(
         class_logits=(probability / count).clamp(min=torch.finfo(torch.float32).tiny).log(),
         center_heatmap=heatmap / count,
         offsets_px=offsets / count,
-        disparities=disparity,
+        disparities=(disparity,),
     )
 
 
@@ -73,11 +79,3 @@ def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
         return image
     resized = functional.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
     return resized.clamp_(0.0, 1.0)
-
-
-def _unmirrored(maps: Tensor, factor: Tensor | None = None) -> Tensor:
-    """(1, C, h, w): the first of a batch; where there is a second, mirrored one, the mean of the first and of it."""
-    if maps.shape[0] == 1:
-        return maps
-    mirrored = maps[1:].flip(3)
-    return (maps[:1] + (mirrored if factor is None else mirrored * factor)) / 2

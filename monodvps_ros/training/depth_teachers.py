@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who guesses the depth of frames: a depth model of the Hugging Face hub, or our own network."""
 
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,14 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monodvps_ros.data.manifest import file_digest
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
-from monodvps_ros.network import load_network
 from monodvps_ros.perception.grouping import upsample
 from monodvps_ros.training.augmented_views import average_views, resize_image
-from monodvps_ros.training.teachers import SHIPPED, is_own_weights
+from monodvps_ros.training.teachers import SHIPPED, is_own_weights, load_own, weights_digest
 from monodvps_ros.types import as_image_tensor
 
 #: Rows of the image that models of the hub are shown; columns keep its shape.
@@ -52,10 +49,9 @@ class NetworkDepthTeacher:
     """
 
     def __init__(self, weights: str, device: torch.device) -> None:
-        self._network = load_network("" if weights == SHIPPED else weights, device)
+        self._network = load_own(weights, device)
         self.description = self._network.description
-        digest = file_digest(Path(weights)) if Path(weights).is_file() else None
-        self.made_with = {"name": self.description, "sha256": digest}
+        self.made_with = {"name": self.description, "sha256": weights_digest(weights)}
 
     def guess(self, image: Tensor) -> Tensor:
         """Guess; see `DepthTeacher`. Disparity is inverse depth up to scale and shift."""

@@ -15,7 +15,7 @@ from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.names import PANOPTIC_MODELS, resolve
 from monodvps_ros.foundation.panoptic import HubPanoptic
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.network import load_network
+from monodvps_ros.network import MonoDVPS, load_network, shipped_weights
 from monodvps_ros.perception.grouping import classify, group, panoptic_without_tracks
 from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image
 from monodvps_ros.types import NetworkOutput, as_image_tensor
@@ -60,7 +60,7 @@ class NetworkTeacher:
     """
 
     def __init__(self, weights: str, config: PseudoLabelConfig, device: torch.device) -> None:
-        self._network = load_network("" if weights == SHIPPED else weights, device)
+        self._network = load_own(weights, device)
         self._config = config
         self._size = (config.input_height, config.input_width) if config.input_height else self._network.input_size
         if self._size[0] % SIZE_STEP or self._size[1] % SIZE_STEP:
@@ -74,7 +74,7 @@ class NetworkTeacher:
         )
         self.made_with = {
             "teacher": self._network.description,
-            "teacher_sha256": file_digest(Path(weights)) if Path(weights).is_file() else None,
+            "teacher_sha256": weights_digest(weights),
             "size": list(self._size),
             "scales": list(config.scales),
             "flips": config.flips,
@@ -136,6 +136,21 @@ def load_teacher(spec: str, config: PseudoLabelConfig, device: torch.device) -> 
     except ConfigError as error:
         raise ConfigError(f"{error}; or a weights file, '{SHIPPED}' for the one that ships") from None
     return HubTeacher(name, config, device)
+
+
+def load_own(weights: str, device: torch.device) -> MonoDVPS:
+    """Load our own network by a name for which `is_own_weights` holds.
+
+    Raises:
+        DeviceError: the device is not there.
+        WeightsError: there is no such file, or it does not fit.
+    """
+    return load_network("" if weights == SHIPPED else weights, device)
+
+
+def weights_digest(weights: str) -> str | None:
+    """Return the SHA-256 of the file behind such a name; None for untrained weights, which have none."""
+    return None if weights == RANDOM else file_digest(shipped_weights() if weights == SHIPPED else Path(weights))
 
 
 def is_own_weights(spec: str) -> bool:
