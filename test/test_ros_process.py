@@ -111,16 +111,18 @@ def peer(namespace):
         rclpy.shutdown(context=context)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+_CONFIGURE, _ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
+
+
 @pytest.mark.parametrize(
-    "transitions",
+    ("number", "transitions"),
     [
-        (),
-        (Transition.TRANSITION_CONFIGURE,),
-        (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE),
-        (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,),
+        pytest.param(signal.SIGINT, (), id="SIGINT-unconfigured"),
+        pytest.param(signal.SIGTERM, (), id="SIGTERM-unconfigured"),
+        pytest.param(signal.SIGTERM, (_CONFIGURE,), id="SIGTERM-inactive"),
+        pytest.param(signal.SIGINT, (_CONFIGURE, _ACTIVATE, Transition.TRANSITION_DEACTIVATE), id="SIGINT-deactivated"),
+        pytest.param(signal.SIGTERM, (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,), id="SIGTERM-finalized"),
     ],
-    ids=["unconfigured", "inactive", "deactivated", "finalized"],
 )
 def test_a_signal_in_a_state_that_a_lifecycle_manager_brought_it_to(number, transitions):
     with Process("autostart:=false", "pipeline.weights:=random") as node, peer("/") as (watcher, executor):
