@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
+from monodvps_ros.cli.demo_metrics import drive_metrics
 from monodvps_ros.cli.demo_report import RecordedTopic, make_report
 from monodvps_ros.cli.demo_session import DemoSession
 from monodvps_ros.cli.filmstrip import draw_filmstrip
+from monodvps_ros.cli.headline import headline_table
 from monodvps_ros.cli.middleware import environment, shipped_profile
 from monodvps_ros.cli.output_folder import OutputFolder
 from monodvps_ros.cli.pictures import Panels, video_frame
@@ -27,6 +29,7 @@ from monodvps_ros.cli.video import write_video
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.errors import DataError
+from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import Sample, SampleSource
 
@@ -81,6 +84,10 @@ def demo(
     except ChildError as error:
         console.print(f"[red]The demo failed:[/] {error}", markup=True)
         return 1
+    metrics = _measure(source, frames, folder, weights) if report["frames_processed"] else None
+    if metrics is not None:
+        report["metrics"] = metrics
+        folder.report.write_text(json.dumps(report, indent=2) + "\n")
     title = f"{name}   |   weights: {report['weights']}   |   {report['device']}"
     files_made = _draw(folder, title, source)
     _summarize(report, folder, files_made)
@@ -151,6 +158,21 @@ def _run(
     report = make_report(name, sent_ns, counts, outputs)
     folder.report.write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def _measure(source: SampleSource, frames: int | None, folder: OutputFolder, weights: str) -> dict[str, Any] | None:
+    """Measure the recording where the drive has truth, and show the result beside the card's."""
+    if weights.endswith(GRAPH_SUFFIXES):
+        return None  # what classes a graph tells is not known without running it
+    header = None if weights == "random" else read_card(weights or shipped_weights())
+    metrics = drive_metrics(islice(source, frames), folder.recording, source.label_space, header)
+    if metrics is None:
+        return None
+    columns = {"this drive": metrics["drive"]}
+    if metrics["card"] is not None:
+        columns[f"card, {metrics['card']['split']} split"] = metrics["card"]
+    console.print(headline_table(columns, f"Against the truth, {metrics['frames']} frames that came through"))
+    return metrics
 
 
 def _draw(folder: OutputFolder, title: str, source: SampleSource) -> list[Path]:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from monodvps_ros.cli.headline import CARD_KEY, for_card
+from monodvps_ros.cli.score import read_score
 from monodvps_ros.errors import ConfigError
 
 
@@ -32,6 +34,9 @@ def export(
         typer.Option("--format", help="Weights; or a graph of fixed size: ONNX, or compiled for this machine (aoti)."),
     ] = Format.SAFETENSORS,
     half: Annotated[bool, typer.Option("--half", help="Store float16, half the size; safetensors alone.")] = False,
+    score: Annotated[
+        Path | None, typer.Option(help="JSON of monodvps score: its headline goes into the card, for the demo to show.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Device that an aoti package is compiled for: cpu, cuda.")] = "cpu",
 ) -> None:
     """Export a checkpoint with its model card to a file that the node and the command line run."""
@@ -42,12 +47,13 @@ def export(
 
     if out.suffix != _ENDINGS[format_]:
         raise ConfigError(f"--out is {out}, but a file of format {format_.value} ends in {_ENDINGS[format_]}")
+    measured = {} if score is None else {CARD_KEY: for_card(read_score(score))}
     if format_ is Format.SAFETENSORS:
-        card = export_checkpoint(checkpoint, out, half)
+        card = export_checkpoint(checkpoint, out, half, measured)
     elif half:
         raise ConfigError(f"--half is for safetensors; a graph of format {format_.value} holds float32")
     else:
-        card = export_checkpoint_graph(checkpoint, out, device)
+        card = export_checkpoint_graph(checkpoint, out, device, measured)
     size = out.stat().st_size / 1e6
     figures = ", ".join(f"{name} {value:.3f}" for name, value in card.get("metrics", {}).items()) or "no figures"
     Console().print(f"{out} ({size:.1f} MB) from step {card.get('steps', 'unknown')}: {figures}", soft_wrap=True)

@@ -6,6 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
+#: The two ways to metres: each frame's depth given the median of its truth, and the depth that the node would publish.
+MEDIAN, LIVE = "median", "live"
+#: Key of a weights file's card for what `for_card` returns.
+CARD_KEY = "benchmark"
 NO_NUMBER = "\N{EN DASH}"
 #: Name -> title, digits, unit.
 HEADLINE: Mapping[str, tuple[str, int, str]] = {
@@ -58,6 +62,19 @@ def headline(results: Mapping[str, Any]) -> dict[str, float | None]:
         "rmse": depth["rmse"],
         "d1": depth["d1"],
     }
+
+
+def for_card(score: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick out of the results of `monodvps score` what goes into the card of the weights, under `CARD_KEY`.
+
+    Args:
+        score: the JSON that the command wrote.
+
+    Returns:
+        ``split``, ``frames``, ``min_area_px``, ``settings`` of the pipeline, and the headlines ``median`` and ``live``.
+    """
+    kept = {key: score[key] for key in ("split", "frames", "min_area_px", "settings")}
+    return {**kept, **{name: score["headline"][name] for name in (MEDIAN, LIVE)}}
 
 
 def headline_table(columns: Mapping[str, Mapping[str, float | None]], title: str = "") -> Table:

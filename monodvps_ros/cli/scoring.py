@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.cli.evaluation import Evaluation, FramePair
 from monodvps_ros.cli.evaluation_scale import Scaling
-from monodvps_ros.cli.headline import headline
+from monodvps_ros.cli.headline import LIVE, MEDIAN, headline
 from monodvps_ros.config import PipelineConfig, replace
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID
 from monodvps_ros.metrics import dataset_rules
@@ -19,8 +19,6 @@ from monodvps_ros.types import Output, PerceptionModel, Sample, ScaleState
 
 _WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
 _METRIC = (ScaleState.FIXED, ScaleState.MEASURED, ScaleState.HELD)
-#: Names of the two ways to metres in the results.
-MEDIAN, LIVE = "median", "live"
 
 
 class Scoring:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a checkpoint, or a weights file, to what the node runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ _PREFIX = "network."
 _WEIGHTS = ".safetensors"
 
 
-def export_checkpoint(checkpoint: Path, out: Path, half: bool = False) -> dict[str, Any]:
+def export_checkpoint(
+    checkpoint: Path, out: Path, half: bool = False, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write the network of a checkpoint to a weights file.
 
     Args:
         checkpoint: of a training run, or a weights file.
         out: file to write.
         half: store float16, half the size.
+        more: put into the model card as well.
 
     Returns:
         The model card that was written: training data, steps, last figures.
@@ -31,17 +35,21 @@ def export_checkpoint(checkpoint: Path, out: Path, half: bool = False) -> dict[s
         WeightsError: the checkpoint is not there, damaged, not of this package, or the file cannot be written.
     """
     network, card = _read_network(checkpoint)
+    card |= more or {}
     save_weights(out, network, card, half)
     return card
 
 
-def export_checkpoint_graph(checkpoint: Path, out: Path, device: str = "cpu") -> dict[str, Any]:
+def export_checkpoint_graph(
+    checkpoint: Path, out: Path, device: str = "cpu", more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write the network of a checkpoint as a graph, and check it; see `monodvps_ros.network.export_graph`.
 
     Args:
         checkpoint: of a training run, or a weights file.
         out: file to write, ending in .onnx or .pt2.
         device: that the graph is traced on; a .pt2 package runs on that one only.
+        more: put into the model card as well.
 
     Returns:
         The model card that was written.
@@ -52,6 +60,7 @@ def export_checkpoint_graph(checkpoint: Path, out: Path, device: str = "cpu") ->
         WeightsError: as for `export_checkpoint`, or the file computes something else than the network.
     """
     network, card = _read_network(checkpoint)
+    card |= more or {}
     try:
         network.to(device)
     except (RuntimeError, AssertionError) as error:
