@@ -137,6 +137,15 @@ def test_incomplete_frames_are_refused(tmp_path):
         FrameStore(tmp_path)
 
 
+def test_frames_of_another_version_are_refused(tmp_path):
+    store_frames([Clip(2)], (32, 48), tmp_path / "frames", "")
+    index = json.loads((tmp_path / "frames/frames.json").read_text())
+    for broken in ({**index, "entries": [{"source": 0}]}, {k: v for k, v in index.items() if k != "skipped"}):
+        (tmp_path / "frames/frames.json").write_text(json.dumps(broken))
+        with pytest.raises(DataError, match="another version of this package.*delete it"):
+            FrameStore(tmp_path / "frames")
+
+
 def test_sources_of_two_label_spaces_are_refused(tmp_path):
     other = Clip()
     other.label_space = SEMKITTI

@@ -390,6 +390,17 @@ class TestCommand:
             assert sample.truth.panoptic_is_pseudo and (sample.truth.panoptic != VOID_PANOPTIC_ID).any()
             assert np.isfinite(sample.truth.inverse_depth).all()
 
+    def test_a_teacher_brings_its_own_classes_to_unlabelled_images(self, tmp_path, capsys):
+        torch.manual_seed(0)
+        save_weights(tmp_path / "kitti.safetensors", MonoDVPS(dataclasses.replace(TINY, label_space="semkitti")), {})
+        (tmp_path / "images").mkdir()
+        cv2.imwrite(str(tmp_path / "images" / "0.png"), np.zeros((64, 96, 3), np.uint8))
+        words = ("--data", tmp_path / "images", "--teacher", tmp_path / "kitti.safetensors", "--device", "cpu")
+        assert run("pseudo-label", *words, "--out", tmp_path / "labels", "--scales", "1") == 0
+        assert open_source(tmp_path / "labels").label_space == SEMKITTI
+        assert run("pseudo-label", *words, "--out", tmp_path / "kept", "--keep-labels") == 2
+        assert "'cityscapes' but the teacher 'semkitti'" in capsys.readouterr().err
+
     def test_scales(self):
         assert parse_scales("0.5:2:0.25") == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
         assert parse_scales("1:1.25:0.1") == [1.0, 1.1, 1.2] and parse_scales("1,0.5") == [1.0, 0.5]

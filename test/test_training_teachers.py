@@ -11,6 +11,7 @@ from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.network import MonoDVPS, load_network, save_weights
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.scenes import Drive
+from monodvps_ros.training import teachers
 from monodvps_ros.training.augmented_views import average_views, view_size
 from monodvps_ros.training.depth_teachers import NetworkDepthTeacher, guess_inverse_depth, load_depth_teacher
 from monodvps_ros.training.ego_region import EgoRegion, parse_polygon
@@ -176,6 +177,23 @@ class TestLabels:
         assert output.class_logits.shape == (1, 19, 96, 160)
         with pytest.raises(ConfigError, match="multiples of 32"):
             NetworkTeacher(str(tiny), PseudoLabelConfig(input_height=100, input_width=160, device="cpu"), CPU)
+
+    @pytest.mark.parametrize(("height", "seen"), [(0, (512, 1696)), (64, (64, 96))])
+    def test_models_of_the_hub_look_once_at_the_images_shape(self, monkeypatch, height, seen):
+        class Model:
+            labels = CITYSCAPES
+
+            def __init__(self, *_):
+                pass
+
+            def __call__(self, image):
+                assert tuple(image.shape[2:]) == seen
+                return torch.zeros(1, 19, *seen), torch.zeros(1, *seen, dtype=torch.long)
+
+        monkeypatch.setattr(teachers, "HubPanoptic", Model)
+        config = PseudoLabelConfig(input_height=height, input_width=96 if height else 0, device="cpu")
+        teacher = load_teacher("mask2former-cityscapes", config, CPU)
+        assert label_image(teacher, np.zeros((375, 1242, 3), np.uint8), config, CPU).shape == (375, 1242)
 
     def test_a_name_that_is_nobodys_is_refused_with_the_list(self, tmp_path):
         for load, known in ((load_teacher, "mask2former-cityscapes"), (load_depth_teacher, "depth-anything-v2")):

@@ -79,15 +79,19 @@ class FrameStore:
         """
         try:
             index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            self.size: tuple[int, int] = (index["size"][0], index["size"][1])
+            self.labels: LabelSpace = label_space(index["label_space"])
+            self.skipped: int = index["skipped"]
+            self.trouble: str = index["trouble"]
+            self.key: str = index["key"]
+            self.entries = [FrameEntry(**values) for values in index["entries"]]
         except (OSError, json.JSONDecodeError) as error:
             raise DataError(f"{folder}: holds no complete frames: {error}; delete it and start again") from error
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{folder}: was stored by another version of this package ({error!r}); delete it and start again"
+            ) from error
         self.folder = folder
-        self.size: tuple[int, int] = (index["size"][0], index["size"][1])
-        self.labels: LabelSpace = label_space(index["label_space"])
-        self.skipped: int = index["skipped"]
-        self.trouble: str = index["trouble"]
-        self.key: str = index["key"]
-        self.entries = [FrameEntry(**values) for values in index["entries"]]
         self._maps: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:

@@ -17,14 +17,14 @@ from monodvps_ros.foundation.panoptic import HubPanoptic
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.network import MonoDVPS, load_network, shipped_weights
 from monodvps_ros.perception.grouping import classify, group, panoptic_without_tracks
-from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image
+from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image, view_size
 from monodvps_ros.types import NetworkOutput, as_image_tensor
 
 #: Names of our own network's weights that are no files: the file that ships, and untrained ones.
 SHIPPED, RANDOM = "shipped", "random"
 _WEIGHTS_SUFFIX = ".safetensors"
-#: Size of images for models of the hub, which say none; so they are shown to the live pipeline too.
-_HUB_SIZE = (512, 1024)
+#: Rows of the images that models of the hub are shown where nothing else is asked for; columns keep their shape.
+_HUB_HEIGHT = 512
 
 
 class Teacher(Protocol):
@@ -103,14 +103,15 @@ class HubTeacher:
 
     def __init__(self, name: str, config: PseudoLabelConfig, device: torch.device) -> None:
         self._model = HubPanoptic(name, CITYSCAPES, device)
-        self._size = (config.input_height, config.input_width) if config.input_height else _HUB_SIZE
+        self._size = (config.input_height, config.input_width) if config.input_height else None
         self.labels = self._model.labels
-        self.description = f"{name}, one view of {self._size[0]}x{self._size[1]}"
-        self.made_with = {"teacher": name, "size": list(self._size)}
+        self.description = f"{name}, one view" + (f" of {self._size[0]}x{self._size[1]}" if self._size else "")
+        self.made_with = {"teacher": name, "size": None if self._size is None else list(self._size)}
 
     def look(self, image: Tensor) -> NetworkOutput:
         """Look at an image once; see `Teacher`."""
-        logits, instances = self._model(resize_image(image, self._size))
+        size = self._size or view_size((_HUB_HEIGHT, round(image.shape[3] * _HUB_HEIGHT / image.shape[2])), 1.0)
+        logits, instances = self._model(resize_image(image, size))
         return NetworkOutput(logits, instances=instances, depth_m=torch.ones_like(logits[:, :1]))
 
 
