@@ -142,7 +142,7 @@ def test_frames_of_another_version_are_refused(tmp_path):
     index = json.loads((tmp_path / "frames/frames.json").read_text())
     for broken in ({**index, "entries": [{"source": 0}]}, {k: v for k, v in index.items() if k != "skipped"}):
         (tmp_path / "frames/frames.json").write_text(json.dumps(broken))
-        with pytest.raises(DataError, match="another version of this package.*delete it"):
+        with pytest.raises(DataError, match=r"another version of this package.*delete it"):
             FrameStore(tmp_path / "frames")
 
 
