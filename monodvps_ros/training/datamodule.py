@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
+from rich.console import Console
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
@@ -47,7 +48,8 @@ class TrainingData(LightningDataModule):
     def prepare_data(self) -> None:
         """Read all sources through, in one process only."""
         size = (self._config.network.input_height, self._config.network.input_width)
-        with Progress(transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("reading frames", total=None)
             store_frames(
                 self._sources,
