@@ -19,7 +19,9 @@ pytest.importorskip("monodvps_ros.msg")
 
 from rosbags.highlevel import AnyReader
 
+from monodvps_ros.config import SceneConfig
 from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -141,6 +143,22 @@ def test_pictures_are_made(done):
 
 def test_untrained_weights_are_named_as_such(done):
     assert "weights are random" in done[1].stdout
+
+
+def test_without_truth_nothing_is_measured(done):
+    assert "metrics" not in done[2]
+    assert "Against the truth" not in done[1].stdout
+
+
+def test_a_drive_with_truth_is_measured(tmp_path):
+    drive = Drive(SceneConfig(frames=3, height=96, width=320, rate_hz=1.0, view_distance_m=60.0), 2)
+    result = run("--input", write_bag(drive, tmp_path), "--image-topic", "/camera/image_raw", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["metrics"]["frames"] == report["frames_processed"]
+    assert report["metrics"]["card"] is None  # of random weights
+    assert 0.0 <= report["metrics"]["drive"]["pq"] < 50.0 and report["metrics"]["drive"]["abs_rel"] > 0.0
+    assert "Against the truth" in result.stdout and "this drive" in result.stdout
 
 
 def test_a_second_run_replaces_the_first_and_needs_no_camera(done, tmp_path_factory):
