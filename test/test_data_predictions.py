@@ -348,6 +348,15 @@ def test_the_command_from_a_drive_to_predictions(tmp_path, capsys):
         predict(bag, tmp_path / "x", ["tracker.maxage=1"], weights=weights)
 
 
+def test_the_command_says_when_it_runs_the_weights_that_ship(tmp_path, capsys):
+    from monodvps_ros.cli.predict import predict
+
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures" / "0.png"), np.zeros((64, 96, 3), np.uint8))
+    predict(tmp_path / "pictures", tmp_path / "out", device="cpu")
+    assert "the weights that ship, monodvps.safetensors: " in " ".join(capsys.readouterr().err.split())
+
+
 def test_all_outputs_are_written_to_a_recording(tmp_path):
     from monodvps_ros.cli.prediction import write_perception
     from monodvps_ros.data.bag import BagReader
