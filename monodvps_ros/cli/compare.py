@@ -13,6 +13,8 @@ from rich.table import Table
 
 from monodvps_ros.errors import DataError
 
+#: Decimals shown; what differs by less is the same.
+_DIGITS = 3
 #: Figures of which less is better.
 _LESS_IS_BETTER = {"absRel"}
 
@@ -67,7 +69,12 @@ def _print(results: dict[str, Any]) -> None:
         if name == "description":
             continue
         before = results["against"][name]
-        better = after < before if name in _LESS_IS_BETTER else after > before
-        verdict = "same" if after == before else "better" if better else "worse"
-        table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f} {verdict}")
+        change = round(after - before, _DIGITS)
+        verdict = "better" if (change < 0) == (name in _LESS_IS_BETTER) else "worse"
+        table.add_row(
+            name,
+            f"{before:.{_DIGITS}f}",
+            f"{after:.{_DIGITS}f}",
+            f"{change:+.{_DIGITS}f} {verdict if change else 'same'}",
+        )
     Console().print(table)
