@@ -12,12 +12,14 @@ from launch.actions import (
     EmitEvent,
     ExecuteProcess,
     IncludeLaunchDescription,
+    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     TimerAction,
 )
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnProcessIO
 from launch.events import Shutdown
+from launch.events.process import ProcessExited, ProcessIO
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -52,7 +54,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Make the player from the arguments' values."""
-    values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    values = {argument.name: LaunchConfiguration(argument.name).perform(context).strip() for argument in ARGUMENTS}
     program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "monodvps"
     options = ["--rate", values["rate"]]
     for name in ("namespace", "image_topic"):
@@ -61,4 +63,25 @@ def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     options += ["--" + name for name in ("loop", "compressed") if values[name].lower() in ("true", "1")]
     player = ExecuteProcess(cmd=[str(program), "play", values["bag"], *options], name="player", output="screen")
     end = TimerAction(period=LINGER_S, actions=[EmitEvent(event=Shutdown(reason="the recording has ended"))])
-    return [player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[end]))]
+    start = once_the_recorder_is_ready(player) if values["record"] else [player]
+    return [*start, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[end]))]
+
+
+def once_the_recorder_is_ready(player: ExecuteProcess) -> list[LaunchDescriptionEntity]:
+    """Start the player when every output is connected to the recorder of camera.launch.py; end where that gives up."""
+    waiting = [player]
+
+    def on_stdout(event: ProcessIO) -> ExecuteProcess | None:
+        ready = event.process_name.startswith("recorder") and b'"ready"' in event.text
+        return waiting.pop() if ready and waiting else None
+
+    def on_exit(event: ProcessExited, _: LaunchContext) -> list[LaunchDescriptionEntity] | None:
+        if not event.process_name.startswith("recorder") or not waiting:
+            return None
+        reason = "the recorder ended before it began, so nothing is played; its last line says why"
+        return [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
+
+    return [
+        RegisterEventHandler(OnProcessIO(on_stdout=on_stdout)),
+        RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
+    ]

@@ -27,6 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 import launch
 from monodvps_ros.config import SceneConfig
+from monodvps_ros.data.bag import BagReader
 from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.scenes import Drive, write_bag
@@ -183,6 +184,32 @@ def test_the_camera_launch_file_runs_the_node_and_stops_it_cleanly(tmp_path):
     assert ["finished cleanly" in line for line in finished] == [True], "".join(launched.lines)
     assert not [line for line in launched.lines if "Traceback" in line]
     assert (record / "metadata.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_the_replay_launch_file_records_every_output_of_the_recording_and_ends(tmp_path):
+    frames = 6
+    write_bag(Drive(SceneConfig(frames=frames, height=64, width=96, traffic=0.0), 1), tmp_path / "bag")
+    arguments = (f"bag:={tmp_path / 'bag'}", f"record:={tmp_path / 'out'}", "device:=cpu", "rate:=0.1")
+    with Launched("replay", *arguments) as launched:
+        launched.process.wait(150.0)
+    assert launched.process.returncode == 0, "".join(launched.lines)
+    assert any(f"{frames} frames published" in line for line in launched.lines)
+    with BagReader(tmp_path / "out") as reader:
+        stamps = [message.header.stamp for *_, message in reader.messages(["/points"])]
+    assert len(stamps) == frames
+
+
+@pytest.mark.slow
+def test_replay_ends_where_the_recorder_cannot_begin(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metadata.yaml").write_text("there already")
+    with Launched("replay", f"bag:={tmp_path}", f"record:={tmp_path / 'out'}", "device:=cpu") as launched:
+        launched.process.wait(150.0)
+    text = "".join(launched.lines)
+    assert "recorder: " in text
+    assert "the recorder ended before it began" in text
+    assert "frames published" not in text
 
 
 @pytest.mark.slow
