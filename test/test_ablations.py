@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.losses import Objective
 from monodvps_ros.scenes import Drive, write_bag
+from monodvps_ros.training import ablations as runner
 from monodvps_ros.training.ablation_table import MEASURES, VARIANTS, mean, spread, statements, table
 from monodvps_ros.training.ablations import LABELLED, UNLABELLED, VALIDATION, Ablations, finished
+from monodvps_ros.training.run import train
 
 CONFIGS = Path(__file__).parent.parent / "config" / "ablations"
 TERMS = {
@@ -145,6 +148,27 @@ def test_a_finished_run_is_kept(tmp_path, data, small, capsys):
     assert json.loads((tmp_path / "results.json").read_text())["runs"] == [json.loads(first)]
     assert run(*words, "--steps", 3) == 2
     assert "max_steps is 2 there and 3 here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(tmp_path, data, small, monkeypatch, capsys):
+    words = ("--data", data, "--out", tmp_path, "--configs", small, "--only", "panoptic_only")
+    resumed = []
+
+    def stopped_then_whole(config, sources, out, **options):
+        resumed.append(options["resume"])
+        steps = 1 if len(resumed) == 1 else config.max_steps
+        result = train(replace(config, max_steps=steps), sources, out, **options)
+        return replace(result, stopped_by=2) if len(resumed) == 1 else result
+
+    monkeypatch.setattr(runner, "train", stopped_then_whole)
+    assert run(*words) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "panoptic_only" / "seed_0" / "result.json").exists()
+    assert run(*words) == 0
+    assert resumed == [False, True]
+    result = json.loads((tmp_path / "panoptic_only" / "seed_0" / "result.json").read_text())
+    assert result["steps"] == 2 and set(result["figures"]) == {"pq"}
 
 
 def test_errors(tmp_path, data, small):
