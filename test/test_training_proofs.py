@@ -12,12 +12,14 @@ from ego_motion_bench import compare_motions, correlations, load_module, true_mo
 from monodvps_ros.config import SceneConfig, TrainingConfig, from_dict, load, replace
 from monodvps_ros.data import open_source
 from monodvps_ros.losses import Objective
+from monodvps_ros.network import MonoDVPS, load_network, save_weights
 from monodvps_ros.scenes import Drive
 from monodvps_ros.training.dataset import Draw, TrainingDataset, collate
 from monodvps_ros.training.frames import store_frames
 from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.predict import predict
 from monodvps_ros.training.run import LAST_CHECKPOINT, train
+from monodvps_ros.training.validation import figures, validate
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +98,75 @@ def test_the_mask_of_moving_objects_changes_the_photometric_term_alone(still):
     assert (on["depth"] - off["depth"]).item() == pytest.approx(change, abs=4e-7 * on["depth"].item())
     total = (on["total"] - off["total"]).item()
     assert total == pytest.approx(config.loss.depth * change, abs=4e-7 * on["total"].item())
+
+
+# --- what training is for ---------------------------------------------------------------------------------------------
+
+#: Smoothness and edges pull against each other: what one of them gains the other loses, so no start lets all ten fall.
+STARTS = {
+    "flat": (1.0, {"smoothness", "panoptic_smoothness"}),  # as networks begin: a flat map is as smooth as can be
+    "rough": (12.0, {"panoptic_edges"}),  # disparity is noise, which has steps everywhere, at edges too
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", STARTS)
+def test_training_lowers_each_term_that_has_something_to_lose(start, tmp_path):
+    """All ten terms are on; each is measured on the same three samples in training mode, with the same random draws."""
+    gain, at_its_best = STARTS[start]
+    config = _config(
+        max_steps=80, batch_size=3, checkpoint_every=80,
+        loss={"supervised_depth": 1.0, "smoothness": 0.1, "panoptic_smoothness": 0.1, "panoptic_edges": 1.0,
+              "triplet": 0.3},
+        optimizer={"learning_rate": 2e-3, "pose_learning_rate": 5e-4, "warmup_steps": 5},
+    )  # fmt: skip
+    begun = TrainingModule(config)
+    with torch.no_grad():
+        for scale in begun.network.depth_head.scales:
+            scale.final.weight.mul_(gain)
+    save_weights(tmp_path / "start.safetensors", begun.network, {})
+    clip = _drive(3, 10)
+    batch = _batch(config, tmp_path / "frames", clip, (2, 4, 6))
+    train(config, [clip], tmp_path / "out", weights=str(tmp_path / "start.safetensors"))
+    with torch.no_grad():
+        before = begun.train().losses(batch)
+        after = load_module(tmp_path / "out" / LAST_CHECKPOINT).train().losses(batch)
+    shares = {name: (after[name] / before[name]).item() for name in begun.objective.active_terms}
+    print({name: round(share, 3) for name, share in shares.items()})
+    assert len(shares) == 10
+    assert {name for name, share in shares.items() if share >= 1.0} <= at_its_best
+    assert (after["total"] / before["total"]).item() < 0.5
+
+
+@pytest.mark.slow
+def test_depth_of_a_drive_that_was_not_trained_on_gets_better(tmp_path):
+    """Four short drives with labels and measured depth, a fifth to measure on; docs/training.md has the figures."""
+    config = _config(
+        max_steps=240, batch_size=4, checkpoint_every=240, augmentation={"color": 0.0},
+        loss={"depth": 10.0, "supervised_depth": 1.0, "photometric": 0.0, "panoptic_smoothness": 0.0,
+              "panoptic_edges": 0.0, "triplet": 0.0, "flow": 0.0, "mask_moving_objects": False},
+        optimizer={"learning_rate": 2e-3, "warmup_steps": 10},
+    )  # fmt: skip
+    held_out = list(_drive(21, 24))[::2]
+    before = figures(validate(TrainingModule(config).network, held_out, 12))
+    drives = [_drive(seed, 12) for seed in (31, 32, 33, 34)]
+    result = train(config, drives, tmp_path / "out")
+    after = figures(validate(load_network(result.weights), held_out, 12))
+    print(before, after)
+    assert after["absRel"] < before["absRel"] - 0.1
+
+
+@pytest.mark.slow
+def test_the_weights_that_ship_see_a_drive_that_they_were_not_trained_on():
+    """They were made by this trainer from such drives of other seeds; the start is the same network, untrained."""
+    shipped = load_network(WEIGHTS / "monodvps.safetensors")
+    height, width = shipped.input_size
+    held_out = list(Drive(SceneConfig(frames=24, height=height, width=width, rate_hz=5.0), 990))[::2]
+    before = figures(validate(MonoDVPS(shipped.config), held_out, 12))
+    after = figures(validate(shipped, held_out, 12))
+    print(before, after)
+    assert after["PQ"] > before["PQ"] + 0.08
+    assert after["absRel"] < before["absRel"] - 0.15
 
 
 # --- real frames ------------------------------------------------------------------------------------------------------
