@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("rclpy")
 
-from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb
+from monodvps_ros.perception.device import gpu_memory_mb
 from monodvps_ros.ros import diagnostics, statistics
 from monodvps_ros.ros.diagnostics import CameraHealth, NodeHealth, camera_status, judge, node_status
 from monodvps_ros.ros.statistics import Snapshot
