@@ -18,7 +18,9 @@ class PoseNetwork(nn.Module):
 
     Source: the pose network of Godard et al. 2019 (monodepth2), section 3.3 and supplementary section A: an encoder on
     the two frames joined along their channels (pretrained first filters spread over both and halved, which timm does
-    for six channels), then 1x1 to 256, two 3x3 of 256, 1x1 to 6, the mean over the map, times 0.01.
+    for six channels), then 1x1 to 256, two 3x3 of 256, 1x1 to 6, the mean over the map, times 0.01. Batch normalisation
+    after the first three convolutions is ours: without it the pooled features of all pairs point the same way (their
+    second singular value is 0.01 of the first), so that turns and steps can only be found in one fixed proportion.
     """
 
     def __init__(self, encoder: str = "resnet18", weights: str = "") -> None:
@@ -36,12 +38,9 @@ class PoseNetwork(nn.Module):
         self.normalize = Normalize()
         self.encoder = Encoder(encoder, 32, in_channels=6, weights=weights)
         self.decoder = nn.Sequential(
-            nn.Conv2d(self.encoder.channels[4], _CHANNELS, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1),
-            nn.ReLU(inplace=True),
+            *_layer(self.encoder.channels[4], 1),
+            *_layer(_CHANNELS, 3),
+            *_layer(_CHANNELS, 3),
             nn.Conv2d(_CHANNELS, 6, 1),
         )
 
@@ -63,3 +62,11 @@ class PoseNetwork(nn.Module):
         features = self.encoder(torch.cat([self.normalize(first), self.normalize(second)], 1))
         motion = POSE_SCALE * self.decoder(features[4]).mean((2, 3))
         return motion[:, :3], motion[:, 3:]
+
+
+def _layer(channels: int, size: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(channels, _CHANNELS, size, padding=size // 2, bias=False),
+        nn.BatchNorm2d(_CHANNELS),
+        nn.ReLU(inplace=True),
+    )
