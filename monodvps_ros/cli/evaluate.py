@@ -15,8 +15,7 @@ from monodvps_ros.cli.evaluation import Evaluation
 from monodvps_ros.cli.evaluation_pairs import FramePairs, check_any
 from monodvps_ros.cli.evaluation_scale import Scaling
 from monodvps_ros.cli.report import CARDS, card_text, render_report
-from monodvps_ros.data.image_files import write_bytes
-from monodvps_ros.errors import DataError
+from monodvps_ros.cli.result_files import read_result_file, write_result_file
 from monodvps_ros.metrics import DepthProtocol, dataset_rules
 
 
@@ -73,12 +72,12 @@ def evaluate(
         },
     }
     if json_file is not None:
-        _write(json_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
+        write_result_file(json_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
     if report is not None:
         title = predictions.resolve().name
         name = "baseline" if baseline is None else baseline.name
         page = render_report(results, evaluation.worst_frames(), evaluation.film.contents(), other, name, title)
-        _write(report, page)
+        write_result_file(report, page)
     _print_summary(results, json_file, report)
 
 
@@ -88,13 +87,7 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it cannot be read, or is something else.
     """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(results, dict) or "pq" not in results or "depth" not in results:
-        raise DataError(f"{path}: is not a result of this command; expected the file that --json wrote")
-    return results
+    return read_result_file(path, "pq", "depth")
 
 
 def _run(evaluation: Evaluation, pairs: FramePairs) -> None:
@@ -104,14 +97,6 @@ def _run(evaluation: Evaluation, pairs: FramePairs) -> None:
         for pair in pairs:
             evaluation.add(pair)
             progress.advance(task)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be made: {error.strerror}") from None
-    write_bytes(path, text.encode("utf-8"))
 
 
 def _print_summary(results: dict[str, Any], json_file: Path | None, report: Path | None) -> None:

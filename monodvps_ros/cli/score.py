@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from monodvps_ros.cli.headline import LIVE, MEDIAN, headline_table
 from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.cli.result_files import read_result_file, write_result_file
 from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.errors import ConfigError, DataError
@@ -56,9 +57,9 @@ def score(
     _run(scoring, split.value, data, frames)
     results = {"split": split.value, "weights": model.description, "settings": overrides, **scoring.results()}
     if json_file is not None:
-        _write(json_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
+        write_result_file(json_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
     if report is not None:
-        _write(report, _page(scoring, results, other, "" if baseline is None else baseline.name))
+        write_result_file(report, _page(scoring, results, other, "" if baseline is None else baseline.name))
     columns = {"median scale": results["headline"][MEDIAN], f"scale by {_mode(settings)}": results["headline"][LIVE]}
     if other is not None and baseline is not None:
         columns |= {f"{baseline.stem}, {name}": other["headline"][name] for name in (MEDIAN, LIVE)}
@@ -77,13 +78,7 @@ def read_score(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it cannot be read, or is something else.
     """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(results, dict) or "headline" not in results:
-        raise DataError(f"{path}: is not a result of this command; expected the file that --json wrote")
-    return results
+    return read_result_file(path, "headline")
 
 
 def _mode(settings: PipelineConfig) -> str:
@@ -126,13 +121,3 @@ def _page(scoring: Any, results: dict[str, Any], other: dict[str, Any] | None, o
     return render_report(
         results[LIVE], evaluation.worst_frames(), evaluation.film.contents(), before, other_name, title
     )
-
-
-def _write(path: Path, text: str) -> None:
-    from monodvps_ros.data.image_files import write_bytes  # noqa: PLC0415
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be made: {error.strerror}") from None
-    write_bytes(path, text.encode("utf-8"))
