@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training run in a thread of its own, from what the node was told to a checkpoint."""
 
-import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 from rich.console import Console
@@ -113,7 +111,6 @@ class TrainingRun:
             self._thread.join()
 
     def _run(self) -> None:
-        _shield_workers_from_interrupts()
         self._reporter.tell(Phase.PREPARING, message="building the network")
         try:
             self._train()
@@ -182,13 +179,3 @@ class _Chained:
     def __iter__(self) -> Iterator[Sample]:
         for source in self._sources:
             yield from source
-
-
-def _shield_workers_from_interrupts() -> None:
-    """Keep Ctrl-C in a terminal, which reaches every process of it, from the processes that read samples.
-
-    They are started from this thread and inherit what it blocks; the main thread hears the signal all the same.
-    multiprocessing unblocks it where it starts its tracker, so that comes first.
-    """
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
