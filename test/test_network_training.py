@@ -242,7 +242,7 @@ def test_what_is_trained_follows_from_the_losses(loss, frozen, trained):
 
 def test_frozen_parts_keep_weights_and_statistics(tmp_path):
     config = _config(frozen=("encoder",))
-    module = TrainingModule(config).train()
+    module = TrainingModule(config)
     dataset = _dataset(tmp_path, config)
     before = {name: value.clone() for name, value in module.network.encoder.state_dict().items()}
     optimizer = module.configure_optimizers()["optimizer"]

@@ -30,11 +30,15 @@ def given(tmp_path_factory):
     return write_given(tmp_path_factory.mktemp("given"))
 
 
+def steps_of(heard):
+    return {message.step for message in heard if message.phase == TrainingProgress.PHASE_TRAINING}
+
+
 def test_stop_by_service_resume_and_interrupt(given, tmp_path):
     out = tmp_path / "out"
     last = out / "checkpoints" / "last.ckpt"
     with Process(given, out, "diagnostics_period_s:=0.2") as node:
-        node.wait_for_step(3)
+        node.wait_until(lambda: len(steps_of(node.heard)) >= 3)
         assert node.state() == State.PRIMARY_STATE_ACTIVE
         assert node.change(Transition.TRANSITION_DEACTIVATE)
         stopped_at = read_checkpoint(last)["global_step"]  # it is there once the service has answered
@@ -45,7 +49,6 @@ def test_stop_by_service_resume_and_interrupt(given, tmp_path):
         trained = [message for message in node.heard if message.phase == TrainingProgress.PHASE_TRAINING]
         steps = [message.step for message in trained]
         assert steps == sorted(steps)
-        assert len(set(steps)) >= 3
         for message in trained[1:]:
             assert message.loss_names[0] == "total"
             assert {"photometric", "smoothness"} <= set(message.loss_names)

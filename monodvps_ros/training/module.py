@@ -71,6 +71,7 @@ class TrainingModule(LightningModule):
             part.to(memory_format=torch.channels_last)  # convolutions are quicker so
         self.objective = Objective(config.loss, self.network.label_space, self.network.depth_range_m)
         self.trained = freeze_rest(self.network, self.pose_network, self.objective, config.frozen)
+        self.train()  # Lightning keeps the modes that it finds
 
     def _start_from(self, checkpoint: str) -> None:
         held = read_checkpoint(checkpoint).get("state_dict", {})
