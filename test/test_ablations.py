@@ -15,6 +15,7 @@ from monodvps_ros.config import SceneConfig, TrainingConfig, load
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.losses import Objective
+from monodvps_ros.network import MonoDVPS, save_weights
 from monodvps_ros.scenes import Drive, write_bag
 from monodvps_ros.training import ablations as runner
 from monodvps_ros.training.ablation_table import MEASURES, VARIANTS, mean, spread, statements, table
@@ -121,6 +122,7 @@ def small(tmp_path_factory):
         "semantic_channels": 16, "instance_channels": 16, "head_channels": 8, "flow_channels": 8,
     }  # fmt: skip
     base |= {"pose_encoder": "mobilenetv3_small_050", "batch_size": 2, "max_steps": 2}
+    base |= {"encoder_weights": "", "pose_encoder_weights": ""}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
     return folder
 
@@ -152,11 +154,14 @@ def test_a_finished_run_is_kept(tmp_path, data, small, capsys):
 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on(tmp_path, data, small, monkeypatch, capsys):
-    words = ("--data", data, "--out", tmp_path, "--configs", small, "--only", "panoptic_only")
-    resumed = []
+    start = tmp_path / "start.safetensors"
+    save_weights(start, MonoDVPS(load(TrainingConfig, small / "panoptic_only.yaml").network), {})
+    words = ("--data", data, "--out", tmp_path, "--configs", small, "--only", "panoptic_only", "--weights", start)
+    resumed, started_from = [], []
 
     def stopped_then_whole(config, sources, out, **options):
         resumed.append(options["resume"])
+        started_from.append(options["weights"])
         steps = 1 if len(resumed) == 1 else config.max_steps
         result = train(replace(config, max_steps=steps), sources, out, **options)
         return replace(result, stopped_by=2) if len(resumed) == 1 else result
@@ -167,6 +172,7 @@ def test_an_interrupted_run_goes_on(tmp_path, data, small, monkeypatch, capsys):
     assert not (tmp_path / "panoptic_only" / "seed_0" / "result.json").exists()
     assert run(*words) == 0
     assert resumed == [False, True]
+    assert started_from == [str(start), ""]
     result = json.loads((tmp_path / "panoptic_only" / "seed_0" / "result.json").read_text())
     assert result["steps"] == 2 and set(result["figures"]) == {"pq"}
 

@@ -26,6 +26,7 @@ def ablations(
     teacher: Annotated[
         str, typer.Option(help="Weights that label the unlabelled drives; default: 'panoptic_only' of the same seed.")
     ] = "",
+    weights: Annotated[str, typer.Option(help="Weights or checkpoint that all runs start from.")] = "",
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: the configs'.")] = None,
     validation_frames: Annotated[int, typer.Option(help="Measure on this many frames at most.", min=1)] = 200,
 ) -> int:
@@ -49,6 +50,7 @@ def ablations(
         overrides=tuple(overrides.items()),
         validation_frames=validation_frames,
         teacher=teacher,
+        weights=weights,
     )
     stopped_by = run_ablations(wanted, console)
     if stopped_by:

@@ -49,6 +49,8 @@ class Ablations:
         validation_frames: measured at the end of each run, at most.
         teacher: weights file that labels the unlabelled drives; empty takes the network of 'panoptic_only' and the
             same seed, which is then run first.
+        weights: weights file or checkpoint that every run starts from; empty for what the configs say. A start that
+            knows of depth and ego motion already lets short runs tell the variants apart.
 
     Raises:
         ConfigError: a name is not that of a variant, there are no seeds, or a seed is among the overrides.
@@ -63,6 +65,7 @@ class Ablations:
     overrides: tuple[tuple[str, Any], ...] = ()
     validation_frames: int = 200
     teacher: str = ""
+    weights: str = ""
 
     def __post_init__(self) -> None:
         """Check names and folders."""
@@ -175,7 +178,7 @@ def _settings(ablations: Ablations, variant: Variant, seed: int) -> dict[str, An
     """Return all that shapes the result of a run."""
     config = {k: v for k, v in to_dict(ablations.config(variant, seed)).items() if k not in _NO_MATTER}
     return {**config, "validation_frames": ablations.validation_frames,
-            "teacher": ablations.teacher if variant.extended else ""}  # fmt: skip
+            "teacher": ablations.teacher if variant.extended else "", "weights": ablations.weights}  # fmt: skip
 
 
 def _run(ablations: Ablations, variant: Variant, seed: int, console: Console) -> int:
@@ -191,6 +194,7 @@ def _run(ablations: Ablations, variant: Variant, seed: int, console: Console) ->
         [open_source(name) for name in names],
         folder,
         names=names,
+        weights="" if (folder / LAST_CHECKPOINT).exists() else ablations.weights,
         resume=(folder / LAST_CHECKPOINT).exists(),
         console=console,
         frames=frames,

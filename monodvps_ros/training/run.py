@@ -41,6 +41,7 @@ _NOT_HERE = (
     ".*have overridden `transfer_batch_to_device`.*",
     ".*does not have many workers.*",
     ".*LeafSpec.*",
+    ".*in eval mode at the start of training.*",  # frozen parts, on purpose
 )
 
 
