@@ -497,7 +497,19 @@ def test_the_reference_file_holds_every_setting_and_its_default():
     assert load(TrainingConfig, folder / REFERENCE_FILE.name) == TrainingConfig()
 
 
-@pytest.mark.parametrize("name", ["overfit_depth", "overfit_panoptic", "resnet50", "hrnet_w48", "small_start", "small_labelled", "small", "self_supervised"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "overfit_depth",
+        "overfit_panoptic",
+        "resnet50",
+        "hrnet_w48",
+        "small_start",
+        "small_labelled",
+        "small",
+        "self_supervised",
+    ],
+)
 def test_configs_that_ship_can_be_built(name):
     config = load(TrainingConfig, Path(__file__).parent.parent / "config" / f"{name}.yaml")
     assert measure_complexity(config.network)
