@@ -43,4 +43,4 @@ def test_every_key_of_the_report_is_described():
 
 
 def test_the_picture_is_small():
-    assert (ROOT / "docs" / "pictures" / "synthetic_drive.png").stat().st_size < 400_000
+    assert (ROOT / "docs" / "pictures" / "demo.png").stat().st_size < 400_000
