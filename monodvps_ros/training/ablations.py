@@ -184,7 +184,7 @@ def _settings(ablations: Ablations, variant: Variant, seed: int) -> dict[str, An
 def _run(ablations: Ablations, variant: Variant, seed: int, console: Console) -> int:
     """Train and measure; return the number of the signal that ended it, 0 where none did."""
     folder, config, begin = ablations.folder(variant, seed), ablations.config(variant, seed), time.monotonic()
-    device = resolve_device(config.device)
+    device, resume = resolve_device(config.device), (folder / LAST_CHECKPOINT).exists()
     names, frames = [str(ablations.data / LABELLED)], ablations.out / "frames" / "labelled"
     if variant.extended:
         names.append(str(_pseudo_labels(ablations, seed, device, console)))
@@ -194,8 +194,8 @@ def _run(ablations: Ablations, variant: Variant, seed: int, console: Console) ->
         [open_source(name) for name in names],
         folder,
         names=names,
-        weights="" if (folder / LAST_CHECKPOINT).exists() else ablations.weights,
-        resume=(folder / LAST_CHECKPOINT).exists(),
+        weights="" if resume else ablations.weights,
+        resume=resume,
         console=console,
         frames=frames,
     )
