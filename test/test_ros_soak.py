@@ -114,7 +114,7 @@ def growth(values):
 def test_a_recording_played_in_a_loop_for_a_long_time(process, watch):
     drive = list(Drive(SceneConfig(frames=FRAMES, height=96, width=320), 1))
     publisher = CameraPublisher(watch)
-    while publisher.subscribers() != (1, 1):
+    while publisher.subscribers() != (1, 1) or watch.camera.get(diagnostics.RELIABILITY) != "reliable":
         assert process.poll() is None, process.lines
         time.sleep(0.1)
     end = time.monotonic() + SECONDS
@@ -124,18 +124,20 @@ def test_a_recording_played_in_a_loop_for_a_long_time(process, watch):
     time.sleep(3.0)
     said, loops = watch.camera, (count.published - 1) // FRAMES
 
-    assert int(said[diagnostics.RECEIVED]) == count.published
+    received = int(said[diagnostics.RECEIVED])
+    # The middleware keeps the last five: a machine that stands still for a second loses images before the node sees them.
+    assert 0 <= count.published - received <= count.published // 100
     assert int(said[diagnostics.RESETS]) == loops
     assert said[diagnostics.LAST_ERROR] == ""
     replaced = said[diagnostics.DROPPED_PREFIX + statistics.REPLACED]
     assert replaced == said[diagnostics.DROPPED]
     done = sum(int(said[key]) for key in (diagnostics.PROCESSED, diagnostics.DROPPED, diagnostics.IDLE))
-    assert done == count.published
+    assert done == received
     assert len(watch.ids) <= loops + 1
     every = [track_id for ids in watch.ids for track_id in ids]
     assert len(every) == len(set(every)) > len(watch.ids)  # no id comes back in a later loop
-    print(f"{loops} loops, {done} images, {replaced} replaced, memory grew by {growth(watch.memory_kb):.2%} "
-          f"to {watch.memory_kb[-1] / 1000:.0f} MB, {watch.threads[-1]} threads")  # fmt: skip
+    print(f"{loops} loops, {count.published} images, {received} received, {replaced} replaced, "
+          f"memory grew by {growth(watch.memory_kb):.2%} to {watch.memory_kb[-1] / 1000:.0f} MB, {watch.threads[-1]} threads")  # fmt: skip
     assert len(set(watch.threads[len(watch.threads) // 4 :])) == 1
     assert growth(watch.memory_kb) < 0.02
 
