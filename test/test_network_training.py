@@ -510,6 +510,7 @@ def test_the_reference_file_holds_every_setting_and_its_default():
         "small_again",
         "small_flow",
         "self_supervised",
+        "adapt",
     ],
 )
 def test_configs_that_ship_can_be_built(name):
