@@ -69,6 +69,11 @@ class Process:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("SigCgt:")[1].split()[0], 16)
 
+    def shared_memory(self):
+        """Return the middleware's files that the process alone has open; they are memory, and stay when it forgets them."""
+        maps = Path(f"/proc/{self.process.pid}/maps").read_text()
+        return {Path(name) for name in re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE)}
+
     def end(self):
         code = self.process.wait(60.0)
         self.reader.join()
@@ -90,9 +95,12 @@ def test_a_signal_while_it_starts(number, delay_s):
 def test_a_signal_while_it_is_active(number):
     with Process("pipeline.weights:=random") as node:
         node.wait_for("active: /image")
+        segments = node.shared_memory()
+        assert segments or "fastrtps" not in rclpy.get_rmw_implementation_identifier()
         node.process.send_signal(number)
         assert node.end() == 0
         assert not [line for line in node.lines if "Traceback" in line or "ERROR" in line]
+        assert not [segment for segment in segments if segment.exists()]
 
 
 @contextlib.contextmanager

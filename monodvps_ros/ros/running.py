@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a node's process between start and stop."""
 
+import gc
 import threading
 from collections.abc import Callable, Sequence
 
@@ -67,6 +68,9 @@ def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], Manag
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        node = None
+        gc.collect()  # a lifecycle node keeps the middleware's shared memory until it is no more; it would outlive the process
+        rclpy.get_default_context().destroy()
 
 
 def _activate(node: ManagedNode) -> bool:
