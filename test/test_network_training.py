@@ -507,7 +507,6 @@ def test_the_reference_file_holds_every_setting_and_its_default():
         "small_start",
         "small_labelled",
         "small",
-        "small_again",
         "small_flow",
         "self_supervised",
         "adapt",
