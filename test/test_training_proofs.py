@@ -229,3 +229,18 @@ def test_photometric_loss_falls_on_real_frames_that_were_not_trained_on(real_dat
     before, after = (_photometric(each, held_out) for each in (module, trained))
     print(f"photometric loss on held-out frames: {before:.4f} before, {after:.4f} after")
     assert after < 0.9 * before
+
+
+@pytest.mark.slow
+def test_depth_on_one_street_gets_better_by_the_video_of_another(real_data, tmp_path):
+    """Against LiDAR that nothing was trained on; the pose network starts at random, so fewer steps than adapt.yaml has."""
+    settings = {"max_steps": 30, "device": "cpu", "pose_encoder_weights": "", "optimizer.average": 0.8,
+                "network.input_height": 96, "network.input_width": 320}  # fmt: skip
+    config = load(TrainingConfig, CONFIGS / "adapt.yaml", settings)
+    weights = str(WEIGHTS / "monodvps.safetensors")
+    truth = list(open_source(real_data / "kitti_color39"))[::6]
+    result = train(config, [open_source(real_data / "kitti_odom03_gray")], tmp_path / "out", weights=weights)
+    before = figures(validate(TrainingModule(config, weights).network, truth, len(truth)))
+    after = figures(validate(load_network(result.weights), truth, len(truth)))
+    print(before, after)
+    assert after["absRel"] < before["absRel"] - 0.015
