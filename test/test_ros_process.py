@@ -70,7 +70,7 @@ class Process:
         return int(status.split("SigCgt:")[1].split()[0], 16)
 
     def shared_memory(self):
-        """Return the middleware's files that the process alone has open; they are memory, and stay when it forgets them."""
+        """Return the middleware's files that it has open; they are memory, and stay where it forgets them."""
         maps = Path(f"/proc/{self.process.pid}/maps").read_text()
         return {Path(name) for name in re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE)}
 

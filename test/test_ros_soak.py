@@ -125,7 +125,7 @@ def test_a_recording_played_in_a_loop_for_a_long_time(process, watch):
     said, loops = watch.camera, (count.published - 1) // FRAMES
 
     received = int(said[diagnostics.RECEIVED])
-    # The middleware keeps the last five: a machine that stands still for a second loses images before the node sees them.
+    # The middleware keeps the last five: a machine that stands still for a second loses images on the way.
     assert 0 <= count.published - received <= count.published // 100
     assert int(said[diagnostics.RESETS]) == loops
     assert said[diagnostics.LAST_ERROR] == ""
@@ -137,7 +137,8 @@ def test_a_recording_played_in_a_loop_for_a_long_time(process, watch):
     every = [track_id for ids in watch.ids for track_id in ids]
     assert len(every) == len(set(every)) > len(watch.ids)  # no id comes back in a later loop
     print(f"{loops} loops, {count.published} images, {received} received, {replaced} replaced, "
-          f"memory grew by {growth(watch.memory_kb):.2%} to {watch.memory_kb[-1] / 1000:.0f} MB, {watch.threads[-1]} threads")  # fmt: skip
+          f"memory grew by {growth(watch.memory_kb):.2%} to {watch.memory_kb[-1] / 1000:.0f} MB, "
+          f"{watch.threads[-1]} threads")  # fmt: skip
     assert len(set(watch.threads[len(watch.threads) // 4 :])) == 1
     assert growth(watch.memory_kb) < 0.02
 

@@ -223,7 +223,8 @@ def test_photometric_loss_falls_on_real_frames_that_were_not_trained_on(real_dat
     config = load(TrainingConfig, CONFIGS / "self_supervised.yaml", settings)
     weights = WEIGHTS / "monodvps.safetensors"
     module = TrainingModule(config, str(weights))
-    held_out = _batch(config, tmp_path / "held_out", Part(source, 0, 20), (2, 7, 12, 17))  # 0.9 m a frame, straight on
+    fast = Part(source, 0, 20)  # 0.9 m a frame, straight on
+    held_out = _batch(config, tmp_path / "held_out", fast, (2, 7, 12, 17))
     train(config, [Part(source, 40, 160)], tmp_path / "out", weights=str(weights))
     trained = load_module(tmp_path / "out" / LAST_CHECKPOINT)
     before, after = (_photometric(each, held_out) for each in (module, trained))
