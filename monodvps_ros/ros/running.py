@@ -69,7 +69,7 @@ def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], Manag
             node.destroy_node()
         rclpy.try_shutdown()
         node = None
-        gc.collect()  # a lifecycle node holds the middleware's shared memory until it is no more; it outlives the process
+        gc.collect()  # a lifecycle node holds the middleware's shared memory until it is no more: it outlives processes
         rclpy.get_default_context().destroy()
 
 
