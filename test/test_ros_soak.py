@@ -34,6 +34,8 @@ from monodvps_ros.scenes import Drive
 
 SECONDS = float(os.environ.get("MONODVPS_SOAK_S", "60"))
 FRAMES = 15
+#: Half a second without a callback fills the default queue of five, and nobody counts what the middleware drops then.
+DEEP_INPUT = ("--ros-args", "-p", "input_depth:=100")
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(SECONDS + 300)]
 
@@ -70,7 +72,7 @@ class Watch(Node):
 
 @pytest.fixture
 def process():
-    command = [sys.executable, "-m", "monodvps_ros.ros.perception_node"]
+    command = [sys.executable, "-m", "monodvps_ros.ros.perception_node", *DEEP_INPUT]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines = []
     reader = threading.Thread(target=lambda: lines.extend(process.stderr))
@@ -124,21 +126,18 @@ def test_a_recording_played_in_a_loop_for_a_long_time(process, watch):
     time.sleep(3.0)
     said, loops = watch.camera, (count.published - 1) // FRAMES
 
-    received = int(said[diagnostics.RECEIVED])
-    # The middleware keeps the last five: a machine that stands still for a second loses images on the way.
-    assert 0 <= count.published - received <= count.published // 100
+    assert int(said[diagnostics.RECEIVED]) == count.published
     assert int(said[diagnostics.RESETS]) == loops
     assert said[diagnostics.LAST_ERROR] == ""
     replaced = said[diagnostics.DROPPED_PREFIX + statistics.REPLACED]
     assert replaced == said[diagnostics.DROPPED]
     done = sum(int(said[key]) for key in (diagnostics.PROCESSED, diagnostics.DROPPED, diagnostics.IDLE))
-    assert done == received
+    assert done == count.published
     assert len(watch.ids) <= loops + 1
     every = [track_id for ids in watch.ids for track_id in ids]
     assert len(every) == len(set(every)) > len(watch.ids)  # no id comes back in a later loop
-    print(f"{loops} loops, {count.published} images, {received} received, {replaced} replaced, "
-          f"memory grew by {growth(watch.memory_kb):.2%} to {watch.memory_kb[-1] / 1000:.0f} MB, "
-          f"{watch.threads[-1]} threads")  # fmt: skip
+    print(f"{loops} loops, {done} images, {replaced} replaced, memory grew by {growth(watch.memory_kb):.2%} "
+          f"to {watch.memory_kb[-1] / 1000:.0f} MB, {watch.threads[-1]} threads")  # fmt: skip
     assert len(set(watch.threads[len(watch.threads) // 4 :])) == 1
     assert growth(watch.memory_kb) < 0.02
 

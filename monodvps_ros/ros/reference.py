@@ -62,6 +62,7 @@ A point is 24 bytes: `x` `y` `z` (float32, metres, optical frame), `rgb` (float3
 Large images and clouds need a transport that carries them. `config/fastdds_large_messages.xml` sets Fast DDS up for
 them; the launch files use it, other processes (the camera's driver, RViz, a recorder) should too:
 `export FASTDDS_DEFAULT_PROFILES_FILE=$(ros2 pkg prefix --share monodvps_ros)/config/fastdds_large_messages.xml`
+
 A process that ends gives its part of this shared memory back, up to 268 MB; one that is killed leaves it in
 `/dev/shm` until `fastdds shm clean`, or a restart of the machine.
 
