@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Panoptic-DeepLab decoder: context, then two stages that bring back detail at strides 8 and 4."""
+"""The Panoptic-DeepLab decoder: context, then stages that bring back detail at strides 8 and 4, and 2 if wanted."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from monodvps_ros.network.aspp import ASPP
 from monodvps_ros.network.blocks import conv_norm, enlarge, separable
 
-#: Channels to which the encoder's maps at strides 8 and 4 are projected.
-SEMANTIC_SKIPS = (64, 32)
-INSTANCE_SKIPS = (32, 16)
+#: Channels to which the encoder's maps at strides 8, 4 and 2 are projected: those of Panoptic-DeepLab, halved once more.
+SEMANTIC_SKIPS = (64, 32, 16)
+INSTANCE_SKIPS = (32, 16, 8)
+#: Stride of the finest map that a decoder can end with.
+FINEST_STRIDE = 2
 
 
 class DecoderStage(nn.Module):
@@ -46,10 +48,47 @@ class DecoderStage(nn.Module):
         return mixed
 
 
+class DetailStage(nn.Module):
+    """A decoder stage at stride 2 on half of the channels, for heads that are to see thin and small things (ours).
+
+    Panoptic-DeepLab ends at stride 4, of images 1024 pixels high. Of images 192 pixels high that loses what is smaller
+    than a pole: with perfect scores at stride 4, enlarged bilinearly, the synthetic drives 'val' give a PQ of 61; at
+    stride 2, of 78.
+    """
+
+    def __init__(self, channels: int, skip_channels: int, projected: int) -> None:
+        """Build the stage.
+
+        Args:
+            channels: of the map at stride 4; half of them come out.
+            skip_channels: channels of the encoder's map at stride 2.
+            projected: channels that the encoder's map is brought to.
+        """
+        super().__init__()
+        self.reduce = conv_norm(channels, channels // 2, 1)
+        self.stage = DecoderStage(channels // 2, skip_channels, projected, channels // 2)
+
+    def forward(self, maps: Tensor, skip: Tensor) -> Tensor:
+        """Refine a map.
+
+        Args:
+            maps: (B, channels, h, w).
+            skip: (B, skip_channels, H, W), at least as large.
+
+        Returns:
+            (B, channels // 2, H, W).
+        """
+        refined: Tensor = self.stage(self.reduce(maps), skip)
+        return refined
+
+
 class Decoder(nn.Module):
-    """One of the two decoders: ASPP and two stages.
+    """One of the two decoders: ASPP and two stages, or three where heads work at stride 2.
 
     At output stride 16 as at 32 the first stage goes to stride 8 at once, as in the reference configurations.
+
+    Attributes:
+        channels: of the last map.
     """
 
     def __init__(
@@ -59,8 +98,9 @@ class Decoder(nn.Module):
         *,
         aspp_channels: int,
         channels: int,
-        skips: tuple[int, int],
+        skips: tuple[int, int, int],
         separable_aspp: bool,
+        stride: int = 4,
     ) -> None:
         """Build the decoder.
 
@@ -68,24 +108,29 @@ class Decoder(nn.Module):
             encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
             output_stride: stride of the last one.
             aspp_channels: channels of the context map.
-            channels: channels of both stages.
-            skips: channels that the maps at strides 8 and 4 are projected to.
+            channels: channels of the stages at strides 8 and 4.
+            skips: channels that the maps at strides 8, 4 and 2 are projected to.
             separable_aspp: make the dilated convolutions depthwise-separable.
+            stride: of the last map, 4 or 2.
         """
         super().__init__()
         self.aspp = ASPP(encoder_channels[4], aspp_channels, output_stride, separable_aspp)
         self.stage8 = DecoderStage(aspp_channels, encoder_channels[2], skips[0], channels)
         self.stage4 = DecoderStage(channels, encoder_channels[1], skips[1], channels)
+        self.stage2 = DetailStage(channels, encoder_channels[0], skips[2]) if stride == FINEST_STRIDE else None
+        self.channels = channels if self.stage2 is None else channels // 2
 
-    def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Decode.
 
         Args:
             features: the encoder's maps.
 
         Returns:
-            Maps at the output stride, at stride 8 and at stride 4.
+            Maps at the output stride, at stride 8, at stride 4 and, where it was built so, at stride 2.
         """
         context = self.aspp(features[4])
         stage8 = self.stage8(context, features[2])
-        return context, stage8, self.stage4(stage8, features[1])
+        stage4 = self.stage4(stage8, features[1])
+        maps = (context, stage8, stage4)
+        return maps if self.stage2 is None else (*maps, self.stage2(stage4, features[0]))

@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from monodvps_ros.network.blocks import separable
 
-#: Stride of the decoders' last maps, on which the heads work.
-HEAD_STRIDE = 4
 _FINAL_STD = 0.01
 
 

@@ -13,7 +13,7 @@ from monodvps_ros.network.decoder import INSTANCE_SKIPS, SEMANTIC_SKIPS, Decoder
 from monodvps_ros.network.depth import DepthHeads
 from monodvps_ros.network.encoder import Encoder
 from monodvps_ros.network.flow import FlowDecoder
-from monodvps_ros.network.heads import HEAD_STRIDE, Head
+from monodvps_ros.network.heads import Head
 from monodvps_ros.network.normalize import Normalize
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
@@ -50,12 +50,16 @@ class MonoDVPS(nn.Module):
         self.encoder = Encoder(config.encoder, config.output_stride, weights=encoder_weights)
         channels, stride = self.encoder.channels, config.output_stride
         aspp, semantic, instance = config.aspp_channels, config.semantic_channels, config.instance_channels
-        context: dict[str, Any] = {"aspp_channels": aspp, "separable_aspp": config.separable_aspp}
+        context: dict[str, Any] = {
+            "aspp_channels": aspp,
+            "separable_aspp": config.separable_aspp,
+            "stride": config.head_stride,
+        }
         self.semantic_decoder = Decoder(channels, stride, channels=semantic, skips=SEMANTIC_SKIPS, **context)
         self.instance_decoder = Decoder(channels, stride, channels=instance, skips=INSTANCE_SKIPS, **context)
-        self.semantic_head = Head(semantic, semantic, len(self._labels))
-        self.center_head = Head(instance, config.head_channels, 1)
-        self.offset_head = Head(instance, config.head_channels, 2)
+        self.semantic_head = Head(self.semantic_decoder.channels, self.semantic_decoder.channels, len(self._labels))
+        self.center_head = Head(self.instance_decoder.channels, config.head_channels, 1)
+        self.offset_head = Head(self.instance_decoder.channels, config.head_channels, 2)
         self.depth_head = DepthHeads(channels, aspp, semantic)
         self.flow_decoder = FlowDecoder(channels, config.flow_channels) if config.flow else None
 
@@ -104,7 +108,7 @@ class MonoDVPS(nn.Module):
             memory: `NetworkOutput.memory`, or `remember`, of the previous images; empty for no flow.
 
         Returns:
-            Class scores, centres and offsets at stride 4; disparities and their features at strides 2, 4, 8 and 16;
+            Class scores, centres and offsets at `NetworkConfig.head_stride`; disparities and their features at strides 2, 4, 8 and 16;
             flow at strides 4, 8, 16 and 32 where memory was given.
 
         Raises:
@@ -139,15 +143,16 @@ class MonoDVPS(nn.Module):
             ShapeError: memory is of another size.
         """
         decoded = self.semantic_decoder(features)
-        instances = self.instance_decoder(features)[2]
-        disparities, depth_features = self.depth_head(decoded, features, finest_only)
+        instances = self.instance_decoder(features)[-1]
+        context, stage8, stage4, *_ = decoded
+        disparities, depth_features = self.depth_head((context, stage8, stage4), features, finest_only)
         remembered = self.remember(features)
         flow = self.find_flow(remembered, memory) if memory else ()
         return NetworkOutput(
-            class_logits=self.semantic_head(decoded[2]),
+            class_logits=self.semantic_head(decoded[-1]),
             center_heatmap=self.center_head(instances),
             # The head counts in its own pixels; scaled, one weight serves images of any size (Cheng et al. 2020).
-            offsets_px=HEAD_STRIDE * self.offset_head(instances),
+            offsets_px=self.config.head_stride * self.offset_head(instances),
             disparities=disparities,
             depth_features=() if finest_only else depth_features,
             flow_px=flow[:1] if finest_only else flow,

@@ -3,6 +3,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from monodvps_ros.network.encoder import Encoder
 from monodvps_ros.network.normalize import Normalize
@@ -21,20 +22,25 @@ class PoseNetwork(nn.Module):
     for six channels), then 1x1 to 256, two 3x3 of 256, 1x1 to 6, the mean over the map, times 0.01. Batch normalisation
     after the first three convolutions is ours: without it the pooled features of all pairs point the same way (their
     second singular value is 0.01 of the first), so that turns and steps can only be found in one fixed proportion.
+
+    Attributes:
+        shrink: by how much it shrinks frames before it looks at them.
     """
 
-    def __init__(self, encoder: str = "resnet18", weights: str = "") -> None:
+    def __init__(self, encoder: str = "resnet18", weights: str = "", shrink: int = 1) -> None:
         """Build the network.
 
         Args:
             encoder: timm model.
             weights: 'hub', a file, or empty for random ones, as for `Encoder`.
+            shrink: whole number by which height and width of the frames are divided first, by averaging.
 
         Raises:
             ConfigError: as `Encoder` says.
             WeightsError: as `Encoder` says.
         """
         super().__init__()
+        self.shrink = shrink
         self.normalize = Normalize()
         self.encoder = Encoder(encoder, 32, in_channels=6, weights=weights)
         self.decoder = nn.Sequential(
@@ -59,7 +65,8 @@ class PoseNetwork(nn.Module):
             ShapeError: a shape differs.
         """
         check_shapes(first=(first, "B 3 H W"), second=(second, "B 3 H W"))
-        features = self.encoder(torch.cat([self.normalize(first), self.normalize(second)], 1))
+        pair = torch.cat([self.normalize(first), self.normalize(second)], 1)
+        features = self.encoder(functional.avg_pool2d(pair, self.shrink) if self.shrink > 1 else pair)
         motion = POSE_SCALE * self.decoder(features[4]).mean((2, 3))
         return motion[:, :3], motion[:, 3:]
 

@@ -106,9 +106,35 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
         f"{k} is {stored[k]} there and {wanted[k]} here" for k in wanted if stored[k] != wanted[k] and k not in free
     ]
     if other:
-        raise WeightsError(f"{path}: another architecture: {'; '.join(other)}; change the network group of the config")
+        raise WeightsError(f"{path}: another architecture: {'; '.join(other)}; change the network group of the config, or start "
+            "from what fits with partial_start=true")
     _fill(network, path)
     network.description = describe(path, header)
+
+
+def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
+    """Fill what a file has for a network of another architecture, to start training from it.
+
+    Args:
+        network: of the encoder that the file was written from; decoders, heads and classes may differ.
+        path: a safetensors file of `save_weights`.
+
+    Returns:
+        Names of the tensors that the file lacks, or has in another shape; they stay as they are.
+
+    Raises:
+        WeightsError: as `load_network` says, or the encoders differ.
+    """
+    path = Path(path)
+    header = read_card(path)
+    stored, wanted = header.get("network", {}).get("encoder"), network.config.encoder
+    if stored != wanted:
+        raise WeightsError(f"{path}: its encoder is {stored}, this network's {wanted}; change network.encoder")
+    tensors = _read(path)
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
+    network.load_state_dict(fitting, strict=False)
+    return sorted(own.keys() - fitting.keys())
 
 
 def read_card(path: Path | str) -> dict[str, Any]:
@@ -159,11 +185,7 @@ def shipped_weights() -> Path:
 def _fill(network: MonoDVPS, path: Path) -> None:
     """Copy a file's tensors into a network; every one must be there and fit."""
     wanted = network.state_dict()
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: cannot be read: {error}; copy or export it again") from error
+    stored = _read(path)
     missing, unknown = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or unknown:
         raise WeightsError(f"{path}: tensors missing: {some(missing)}; not of this network: {some(unknown)}")
@@ -174,10 +196,20 @@ def _fill(network: MonoDVPS, path: Path) -> None:
     ]
     if shapes:
         raise WeightsError(f"{path}: tensors of another shape than the network's: {some(shapes)}")
+    network.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in wanted.items()})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of a file; each must be finite."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read: {error}; copy or export it again") from error
     broken = [name for name, tensor in stored.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise WeightsError(f"{path}: tensors that are not finite: {some(broken)}; training diverged before the export")
-    network.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in wanted.items()})
+    return stored
 
 
 def _stored(network: MonoDVPS, half: bool) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
-from monodvps_ros.network import MonoDVPS, PoseNetwork, load_weights
+from monodvps_ros.network import MonoDVPS, PoseNetwork, load_fitting_weights, load_weights
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.checkpoints import read_checkpoint
 from monodvps_ros.training.parts import freeze_rest, named_parts
@@ -41,6 +41,7 @@ class TrainingModule(LightningModule):
         pose_network: needed in training alone.
         objective: the weighted losses.
         trained: names of the parts that learn.
+        anew: names of the tensors that weights to start from had nothing for; empty without `partial_start`.
     """
 
     def __init__(self, config: TrainingConfig, weights: str = "", data_names: Sequence[str] = ()) -> None:
@@ -61,10 +62,13 @@ class TrainingModule(LightningModule):
         self.data_names = tuple(data_names)
         torch.manual_seed(config.seed)
         self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
+        self.anew: list[str] = []
         whole = weights.endswith(_CHECKPOINT)
-        self.pose_network = PoseNetwork(config.pose_encoder, "" if whole else config.pose_encoder_weights)
+        self.pose_network = PoseNetwork(config.pose_encoder, "" if whole else config.pose_encoder_weights, config.pose_shrink)
         if whole:
             self._start_from(weights)
+        elif weights and config.partial_start:
+            self.anew = load_fitting_weights(self.network, weights)
         elif weights:
             load_weights(self.network, weights)
         for part in (self.network, self.pose_network):
@@ -78,12 +82,14 @@ class TrainingModule(LightningModule):
         own = self.state_dict()
         other = [name for name in sorted(held.keys() | own.keys())
                  if name not in held or name not in own or held[name].shape != own[name].shape]  # fmt: skip
-        if other:
+        if other and not self.config.partial_start:
             raise WeightsError(
                 f"{checkpoint}: {len(other)} tensors are of another architecture, such as {other[0]}; take the network "
-                "and the pose_encoder of its run's config.yaml, or start from its weights.safetensors"
+                "and the pose_encoder of its run's config.yaml, or start from its weights.safetensors, or from what "
+                "fits with partial_start=true"
             )
-        self.load_state_dict(held)
+        self.anew = [name for name in other if name in own]
+        self.load_state_dict({name: tensor for name, tensor in held.items() if name not in other}, strict=False)
 
     def train(self, mode: bool = True) -> "TrainingModule":
         """Switch to training; statistics of frozen parts stay as they are, or all of them where so configured."""

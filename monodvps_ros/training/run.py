@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,8 @@ def train(
     seed_everything(config.seed, workers=True, verbose=False)
     module = TrainingModule(config, weights, names)
     key = json.dumps([list(names), [len(source) for source in sources]])
+    if module.anew and not resume:
+        console.print(f"of {weights} nothing fits {_parts_of(module.anew)}, which start anew", soft_wrap=True)
     data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key)
     _quieten()
     stop = StopOnSignal(console)
@@ -136,6 +139,12 @@ def train(
     if trainer.is_global_zero:
         export_checkpoint(checkpoint, out / WEIGHTS_FILE)
     return RunResult(out / WEIGHTS_FILE, trainer.global_step, figures, stop.received)
+
+
+def _parts_of(tensors: Sequence[str]) -> str:
+    """Name the parts that tensors belong to, each with how many."""
+    parts = Counter(name.removeprefix("network.").split(".")[0] for name in tensors)
+    return ", ".join(f"{part} ({count} tensors)" for part, count in sorted(parts.items()))
 
 
 def _quieten() -> None:
