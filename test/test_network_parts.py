@@ -9,7 +9,7 @@ from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import ConfigError, ShapeError, WeightsError
 from monodvps_ros.network import MonoDVPS, PoseNetwork, measure_complexity
 from monodvps_ros.network.aspp import ASPP
-from monodvps_ros.network.decoder import Decoder, DecoderStage
+from monodvps_ros.network.decoder import Decoder, DecoderStage, DetailStage
 from monodvps_ros.network.depth import DepthHead
 from monodvps_ros.network.encoder import Encoder
 from monodvps_ros.network.flow import FlowDecoder
@@ -91,6 +91,18 @@ def test_complexity_of_resnet50_by_hand():
         assert total == parameters(MonoDVPS(config))
 
 
+def test_complexity_of_heads_at_stride_2_by_hand():
+    config = NetworkConfig(encoder="resnet50", output_stride=32, semantic_channels=96, head_stride=2)
+    costs = {cost.name: cost for cost in measure_complexity(config)}
+    coarse, fine = (192 // 4) * (640 // 4), (192 // 2) * (640 // 2)
+    mixed = 48 + 16
+    stage = coarse * 96 * 48 + fine * (64 * 16 + 25 * mixed + mixed * 48)
+    assert costs["semantic_decoder.stage2"].live_multiply_adds == stage
+    assert costs["semantic_head"].live_multiply_adds == fine * (25 * 48 + 48 * 48 + 48 * 19)
+    with torch.device("meta"):
+        assert sum(cost.parameters for cost in costs.values()) == parameters(MonoDVPS(config))
+
+
 @pytest.mark.parametrize(
     ("name", "stride", "channels"),
     [
@@ -166,9 +178,22 @@ def test_aspp_rates_follow_the_output_stride():
 
 
 def test_decoder_maps():
-    decoder = Decoder((4, 6, 8, 10, 12), 16, aspp_channels=5, channels=7, skips=(3, 2), separable_aspp=False).eval()
+    sizes = {"aspp_channels": 5, "channels": 7, "skips": (3, 2, 1), "separable_aspp": False}
     features = tuple(torch.randn(1, c, 64 // s, 96 // s) for c, s in ((4, 2), (6, 4), (8, 8), (10, 16), (12, 16)))
+    decoder = Decoder((4, 6, 8, 10, 12), 16, **sizes).eval()
     assert [tuple(m.shape) for m in decoder(features)] == [(1, 5, 4, 6), (1, 7, 8, 12), (1, 7, 16, 24)]
+    assert decoder.channels == 7
+    finer = Decoder((4, 6, 8, 10, 12), 16, **sizes, stride=2).eval()
+    finer.load_state_dict(decoder.state_dict(), strict=False)
+    *same, detail = finer(features)
+    assert all(torch.equal(a, b) for a, b in zip(same, decoder(features), strict=True))
+    assert detail.shape == (1, 3, 32, 48)
+    assert finer.channels == 3
+
+
+def test_detail_stage_parameters_by_hand():
+    by_hand = conv_norm(1, 96, 48) + conv_norm(1, 32, 16) + separable(5, 48 + 16, 48)
+    assert parameters(DetailStage(96, 32, 16)) == by_hand
 
 
 def test_pose_is_small_and_respects_order():
@@ -188,6 +213,17 @@ def test_pose_is_small_and_respects_order():
     assert torch.allclose(translation[0], torch.tensor([0.03, 0.04, 0.05]))
     with pytest.raises(ShapeError, match=r"second is .* but first is"):
         network(first, second[..., :64])
+
+
+def test_pose_shrinks_frames_by_averaging():
+    torch.manual_seed(0)
+    whole = PoseNetwork("mobilenetv3_small_050").eval()
+    shrinking = PoseNetwork("mobilenetv3_small_050", shrink=2).eval()
+    shrinking.load_state_dict(whole.state_dict())
+    small = torch.rand(2, 1, 3, 64, 96)
+    large = small.repeat_interleave(2, 3).repeat_interleave(2, 4)
+    for a, b in zip(whole(*small), shrinking(*large), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
 
 
 def test_pose_sees_the_first_frame_first():

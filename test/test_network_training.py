@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainer: stored frames, the order of the data, what is trained, and that a resumed run is the unbroken one."""
 
+import io
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -427,6 +429,30 @@ def test_starting_from_a_checkpoint_brings_the_pose_network(finished, tmp_path):
     assert all(torch.equal(begun[name], held[name]) for name in held)
     with pytest.raises(WeightsError, match=r"tensors are of another architecture, such as pose_network"):
         TrainingModule(replace(config, "pose_encoder", "resnet18"), str(out / LAST_CHECKPOINT))
+
+
+def test_starting_from_what_fits(finished, tmp_path):
+    result, out, config = finished
+    finer = replace(replace(config, "network.head_stride", 2), "partial_start", True)
+    held = read_checkpoint(out / LAST_CHECKPOINT)["state_dict"]
+    for start in (out / LAST_CHECKPOINT, result.weights):
+        module = TrainingModule(finer, str(start))
+        stored = held if start.suffix == ".ckpt" else {f"network.{k}": v for k, v in load_file(result.weights).items()}
+        own = module.state_dict()
+        new = {name.removeprefix("network.") for name in module.anew}
+        assert "semantic_head.final.weight" in new
+        assert not [
+            name for name in new if name.startswith(("encoder.", "depth_head.", "flow_decoder.", "pose_network."))
+        ]
+        kept = [name for name in stored if name.removeprefix("network.") not in new]
+        assert kept
+        assert all(torch.equal(own[name], stored[name]) for name in kept)
+    with pytest.raises(WeightsError, match=r"head_stride is 4 there and 2 here.*partial_start=true"):
+        TrainingModule(replace(finer, "partial_start", False), str(result.weights))
+    console = Console(file=io.StringIO())
+    train(finer, [Clip()], tmp_path / "out", weights=str(result.weights), console=console)
+    told = console.file.getvalue()
+    assert "nothing fits center_head (6 tensors), instance_decoder (24 tensors)" in told
 
 
 def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):

@@ -10,7 +10,15 @@ from safetensors.torch import load_file, save_file
 
 from monodvps_ros.config import NetworkConfig, TrainingConfig, load
 from monodvps_ros.errors import DeviceError, WeightsError
-from monodvps_ros.network import MonoDVPS, load_network, load_weights, prepare_for_inference, read_card, save_weights
+from monodvps_ros.network import (
+    MonoDVPS,
+    load_fitting_weights,
+    load_network,
+    load_weights,
+    prepare_for_inference,
+    read_card,
+    save_weights,
+)
 
 TINY = {
     "encoder": "mobilenetv3_small_050",
@@ -170,6 +178,40 @@ def test_tensors_that_are_not_finite(file):
 def test_another_architecture(file):
     with pytest.raises(WeightsError, match=r"aspp_channels is 16 there and 24 here"):
         load_weights(MonoDVPS(NetworkConfig(**{**TINY, "aspp_channels": 24})), file)
+
+
+def test_what_fits_of_another_architecture(file, network):
+    finer = MonoDVPS(NetworkConfig(**TINY, head_stride=2)).eval()
+    before = {name: tensor.clone() for name, tensor in finer.state_dict().items()}
+    anew = load_fitting_weights(finer, file)
+    assert {name.split(".")[0] for name in anew} == {
+        "semantic_decoder", "instance_decoder", "semantic_head", "center_head", "offset_head"
+    }  # fmt: skip
+    stored = network.state_dict()
+    for name, tensor in finer.state_dict().items():
+        assert torch.equal(tensor, before[name] if name in anew else stored[name]), name
+    assert load_fitting_weights(MonoDVPS(NetworkConfig(**TINY)), file) == []
+
+
+def test_what_fits_of_another_encoder_is_refused(file):
+    other = MonoDVPS(NetworkConfig(**{**TINY, "encoder": "mobilenetv3_small_075"}))
+    with pytest.raises(
+        WeightsError, match=r"its encoder is mobilenetv3_small_050, this network's mobilenetv3_small_075"
+    ):
+        load_fitting_weights(other, file)
+
+
+def test_heads_at_stride_2_answer_in_pixels_of_the_image():
+    network = MonoDVPS(NetworkConfig(**TINY, head_stride=2)).eval()
+    image = torch.rand(1, 3, 64, 96)
+    output = network.infer(image)
+    assert output.class_logits.shape == (1, 19, 32, 48)
+    assert output.center_heatmap.shape == (1, 1, 32, 48)
+    assert output.disparities[0].shape == (1, 1, 32, 48)
+    with torch.no_grad():
+        network.offset_head.final.weight.zero_()
+        network.offset_head.final.bias.copy_(torch.tensor([1.5, -2.0]))
+    assert torch.allclose(network.infer(image).offsets_px[0, :, 0, 0], torch.tensor([3.0, -4.0]))
 
 
 def test_another_input_size_is_the_same_architecture(file, network):

@@ -80,7 +80,10 @@ class Process:
         It also opens those of every process that it writes to: what was there before it is not its own.
         """
         maps = Path(f"/proc/{self.process.pid}/maps").read_text()
-        return _segments() & {Path(name) for name in re.findall(r"/dev/shm/fastdds_\S+$", maps, re.MULTILINE)} - self.others
+        return (
+            _segments()
+            & {Path(name) for name in re.findall(r"/dev/shm/fastdds_\S+$", maps, re.MULTILINE)} - self.others
+        )
 
     def end(self):
         code = self.process.wait(60.0)

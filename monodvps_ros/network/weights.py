@@ -106,8 +106,10 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
         f"{k} is {stored[k]} there and {wanted[k]} here" for k in wanted if stored[k] != wanted[k] and k not in free
     ]
     if other:
-        raise WeightsError(f"{path}: another architecture: {'; '.join(other)}; change the network group of the config, or start "
-            "from what fits with partial_start=true")
+        raise WeightsError(
+            f"{path}: another architecture: {'; '.join(other)}; change the network group of the config, or start "
+            "from what fits with partial_start=true"
+        )
     _fill(network, path)
     network.description = describe(path, header)
 

@@ -64,7 +64,9 @@ class TrainingModule(LightningModule):
         self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
         self.anew: list[str] = []
         whole = weights.endswith(_CHECKPOINT)
-        self.pose_network = PoseNetwork(config.pose_encoder, "" if whole else config.pose_encoder_weights, config.pose_shrink)
+        self.pose_network = PoseNetwork(
+            config.pose_encoder, "" if whole else config.pose_encoder_weights, config.pose_shrink
+        )
         if whole:
             self._start_from(weights)
         elif weights and config.partial_start:
