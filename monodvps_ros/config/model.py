@@ -19,8 +19,8 @@ class NetworkConfig:
     aspp_channels: int = setting(256, "Channels of each ASPP branch and of its output.", at_least=8)
     semantic_channels: int = setting(256, "Channels of the semantic decoder and head.", at_least=8)
     instance_channels: int = setting(128, "Channels of the instance decoder.", at_least=8)
-    head_stride: int = setting(4, "Stride of class scores, centres and offsets: 4 as in Panoptic-DeepLab, or 2, for thin "
-                               "and small things in small images.", at_least=2, at_most=4)  # fmt: skip
+    head_stride: int = setting(4, "Stride of class scores, centres and offsets: 4 as in Panoptic-DeepLab, or 2, for "
+                               "thin and small things in small images.", at_least=2, at_most=4)  # fmt: skip
     head_channels: int = setting(32, "Channels of the centre and offset heads.", at_least=8)
     min_depth_m: float = setting(0.1, "Depth that disparity 1 stands for.", unit="m", at_least=1e-3)
     max_depth_m: float = setting(100.0, "Depth that disparity 0 stands for.", unit="m", at_least=1.0)

@@ -56,10 +56,10 @@ class TrainingConfig:
     encoder_weights: str = setting("", "Where the encoder starts: 'hub' (timm's weights), a file, or empty: random.")
     pose_encoder: str = setting("resnet18", "timm encoder of the pose network.")
     pose_encoder_weights: str = setting("", "Where the pose network's encoder starts, likewise.")
-    pose_shrink: int = setting(1, "By how much frames are shrunk for the pose network; 2 saves a third of a step's time, "
-                               "and the reprojection itself is at half size.", at_least=1, at_most=8)  # fmt: skip
-    partial_start: bool = setting(False, "Take from --weights what fits this network and let the rest start anew, as for "
-                                  "other classes or heads; the run names what starts anew.")  # fmt: skip
+    pose_shrink: int = setting(1, "By how much frames are shrunk for the pose network; 2 saves a third of a step's "
+                               "time, and the reprojection itself is at half size.", at_least=1, at_most=8)  # fmt: skip
+    partial_start: bool = setting(False, "Take from --weights what fits this network and let the rest start anew, as "
+                                  "for other classes or heads; the run names what starts anew.")  # fmt: skip
     frozen: tuple[str, ...] = setting((), "Parts that are not trained: encoder, semantic, instance, depth, flow, pose.",
                                       choices=("encoder", "semantic", "instance", "depth", "flow", "pose"))  # fmt: skip
     frozen_statistics: bool = setting(False, "Keep the batch normalisations' statistics as they are.")

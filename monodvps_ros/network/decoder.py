@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from monodvps_ros.network.aspp import ASPP
 from monodvps_ros.network.blocks import conv_norm, enlarge, separable
 
-#: Channels to which the encoder's maps at strides 8, 4 and 2 are projected: those of Panoptic-DeepLab, halved once more.
+#: Channels to which the encoder's maps at strides 8, 4 and 2 are projected: Panoptic-DeepLab's, halved once more.
 SEMANTIC_SKIPS = (64, 32, 16)
 INSTANCE_SKIPS = (32, 16, 8)
 #: Stride of the finest map that a decoder can end with.

@@ -108,8 +108,8 @@ class MonoDVPS(nn.Module):
             memory: `NetworkOutput.memory`, or `remember`, of the previous images; empty for no flow.
 
         Returns:
-            Class scores, centres and offsets at `NetworkConfig.head_stride`; disparities and their features at strides 2, 4, 8 and 16;
-            flow at strides 4, 8, 16 and 32 where memory was given.
+            Class scores, centres and offsets at `NetworkConfig.head_stride`; disparities and their features at strides
+            2, 4, 8 and 16; flow at strides 4, 8, 16 and 32 where memory was given.
 
         Raises:
             ShapeError: the image's shape does not fit, or memory is of another size.
