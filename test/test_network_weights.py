@@ -242,7 +242,7 @@ def test_writing_where_one_cannot(tmp_path, network):
 def test_the_weights_that_ship_load_and_fit_their_config():
     network = load_network("")
     folder = Path(__file__).parent.parent
-    config = load(TrainingConfig, folder / "config" / "small.yaml")
+    config = load(TrainingConfig, folder / "config" / "shipped" / "8_fine_flow.yaml")
     assert network.config == config.network
     assert network.description.startswith("the weights that ship, monodvps.safetensors: ")
     assert (folder / "monodvps_ros" / "weights" / "monodvps.safetensors").stat().st_size < 20e6
