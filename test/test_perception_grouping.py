@@ -13,7 +13,7 @@ from monodvps_ros.perception.grouping import classify, find_centers, group, pano
 from monodvps_ros.types import NetworkOutput
 
 ROAD, PERSON, CAR, TRUCK = (CITYSCAPES.class_id(name) for name in ("road", "person", "car", "truck"))
-CONFIG = GroupingConfig(top_k=4, nms_kernel=3, min_stuff_area=0)
+CONFIG = GroupingConfig(top_k=4, nms_kernel=3, min_stuff_area=0, center_threshold=0.1)
 
 
 def output_of(classes, heatmap, offsets=None):

@@ -11,7 +11,8 @@ from monodvps_ros.errors import ConfigError
 class GroupingConfig:
     """From centres and offsets to instances (Cheng et al. 2020, section 3.2)."""
 
-    center_threshold: float = setting(0.1, "Least height of a centre peak.", at_least=0.0, at_most=1.0)
+    center_threshold: float = setting(0.2, "Least height of a centre peak; 0.1 in Panoptic-DeepLab.", at_least=0.0,
+                                      at_most=1.0)  # fmt: skip
     nms_kernel: int = setting(7, "Window in which a centre must be the highest, odd.", unit="px", at_least=1)
     top_k: int = setting(200, "Most instances in a frame.", at_least=1, at_most=399)
     min_stuff_area: int = setting(2048, "Stuff smaller than this at 1024 x 2048 becomes void.", unit="px", at_least=0)
