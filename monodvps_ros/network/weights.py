@@ -128,8 +128,7 @@ def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
         WeightsError: as `load_network` says, or the encoders differ.
     """
     path = Path(path)
-    header = read_card(path)
-    stored, wanted = header.get("network", {}).get("encoder"), network.config.encoder
+    stored, wanted = network_config(path, read_card(path)).encoder, network.config.encoder
     if stored != wanted:
         raise WeightsError(f"{path}: its encoder is {stored}, this network's {wanted}; change network.encoder")
     tensors = _read(path)
