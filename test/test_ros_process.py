@@ -32,15 +32,11 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 NODE = [sys.executable, "-m", "monodvps_ros.ros.perception_node", "--ros-args"]
 
 
-def _segments():
-    return {path for path in Path("/dev/shm").glob("fastdds_*") if re.fullmatch(r"fastdds_[0-9a-f]{16}", path.name)}
-
-
 class Process:
     """The node's process and the lines it says."""
 
     def __init__(self, *arguments):
-        self.others = _segments()
+        self.others = set(Path("/dev/shm").glob("fastdds_*"))
         command = [*NODE, *(word for argument in arguments for word in ("-p", argument))]
         environment = {**os.environ, "RCUTILS_LOGGING_USE_STDOUT": "0", "RCUTILS_COLORIZED_OUTPUT": "0"}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -80,10 +76,8 @@ class Process:
         It also opens those of every process that it writes to: what was there before it is not its own.
         """
         maps = Path(f"/proc/{self.process.pid}/maps").read_text()
-        return (
-            _segments()
-            & {Path(name) for name in re.findall(r"/dev/shm/fastdds_\S+$", maps, re.MULTILINE)} - self.others
-        )
+        opened = {Path(name) for name in re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE)}
+        return opened - self.others
 
     def end(self):
         code = self.process.wait(60.0)
