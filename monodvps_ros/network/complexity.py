@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from monodvps_ros.config import NetworkConfig
-from monodvps_ros.network.decoder import FINEST_STRIDE
 from monodvps_ros.network.monodvps import MonoDVPS
 
 _FLOW_MODULES = ("flow_decoder", *(f"flow_decoder.project.{level}" for level in range(3)))
@@ -58,8 +57,7 @@ def measure_complexity(config: NetworkConfig) -> list[PartCost]:
 def _parts(network: MonoDVPS) -> list[tuple[str, nn.Module]]:
     names = ["encoder"]
     for decoder in ("semantic_decoder", "instance_decoder"):
-        names += [f"{decoder}.{stage}" for stage in ("aspp", "stage8", "stage4")]
-        names += [f"{decoder}.stage2"] if network.config.head_stride == FINEST_STRIDE else []
+        names += [f"{decoder}.{stage}" for stage, _ in network.get_submodule(decoder).named_children()]
     names += ["semantic_head", "center_head", "offset_head", "depth_head"]
     if network.flow_decoder is not None:
         names.append("flow_decoder")

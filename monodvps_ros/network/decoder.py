@@ -11,7 +11,7 @@ from monodvps_ros.network.blocks import conv_norm, enlarge, separable
 SEMANTIC_SKIPS = (64, 32, 16)
 INSTANCE_SKIPS = (32, 16, 8)
 #: Stride of the finest map that a decoder can end with.
-FINEST_STRIDE = 2
+_FINEST_STRIDE = 2
 
 
 class DecoderStage(nn.Module):
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
         self.aspp = ASPP(encoder_channels[4], aspp_channels, output_stride, separable_aspp)
         self.stage8 = DecoderStage(aspp_channels, encoder_channels[2], skips[0], channels)
         self.stage4 = DecoderStage(channels, encoder_channels[1], skips[1], channels)
-        self.stage2 = DetailStage(channels, encoder_channels[0], skips[2]) if stride == FINEST_STRIDE else None
+        self.stage2 = DetailStage(channels, encoder_channels[0], skips[2]) if stride == _FINEST_STRIDE else None
         self.channels = channels if self.stage2 is None else channels // 2
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
