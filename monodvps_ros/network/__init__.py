@@ -8,6 +8,7 @@ from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.pose import PoseNetwork
 from monodvps_ros.network.weights import (
     GRAPH_SUFFIXES,
+    copy_fitting,
     load_fitting_weights,
     load_network,
     load_weights,
@@ -22,6 +23,7 @@ __all__ = [
     "MonoDVPS",
     "PartCost",
     "PoseNetwork",
+    "copy_fitting",
     "export_graph",
     "load_fitting_weights",
     "load_network",

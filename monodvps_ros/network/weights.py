@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig, to_dict
 from monodvps_ros.errors import DeviceError, WeightsError
@@ -131,10 +131,22 @@ def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
     stored, wanted = network_config(path, read_card(path)).encoder, network.config.encoder
     if stored != wanted:
         raise WeightsError(f"{path}: its encoder is {stored}, this network's {wanted}; change network.encoder")
-    tensors = _read(path)
-    own = network.state_dict()
+    return copy_fitting(network, _read(path))
+
+
+def copy_fitting(module: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Copy the tensors whose names and shapes a module has too.
+
+    Args:
+        module: changed in place.
+        tensors: by name, as a state dictionary.
+
+    Returns:
+        Names of the module's tensors that stay as they are, sorted.
+    """
+    own = module.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
-    network.load_state_dict(fitting, strict=False)
+    module.load_state_dict(fitting, strict=False)
     return sorted(own.keys() - fitting.keys())
 
 

@@ -15,7 +15,7 @@ from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
-from monodvps_ros.network import MonoDVPS, PoseNetwork, load_fitting_weights, load_weights
+from monodvps_ros.network import MonoDVPS, PoseNetwork, copy_fitting, load_fitting_weights, load_weights
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.checkpoints import read_checkpoint
 from monodvps_ros.training.parts import freeze_rest, named_parts
@@ -90,8 +90,7 @@ class TrainingModule(LightningModule):
                 "and the pose_encoder of its run's config.yaml, or start from its weights.safetensors, or from what "
                 "fits with partial_start=true"
             )
-        self.anew = [name for name in other if name in own]
-        self.load_state_dict({name: tensor for name, tensor in held.items() if name not in other}, strict=False)
+        self.anew = copy_fitting(self, held)
 
     def train(self, mode: bool = True) -> "TrainingModule":
         """Switch to training; statistics of frozen parts stay as they are, or all of them where so configured."""

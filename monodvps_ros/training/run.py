@@ -121,7 +121,7 @@ def train(
     seed_everything(config.seed, workers=True, verbose=False)
     module = TrainingModule(config, weights, names)
     key = json.dumps([list(names), [len(source) for source in sources]])
-    if module.anew and not resume:
+    if module.anew:
         console.print(f"of {weights} nothing fits {_parts_of(module.anew)}, which start anew", soft_wrap=True)
     data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key)
     _quieten()
