@@ -118,7 +118,7 @@ def recorder(folder: str, namespace: str) -> ExecuteProcess:
     """Record every output, byte for byte."""
     topics = ["/" + "/".join(part for part in (namespace.strip("/"), topic) if part) for topic in OUTPUTS]
     return ExecuteProcess(
-        cmd=[sys.executable, "-m", "monodvps_ros.ros.recorder", *topics, "--out", folder], name="recorder"
+        cmd=[sys.executable, "-m", "monodvps_ros.ros.nodes.recorder", *topics, "--out", folder], name="recorder"
     )
 
 

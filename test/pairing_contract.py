@@ -3,7 +3,7 @@
 
 import pytest
 
-from monodvps_ros.ros.pairing import CAPACITY
+from monodvps_ros.data.stamp_pairing import CAPACITY
 
 
 class PairingContract:

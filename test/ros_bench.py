@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.msg import PanopticSegments
-from monodvps_ros.ros.node import PerceptionNode
+from monodvps_ros.ros.nodes.perception_node import PerceptionNode
 from monodvps_ros.types import NetworkOutput
 
 NETWORK = (64, 128)

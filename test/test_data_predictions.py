@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from monodvps_ros.cli.prediction import MANIFEST, BagPrediction, FolderPrediction, Run
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.predictions import LAYOUTS, frame_name, open_predictions, whole_frames, write_prediction
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.evaluation.prediction import MANIFEST, BagPrediction, FolderPrediction, Run
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI, encode_panoptic
 from monodvps_ros.types import CameraFrame, Perception, Sample, SampleSource, ScaleEstimate, ScaleState
 
@@ -358,8 +358,8 @@ def test_the_command_says_when_it_runs_the_weights_that_ship(tmp_path, capsys):
 
 
 def test_all_outputs_are_written_to_a_recording(tmp_path):
-    from monodvps_ros.cli.prediction import write_perception
     from monodvps_ros.data.bag import BagReader
+    from monodvps_ros.evaluation.prediction import write_perception
     from monodvps_ros.types import POINT_DTYPE, Segment
 
     color, semantic = np.zeros((2, 3, 3), np.uint8), CLASSES

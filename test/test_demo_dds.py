@@ -24,11 +24,11 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from monodvps_ros.cli import middleware
-from monodvps_ros.cli.processes import Child
+from monodvps_ros.data.schedule import Schedule
+from monodvps_ros.demo import middleware
+from monodvps_ros.demo.processes import Child
 from monodvps_ros.msg import PanopticSegment, PanopticSegments
-from monodvps_ros.ros.player import CameraPublisher, PlayCount, frames_to_play, play
-from monodvps_ros.ros.schedule import Schedule
+from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play, play
 from monodvps_ros.types import CameraFrame, Sample
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
@@ -170,7 +170,7 @@ class TestPlayCommand:
 
 
 def recorder(tmp_path, *topics):
-    command = [sys.executable, "-m", "monodvps_ros.ros.recorder", "--out", str(tmp_path / "bag"), *topics]
+    command = [sys.executable, "-m", "monodvps_ros.ros.nodes.recorder", "--out", str(tmp_path / "bag"), *topics]
     return Child("recorder", command, tmp_path / "log", events=True)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from monodvps_ros.cli.demo_report import NodeCounts, RecordedTopic, make_report
-from monodvps_ros.cli.headline import HEADLINE
 from monodvps_ros.cli.main import COMMANDS
+from monodvps_ros.demo.report import NodeCounts, RecordedTopic, make_report
+from monodvps_ros.evaluation.headline import HEADLINE
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "docs/demo.md", "docs/benchmark.md"]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from monodvps_ros.cli.demo_metrics import drive_metrics
-from monodvps_ros.cli.headline import CARD_KEY, HEADLINE, LIVE, MEDIAN, for_card
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import NetworkConfig, SceneConfig
 from monodvps_ros.data.bag import BagWriter
+from monodvps_ros.demo.metrics import drive_metrics
 from monodvps_ros.errors import DataError
+from monodvps_ros.evaluation.headline import CARD_KEY, HEADLINE, LIVE, MEDIAN, for_card
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.network import MonoDVPS, read_card, save_weights
 from monodvps_ros.scenes import Drive

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from monodvps_ros.cli.demo_report import LOST_IN_TRANSPORT, NodeCounts, RecordedTopic, latencies_ms, make_report
-from monodvps_ros.cli.output_folder import MARKER, OutputFolder
-from monodvps_ros.cli.processes import Child, ChildError
+from monodvps_ros.data.schedule import LONGEST_PAUSE_PERIODS, Schedule
+from monodvps_ros.demo.output_folder import MARKER, OutputFolder
+from monodvps_ros.demo.processes import Child, ChildError
+from monodvps_ros.demo.report import LOST_IN_TRANSPORT, NodeCounts, RecordedTopic, latencies_ms, make_report
 from monodvps_ros.errors import DataError
-from monodvps_ros.ros.schedule import LONGEST_PAUSE_PERIODS, Schedule
 
 SECOND = 10**9
 
@@ -190,7 +190,7 @@ class TestChild:
             assert child.stop() == 7
 
     def test_a_child_that_ignores_requests_is_killed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("monodvps_ros.cli.processes.PATIENCE_S",
+        monkeypatch.setattr("monodvps_ros.demo.processes.PATIENCE_S",
                             {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 5.0})  # fmt: skip
         code = (
             "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -220,7 +220,7 @@ class TestChild:
     @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux'")
     def test_a_killed_parent_takes_its_child_along(self, tmp_path):
         code = (
-            "import sys, time\nfrom pathlib import Path\nfrom monodvps_ros.cli.processes import Child\n"
+            "import sys, time\nfrom pathlib import Path\nfrom monodvps_ros.demo.processes import Child\n"
             "child = Child('probe', [sys.executable, '-c', 'import time; time.sleep(60)'], Path(sys.argv[1]))\n"
             "print(child.pid, flush=True)\ntime.sleep(60)"
         )

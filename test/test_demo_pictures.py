@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monodvps_ros.cli import pictures
-from monodvps_ros.cli.filmstrip import BIRDS_EYE_SHAPE, FRAME_WIDTH_PX, draw_filmstrip
-from monodvps_ros.cli.pictures import Panels, birds_eye, color_depth, depth_palette, fit_width, video_frame, write_tags
-from monodvps_ros.cli.video import write_video
+from monodvps_ros.demo.filmstrip import BIRDS_EYE_SHAPE, FRAME_WIDTH_PX, draw_filmstrip
+from monodvps_ros.demo.video import write_video
+from monodvps_ros.evaluation import pictures
+from monodvps_ros.evaluation.pictures import (
+    Panels,
+    birds_eye,
+    color_depth,
+    depth_palette,
+    fit_width,
+    video_frame,
+    write_tags,
+)
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.types import POINT_DTYPE
 

@@ -20,7 +20,7 @@ pytest.importorskip("monodvps_ros.msg")
 from rosbags.highlevel import AnyReader
 
 from monodvps_ros.config import SceneConfig
-from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
 from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(400)]

@@ -8,13 +8,20 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "monodvps_ros"
 FLOORS = [
-    {"labels", "types", "errors", "shapes", "config", "geometry"},
+    {"labels", "types", "errors", "shapes", "signals", "config", "geometry"},
     {"network", "losses", "metrics"},
     {"perception", "data", "foundation"},
-    {"scenes", "training"},
-    {"ros", "cli"},
+    {"scenes", "training", "evaluation"},
+    {"ros", "demo", "benchmark", "cli"},
 ]
-WITHIN_FLOOR = {("cli", "ros")}  # the command line starts nodes; no other rooms of one floor know each other
+WITHIN_FLOOR = {  # rooms of one floor that know each other
+    ("perception", "foundation"),  # the model that a configuration names may be a pair of hub models
+    ("demo", "ros"),
+    ("benchmark", "ros"),
+    ("cli", "ros"),
+    ("cli", "demo"),
+    ("cli", "benchmark"),
+}
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROS, TRAINING = FLOOR_OF["ros"], FLOOR_OF["training"]
 ROS_LIBRARIES = {
@@ -92,14 +99,18 @@ def test_every_module_is_in_a_room():
         ("monodvps_ros.data.bag", "def f():\n    import monodvps_ros.training.module", "a floor that is not below"),
         ("monodvps_ros.network.heads", "from ..perception import grouping", "a floor that is not below"),
         ("monodvps_ros.geometry.warping", "from monodvps_ros import network", "a floor that is not below"),
-        ("monodvps_ros.ros.node", "from monodvps_ros.cli.demo import demo", "a floor that is not below"),
+        (
+            "monodvps_ros.ros.nodes.perception_node",
+            "from monodvps_ros.cli.demo import demo",
+            "a floor that is not below",
+        ),
         ("monodvps_ros.training.data", "from monodvps_ros.scenes import Drive", "a floor that is not below"),
         ("monodvps_ros.perception.cloud", "from monodvps_ros.msg import PanopticSegment", "a floor that is not below"),
         ("monodvps_ros.data.bag", "from monodvps_ros.utils import x", "in no room"),
         ("monodvps_ros.training.module", "import rclpy.node", "below ros"),
         ("monodvps_ros.perception.cloud", "from sensor_msgs.msg import PointCloud2", "below ros"),
         ("monodvps_ros.data.module", "import lightning", "below training"),
-        ("monodvps_ros.ros.recorder", "from rosbags.rosbag2 import Writer", "only data.bag and scenes"),
+        ("monodvps_ros.ros.nodes.recorder", "from rosbags.rosbag2 import Writer", "only data.bag and scenes"),
         ("monodvps_ros.training.teacher", "import transformers", "only foundation"),
     ],
 )
@@ -114,8 +125,8 @@ def test_a_forbidden_import_is_found(module, source, fault):
         ("monodvps_ros.types", "from monodvps_ros.shapes import check_shapes"),
         ("monodvps_ros.losses.flow", "from monodvps_ros.losses import scales"),
         ("monodvps_ros.losses.flow", "from .scales import reduce"),
-        ("monodvps_ros.cli.demo", "from monodvps_ros.ros.player import Player"),
-        ("monodvps_ros.ros.outputs", "from monodvps_ros.msg import PanopticSegments"),
+        ("monodvps_ros.cli.demo", "from monodvps_ros.ros.nodes.player import Player"),
+        ("monodvps_ros.ros.topics.outputs", "from monodvps_ros.msg import PanopticSegments"),
         ("monodvps_ros.data.bag", "from rosbags.rosbag2 import Writer"),
         ("monodvps_ros.scenes.write", "import rosbags"),
         ("monodvps_ros.training.module", "import lightning"),

@@ -11,12 +11,13 @@ import torch
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError, LabelError, MissingDependencyError, WeightsError
-from monodvps_ros.foundation import FoundationModel, load_model
+from monodvps_ros.foundation import FoundationModel
 from monodvps_ros.foundation.names import class_mapping, parse_pair
 from monodvps_ros.foundation.panoptic import HubPanoptic, merge_queries
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import Pipeline
+from monodvps_ros.perception.loading import load_model
 from monodvps_ros.types import CameraFrame, PerceptionModel
 
 CAR, ROAD = 13, 0

@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from monodvps_ros.cli.evaluation import Evaluation, FramePair
-from monodvps_ros.cli.evaluation_pictures import Filmstrip, WorstFrames, color_depth_error, color_panoptic
-from monodvps_ros.cli.evaluation_scale import DepthScaler, Scaling
-from monodvps_ros.cli.report import render_report
-from monodvps_ros.cli.report_drawings import distance_chart, timelines
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.evaluation.drawings import distance_chart, timelines
+from monodvps_ros.evaluation.frame_pictures import Filmstrip, WorstFrames, color_depth_error, color_panoptic
+from monodvps_ros.evaluation.report import render_report
+from monodvps_ros.evaluation.runner import Evaluation, FramePair
+from monodvps_ros.evaluation.scaling import DepthScaler, Scaling
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.metrics import DATASETS, DepthProtocol
 

@@ -13,11 +13,11 @@ import torch
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import NetworkConfig, PipelineConfig, ScaleConfig
 from monodvps_ros.errors import MissingDependencyError, ShapeError, WeightsError
-from monodvps_ros.foundation import load_model
 from monodvps_ros.network import GraphModel, MonoDVPS, export_graph, load_network, read_card, save_weights
 from monodvps_ros.network import graph as graphs
 from monodvps_ros.network.header import HEADER_KEY
 from monodvps_ros.perception import Pipeline
+from monodvps_ros.perception.loading import load_model
 from monodvps_ros.types import CameraFrame, Output, PerceptionModel
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ pytest.importorskip("monodvps_ros.msg")
 
 from std_msgs.msg import Header
 
-from monodvps_ros.cli import benchmark_messages
+from monodvps_ros.benchmark import messages as benchmark_messages
 from monodvps_ros.cli.benchmark import ORDER, SIZES, benchmark
-from monodvps_ros.ros import conversions
+from monodvps_ros.ros.topics import conversions
 
 pytestmark = pytest.mark.ros
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from monodvps_ros.errors import CameraInfoError
+from monodvps_ros.geometry.camera_model import camera_model, is_rectified_by_name
+from monodvps_ros.geometry.undistortion import rectifying_map
 from monodvps_ros.perception.rectification import Rectification
-from monodvps_ros.ros.camera_model import camera_model, is_rectified_by_name
-from monodvps_ros.ros.rectification import rectifying_map
 
 K = [500.0, 0, 320, 0, 510, 240, 0, 0, 1]
 P = [450.0, 0, 310, 0, 0, 460, 235, 0, 0, 0, 1, 0]

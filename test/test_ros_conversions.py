@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
 from monodvps_ros.errors import EncodingError, ShapeError
-from monodvps_ros.ros import conversions
+from monodvps_ros.ros.topics import conversions
 from monodvps_ros.types import POINT_DTYPE, Segment
 
 pytestmark = pytest.mark.ros

@@ -10,10 +10,11 @@ import torch
 
 pytest.importorskip("rclpy")
 
+from monodvps_ros.perception import statistics
 from monodvps_ros.perception.device import gpu_memory_mb
-from monodvps_ros.ros import diagnostics, statistics
-from monodvps_ros.ros.diagnostics import CameraHealth, NodeHealth, camera_status, judge, node_status
-from monodvps_ros.ros.statistics import Snapshot
+from monodvps_ros.perception.statistics import Snapshot
+from monodvps_ros.ros.management import diagnostics
+from monodvps_ros.ros.management.diagnostics import CameraHealth, NodeHealth, camera_status, judge, node_status
 from monodvps_ros.types import ScaleEstimate, ScaleState
 
 pytestmark = pytest.mark.ros

@@ -14,7 +14,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_bench import CAMERA, Bench, BoxModel, K, picture, stamp_of, wait_until
 from sensor_msgs.msg import Image
 
-from monodvps_ros.ros import diagnostics, statistics
+from monodvps_ros.perception import statistics
+from monodvps_ros.ros.management import diagnostics
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 

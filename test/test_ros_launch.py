@@ -29,7 +29,7 @@ import launch
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.msg import TrainingProgress
-from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
 from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]

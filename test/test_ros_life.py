@@ -23,9 +23,11 @@ from monodvps_ros.config import NodeConfig, settings
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.msg import PanopticSegments
-from monodvps_ros.ros import diagnostics, filter_pairing, parameters, statistics
-from monodvps_ros.ros.running import _serve
-from monodvps_ros.ros.stop_request import StopRequest
+from monodvps_ros.perception import statistics
+from monodvps_ros.ros.management import diagnostics, parameters
+from monodvps_ros.ros.nodes.running import _serve
+from monodvps_ros.ros.topics import filter_pairing
+from monodvps_ros.signals import StopRequest
 from monodvps_ros.types import POINT_DTYPE
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]

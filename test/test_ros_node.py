@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.ros import diagnostics
+from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.types import POINT_DTYPE, CameraFrame
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]

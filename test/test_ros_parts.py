@@ -10,11 +10,11 @@ import time
 import pytest
 from pairing_contract import PairingContract
 
-from monodvps_ros.ros import statistics
-from monodvps_ros.ros.pairing import DictPairing
-from monodvps_ros.ros.sequence_watch import SequenceWatch, Step
-from monodvps_ros.ros.statistics import Statistics
-from monodvps_ros.ros.worker import Worker
+from monodvps_ros.data.sequence_watch import SequenceWatch, Step
+from monodvps_ros.data.stamp_pairing import DictPairing
+from monodvps_ros.perception import statistics
+from monodvps_ros.perception.statistics import Statistics
+from monodvps_ros.perception.worker import Worker
 
 
 class TestDictPairing(PairingContract):
@@ -143,7 +143,7 @@ class TestWorker:
 
 STOP_SCRIPT = """
 import os, signal
-from monodvps_ros.ros.stop_request import Phase, StopRequest
+from monodvps_ros.signals import Phase, StopRequest
 stop = StopRequest()
 stop.phase = Phase.{phase}
 try:

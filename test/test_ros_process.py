@@ -29,7 +29,7 @@ from sensor_msgs.msg import Image
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
-NODE = [sys.executable, "-m", "monodvps_ros.ros.perception_node", "--ros-args"]
+NODE = [sys.executable, "-m", "monodvps_ros.ros.executables.perception_node", "--ros-args"]
 
 
 class Process:

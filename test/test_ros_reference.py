@@ -10,8 +10,10 @@ pytest.importorskip("monodvps_ros.msg")
 from pathlib import Path
 
 from monodvps_ros.config import NodeConfig, TrainingNodeConfig, from_dict, settings
-from monodvps_ros.ros import diagnostics, reference, statistics
-from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.perception import statistics
+from monodvps_ros.ros.management import diagnostics
+from monodvps_ros.ros.tools import reference
+from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
 
 pytestmark = pytest.mark.ros
 
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize(("path", "text"), reference.files().items(), ids=str)
 def test_the_files_are_as_the_code_makes_them(path, text):
-    assert (ROOT / path).read_text(encoding="utf-8") == text, "run: python -m monodvps_ros.ros.reference"
+    assert (ROOT / path).read_text(encoding="utf-8") == text, "run: python -m monodvps_ros.ros.tools.reference"
 
 
 @pytest.mark.parametrize("config_class", [NodeConfig, TrainingNodeConfig])

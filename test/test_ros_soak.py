@@ -25,11 +25,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2
 
 from monodvps_ros.config import SceneConfig
+from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.msg import PanopticSegments
-from monodvps_ros.ros import diagnostics, statistics
-from monodvps_ros.ros.conversions import stamp_to_ns
-from monodvps_ros.ros.player import CameraPublisher, PlayCount, frames_to_play, play
-from monodvps_ros.ros.schedule import Schedule
+from monodvps_ros.perception import statistics
+from monodvps_ros.ros.management import diagnostics
+from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play, play
+from monodvps_ros.ros.topics.conversions import stamp_to_ns
 from monodvps_ros.scenes import Drive
 
 SECONDS = float(os.environ.get("MONODVPS_SOAK_S", "60"))
@@ -72,7 +73,7 @@ class Watch(Node):
 
 @pytest.fixture
 def process():
-    command = [sys.executable, "-m", "monodvps_ros.ros.perception_node", *DEEP_INPUT]
+    command = [sys.executable, "-m", "monodvps_ros.ros.executables.perception_node", *DEEP_INPUT]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines = []
     reader = threading.Thread(target=lambda: lines.extend(process.stderr))

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from training_bench import DEPTH_ALONE, Process, phases_of, write_given
 
 from monodvps_ros.msg import TrainingProgress
-from monodvps_ros.ros import training_progress
-from monodvps_ros.ros.training_progress import Phase
+from monodvps_ros.ros.management import training_status as training_progress
 from monodvps_ros.training.checkpoints import read_checkpoint
+from monodvps_ros.training.progress import Phase
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(240)]
 

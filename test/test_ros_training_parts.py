@@ -21,11 +21,12 @@ from training_bench import DEPTH_ALONE, phases_of, write_given
 from monodvps_ros.config import TrainingNodeConfig, settings
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.msg import TrainingProgress
-from monodvps_ros.ros import training_progress
-from monodvps_ros.ros.training_callback import Cancelled, Reporter, WatchedSource
-from monodvps_ros.ros.training_progress import Phase, Progress, progress_message, training_status
-from monodvps_ros.ros.training_run import TrainingRun, prepare
+from monodvps_ros.ros.management import training_status as training_progress
+from monodvps_ros.ros.management.training_status import progress_message, training_status
+from monodvps_ros.training.background_run import TrainingRun, prepare
 from monodvps_ros.training.checkpoints import read_checkpoint
+from monodvps_ros.training.progress import Phase, Progress
+from monodvps_ros.training.reporting import Cancelled, Reporter, WatchedSource
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -198,7 +199,7 @@ def test_a_fault_of_our_own_is_told_with_its_traceback(given, tmp_path, monkeypa
     def fail(*_, **__):
         raise ZeroDivisionError("a fault")
 
-    monkeypatch.setattr("monodvps_ros.ros.training_run.train", fail)
+    monkeypatch.setattr("monodvps_ros.training.background_run.train", fail)
     told = []
     run = TrainingRun(prepare(_config(given, tmp_path / "out")), told.append, lambda: None, Console(file=io.StringIO()))
     run.start()

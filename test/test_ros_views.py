@@ -15,7 +15,7 @@ pytest.importorskip("monodvps_ros.msg")
 
 from sensor_msgs.msg import Image
 
-from monodvps_ros.ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
 from monodvps_ros.types import POINT_DTYPE
 
 pytestmark = pytest.mark.ros

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from monodvps_ros.cli.headline import HEADLINE, LIVE, MEDIAN, headline, headline_table
 from monodvps_ros.cli.main import main
-from monodvps_ros.cli.scoring import Scoring, without_small_things
 from monodvps_ros.config import NetworkConfig, PipelineConfig, SceneConfig, load
+from monodvps_ros.evaluation.headline import HEADLINE, LIVE, MEDIAN, headline, headline_table
+from monodvps_ros.evaluation.scoring import Scoring, without_small_things
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.network import MonoDVPS, save_weights
 from monodvps_ros.scenes import Drive, benchmark

@@ -45,7 +45,7 @@ class Process:
 
     def __init__(self, given, out, *arguments, data=None):
         words = [f"data:=['{data or given / 'bag'}']", f"config:={given / 'config.yaml'}", f"out:={out}", *arguments]
-        command = [sys.executable, "-m", "monodvps_ros.ros.training_node", "--ros-args"]
+        command = [sys.executable, "-m", "monodvps_ros.ros.executables.training_node", "--ros-args"]
         command += [word for argument in words for word in ("-p", argument)]
         environment = {**os.environ, "RCUTILS_LOGGING_USE_STDOUT": "0", "RCUTILS_COLORIZED_OUTPUT": "0"}
         self.context = Context()

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from monodvps_ros.cli.pictures import color_depth, fit_width
 from monodvps_ros.config import PipelineConfig, replace
 from monodvps_ros.data import open_source
+from monodvps_ros.evaluation.pictures import color_depth, fit_width
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR, VOID_PANOPTIC_ID, decode_panoptic
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import Pipeline

@@ -78,7 +78,7 @@ def in_turn_ms(ours: Callable[[], Any], usual: Callable[[], Any], repeats: int) 
 
 def _measure(size: tuple[int, int], repeats: int, weights: str, with_ros: bool) -> tuple[dict[str, Any], float]:
     """Return the stages in the order of a frame's way, and the milliseconds of `Pipeline.step` with all outputs."""
-    from monodvps_ros.cli.benchmark_stages import Stage, make_frame, stages, whole_frame  # noqa: PLC0415
+    from monodvps_ros.benchmark.stages import Stage, make_frame, stages, whole_frame  # noqa: PLC0415
     from monodvps_ros.network import load_network  # noqa: PLC0415
 
     frame = make_frame(size, load_network(weights, "cpu").input_size)
@@ -93,7 +93,7 @@ def _measure(size: tuple[int, int], repeats: int, weights: str, with_ros: bool) 
 
     time_all(stages(frame, weights))
     if with_ros:
-        from monodvps_ros.cli.benchmark_messages import message_stages  # noqa: PLC0415
+        from monodvps_ros.benchmark.messages import message_stages  # noqa: PLC0415
 
         with message_stages(frame) as rows:
             time_all(rows)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from monodvps_ros.cli.evaluation import Evaluation
-from monodvps_ros.cli.evaluation_pairs import FramePairs, check_any
-from monodvps_ros.cli.evaluation_scale import Scaling
-from monodvps_ros.cli.report import CARDS, card_text, render_report
-from monodvps_ros.cli.result_files import read_result_file, write_result_file
+from monodvps_ros.evaluation.pairs import FramePairs, check_any
+from monodvps_ros.evaluation.report import CARDS, card_text, render_report
+from monodvps_ros.evaluation.result_files import read_result_file, write_result_file
+from monodvps_ros.evaluation.runner import Evaluation
+from monodvps_ros.evaluation.scaling import Scaling
 from monodvps_ros.metrics import DepthProtocol, dataset_rules
 
 

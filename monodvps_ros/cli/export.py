@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.headline import CARD_KEY, for_card
 from monodvps_ros.cli.score import read_score
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.evaluation.headline import CARD_KEY, for_card
 
 
 class Format(str, Enum):

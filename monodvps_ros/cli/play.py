@@ -12,10 +12,10 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from monodvps_ros.data import open_source
+from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.errors import DataError
-from monodvps_ros.ros.player import CameraPublisher, PlayCount, frames_to_play
-from monodvps_ros.ros.player import play as play_samples
-from monodvps_ros.ros.schedule import Schedule
+from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play
+from monodvps_ros.ros.nodes.player import play as play_samples
 
 
 def play(

@@ -42,10 +42,10 @@ def predict(
     What an interrupted run has finished is kept: frame by frame in pan/ and dep/, sequence by sequence in recordings.
     """
     # Below, because imports of torch and networks take seconds, and --help must not.
-    from monodvps_ros.cli.prediction import BagPrediction, FolderPrediction, Run  # noqa: PLC0415
     from monodvps_ros.data import open_source  # noqa: PLC0415
-    from monodvps_ros.foundation import load_model  # noqa: PLC0415
+    from monodvps_ros.evaluation.prediction import BagPrediction, FolderPrediction, Run  # noqa: PLC0415
     from monodvps_ros.perception import Pipeline, resolve_device  # noqa: PLC0415
+    from monodvps_ros.perception.loading import load_model  # noqa: PLC0415
 
     others, overrides = split_words(words or [], PipelineConfig)
     if others:

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monodvps_ros.cli.headline import LIVE, MEDIAN, headline_table
 from monodvps_ros.cli.overrides import split_words
-from monodvps_ros.cli.result_files import read_result_file, write_result_file
 from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.evaluation.headline import LIVE, MEDIAN, headline_table
+from monodvps_ros.evaluation.result_files import read_result_file, write_result_file
 
 
 def score(
@@ -39,9 +39,9 @@ def score(
 
     Depth is measured twice: with the true median in each frame, and with the metres that the node would publish.
     """
-    from monodvps_ros.cli.scoring import Scoring  # noqa: PLC0415 (torch takes seconds; --help must not)
-    from monodvps_ros.foundation import load_model  # noqa: PLC0415
+    from monodvps_ros.evaluation.scoring import Scoring  # noqa: PLC0415 (torch takes seconds; --help must not)
     from monodvps_ros.perception import resolve_device  # noqa: PLC0415
+    from monodvps_ros.perception.loading import load_model  # noqa: PLC0415
 
     others, overrides = split_words(words or [], PipelineConfig)
     if others:
@@ -113,7 +113,7 @@ def _run(scoring: Any, name: str, data: Path, frames: int | None) -> None:
 
 
 def _page(scoring: Any, results: dict[str, Any], other: dict[str, Any] | None, other_name: str) -> str:
-    from monodvps_ros.cli.report import render_report  # noqa: PLC0415
+    from monodvps_ros.evaluation.report import render_report  # noqa: PLC0415
 
     evaluation = scoring.evaluations[LIVE]
     title = f"{results['split']}: {results['weights']}"

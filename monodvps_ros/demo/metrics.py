@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what the demo recorded against the truth of the drive, and reads what the weights' card says beside it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monodvps_ros.data.bag_predictions import BagPredictions
+from monodvps_ros.evaluation.headline import CARD_KEY, LIVE, headline
+from monodvps_ros.evaluation.runner import Evaluation, FramePair
+from monodvps_ros.labels import LabelSpace
+from monodvps_ros.metrics import dataset_rules
+from monodvps_ros.types import Sample
+
+
+def drive_metrics(
+    samples: Iterable[Sample], recording: Path, space: LabelSpace, header: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Measure the frames that came through, as the node published them.
+
+    Args:
+        samples: what was played, in the order of their stamps.
+        recording: bag of the node's outputs; at least one frame came through.
+        space: classes of the samples' truth.
+        header: of the weights file, as `read_card` gives it; None for weights without one.
+
+    Returns:
+        What `docs/demo.md` describes under `metrics`; None where the samples have no truth, or the weights have other
+        classes than it.
+
+    Raises:
+        DataError: the recording is damaged.
+    """
+    if header is not None and list(header["label_space"]) != list(space.names):
+        return None
+    evaluation = Evaluation(dataset_rules("bag"), space)
+    remaining = iter(samples)
+    for predicted in BagPredictions([recording]):
+        sample = next((sample for sample in remaining if sample.frame.stamp_ns == predicted.stamp_ns), None)
+        if sample is None:
+            break
+        truth = None if sample.truth.panoptic_is_pseudo else sample.truth.panoptic
+        if truth is None and sample.truth.depth_m is None:
+            continue
+        evaluation.add(
+            FramePair(
+                sequence="drive",
+                name=str(predicted.stamp_ns),
+                truth=truth,
+                truth_depth_m=sample.truth.depth_m,
+                prediction=(predicted.class_ids, predicted.instance_ids),
+                # without K there are no metres
+                predicted_depth_m=None if sample.frame.intrinsics is None else predicted.depth_m,
+            )
+        )
+    if not evaluation.frames:
+        return None
+    card = None if header is None else header["card"].get(CARD_KEY)
+    return {
+        "frames": evaluation.frames,
+        "drive": headline(evaluation.results()),
+        "card": None if card is None else {"split": card["split"], **card[LIVE]},
+    }

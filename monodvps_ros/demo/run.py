@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the demo: the perception node over real DDS on a drive, from a camera to pictures and a report."""
+
+import json
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
+from rich.table import Table
+
+from monodvps_ros.config import SceneConfig
+from monodvps_ros.data import open_source
+from monodvps_ros.demo.filmstrip import draw_filmstrip
+from monodvps_ros.demo.metrics import drive_metrics
+from monodvps_ros.demo.middleware import environment, shipped_profile
+from monodvps_ros.demo.output_folder import OutputFolder
+from monodvps_ros.demo.processes import ChildError
+from monodvps_ros.demo.recording import Recording
+from monodvps_ros.demo.report import RecordedTopic, make_report
+from monodvps_ros.demo.session import DemoSession
+from monodvps_ros.demo.video import write_video
+from monodvps_ros.errors import DataError
+from monodvps_ros.evaluation.headline import headline_table
+from monodvps_ros.evaluation.pictures import Panels, video_frame
+from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
+from monodvps_ros.scenes import Drive
+from monodvps_ros.types import Sample, SampleSource
+
+SYNTHETIC_FRAMES = 60
+SYNTHETIC_RATE_HZ = 4.0
+FILMSTRIP_FRAMES = 4
+
+T = TypeVar("T")
+
+console = Console(highlight=False)
+
+
+def run_demo(
+    path: Path | None,
+    out: Path,
+    weights: str | None,
+    frames: int | None,
+    image_topic: str | None,
+    rate: float,
+    seed: int,
+    device: str,
+    camera_height_m: float | None,
+) -> int:
+    """Play a drive to the node, record what it publishes, measure and draw it.
+
+    Args:
+        path: what to play; None: a synthetic drive.
+        out: folder for recording, pictures and report.
+        weights: weights file, or 'random'; None: the shipped file, untrained where none ships.
+        frames: to play at most; None: all.
+        image_topic: to play, of a recording with several cameras.
+        rate: 0.5 plays at half the recorded rate.
+        seed: of the synthetic drive.
+        device: auto, cpu, cuda or cuda:N.
+        camera_height_m: height of the camera above the road; None: what the source tells.
+
+    Returns:
+        Exit code: 0: done. 1: node or recorder failed; their last words are shown.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as at Ctrl-C
+    source, name, height_m = _source(path, image_topic, frames, seed)
+    folder = OutputFolder(out)
+    os.environ.update(environment(shipped_profile))
+    weights = _weights() if weights is None else weights
+    parameters: dict[str, Any] = {"pipeline.device": device, "pipeline.weights": weights}
+    height_m = camera_height_m or height_m
+    if height_m is not None:
+        parameters["pipeline.scale.camera_height_m"] = float(height_m)
+    console.print(f"[bold]{name}[/]: {_count(source, frames)} frames at {source.rate_hz * rate:g} Hz")
+    if weights == "random":
+        console.print("[yellow]The weights are random: the way of a frame is real, what is seen in it is not.[/]")
+    try:
+        report = _run(source, name, frames, rate, folder, parameters)
+    except ChildError as error:
+        console.print(f"[red]The demo failed:[/] {error}", markup=True)
+        return 1
+    metrics = _measure(source, frames, folder, weights) if report["frames_processed"] else None
+    if metrics is not None:
+        report["metrics"] = metrics
+        folder.report.write_text(json.dumps(report, indent=2) + "\n")
+    title = f"{name}   |   weights: {report['weights']}   |   {report['device']}"
+    files_made = _draw(folder, title, source)
+    _summarize(report, folder, files_made)
+    return 0
+
+
+def _source(
+    path: Path | None, image_topic: str | None, frames: int | None, seed: int
+) -> tuple[SampleSource, str, float | None]:
+    """Return what to play, its name in the report, and the camera's height in metres where it is known."""
+    if path is not None:
+        source = open_source(path, image_topic=image_topic)
+        if not len(source):
+            raise DataError(f"{path} holds no frames; give a recording with at least one")
+        return source, str(path), getattr(source, "camera_height_m", None)  # a folder's camera.json may tell
+    config = SceneConfig(frames=frames or SYNTHETIC_FRAMES, rate_hz=SYNTHETIC_RATE_HZ)
+    rendered = _Rendered(Drive(config, seed))
+    return rendered, f"synthetic drive, seed {seed}", config.camera_height_m
+
+
+class _Rendered:
+    """A drive that is rendered before it is played, so that rendering takes no time from the node."""
+
+    def __init__(self, drive: SampleSource) -> None:
+        self.rate_hz = drive.rate_hz
+        self.label_space = drive.label_space
+        self._samples = list(_track(drive, "rendering the drive", len(drive)))
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._samples)
+
+
+def _track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
+    """Show a progress bar where there is a terminal."""
+    return track(items, what, total=total, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _weights() -> str:
+    shipped = [item for item in (files("monodvps_ros") / "weights").iterdir() if item.name.endswith(".safetensors")]
+    return "" if shipped else "random"
+
+
+def _count(source: SampleSource, frames: int | None) -> int:
+    return len(source) if frames is None else min(frames, len(source))
+
+
+def _run(
+    source: SampleSource, name: str, frames: int | None, rate: float, folder: OutputFolder, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """Play the source to the node, record, and write the report."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("starting the node", total=_count(source, frames))
+        with DemoSession(folder, parameters) as session:
+            progress.update(task, description="playing")
+            for _ in session.play(islice(source, frames), source.rate_hz, rate):
+                progress.advance(task)
+            progress.update(task, description="waiting for the last frames")
+            counts = session.finish()
+            topics = session.output_topics
+            sent_ns = session.play_count.sent_ns
+    assert sent_ns is not None
+    recording = Recording(folder.recording)
+    outputs = {topic: recording.topics.get(topic) or RecordedTopic(type_name) for topic, type_name in topics.items()}
+    report = make_report(name, sent_ns, counts, outputs)
+    folder.report.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _measure(source: SampleSource, frames: int | None, folder: OutputFolder, weights: str) -> dict[str, Any] | None:
+    """Measure the recording where the drive has truth, and show the result beside the card's."""
+    if weights.endswith(GRAPH_SUFFIXES):
+        return None  # what classes a graph tells is not known without running it
+    header = None if weights == "random" else read_card(weights or shipped_weights())
+    metrics = drive_metrics(islice(source, frames), folder.recording, source.label_space, header)
+    if metrics is None:
+        return None
+    columns = {"this drive": metrics["drive"]}
+    if metrics["card"] is not None:
+        columns[f"card, {metrics['card']['split']} split"] = metrics["card"]
+    console.print(headline_table(columns, f"Against the truth, {metrics['frames']} frames that came through"))
+    return metrics
+
+
+def _draw(folder: OutputFolder, title: str, source: SampleSource) -> list[Path]:
+    """Make filmstrip and video from the recording; return the files, none where no frame came through."""
+    recording = Recording(folder.recording)
+    stamps = recording.complete
+    if not stamps:
+        return []
+    picked = {stamps[round(i * (len(stamps) - 1) / (FILMSTRIP_FRAMES - 1))] for i in range(FILMSTRIP_FRAMES)}
+    strip: list[Panels] = []
+
+    def video_frames() -> Iterator[Any]:
+        for panels in _track(recording.panels(), "drawing", len(stamps)):
+            if panels.stamp_ns in picked:
+                strip.append(panels)
+            yield video_frame(panels, source.label_space, recording.has_cloud)
+
+    duration_s = (stamps[-1] - stamps[0]) * 1e-9
+    rate_hz = (len(stamps) - 1) / duration_s if duration_s > 0 else source.rate_hz
+    video = write_video(folder.path / "drive", video_frames(), rate_hz)
+    if video.suffix != ".mp4":
+        console.print("This OpenCV cannot write MP4; the video is a GIF.")
+    draw_filmstrip(folder.filmstrip, strip, source.label_space, title)
+    return [folder.filmstrip, video]
+
+
+def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path]) -> None:
+    table = Table("topic", "type", "encoding", "messages", box=None, header_style="bold", pad_edge=False)
+    for topic, row in report["outputs"].items():
+        table.add_row(topic, row["type"], row["encoding"] or "", str(row["count"]))
+    console.print(table)
+    lost = ", ".join(f"{count} {reason}" for reason, count in report["drop_reasons"].items())
+    console.print(
+        f"{report['frames_published']} frames published, {report['frames_processed']} came through, "
+        f"{report['frames_dropped']} dropped" + (f" ({lost})" if lost else "")
+    )
+    latency = report["latency_ms"]
+    if latency["p50"] is not None:
+        console.print(f"latency: half of the frames within {latency['p50']:.0f} ms, slowest {latency['max']:.0f} ms")
+    if report["frames_dropped"] > report["frames_processed"]:
+        console.print("[yellow]This machine does not keep up with that rate; --rate 0.2 plays five times slower.[/]")
+    if report["frames_processed"] and not report["outputs"]["/points"]["count"]:
+        console.print("[yellow]No cloud: the camera's K is not known.[/]")
+    console.print("Look at:")
+    for path in [*pictures, folder.report, folder.recording]:
+        console.print(f"  {path}", soft_wrap=True)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring predictions against truth: pairing, scaling, results, report, pictures."""

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that a configuration names: our network, as weights or as an exported graph, or a pair of hub models."""
+
+from pathlib import Path
+
+import torch
+
+from monodvps_ros.config import PipelineConfig
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.foundation.pair import FoundationModel
+from monodvps_ros.network import GRAPH_SUFFIXES, GraphModel, load_network
+from monodvps_ros.perception.device import resolve_device
+from monodvps_ros.types import PerceptionModel
+
+
+def load_model(config: PipelineConfig, device: torch.device | None = None) -> PerceptionModel:
+    """Load the model of a configuration.
+
+    Args:
+        config: `model` names a pair of hub models; where it is empty, `weights` names our network's file, which
+            `save_weights` or `export_graph` wrote.
+        device: where to run it; None: the one that `device` of the configuration names.
+
+    Raises:
+        ConfigError: both a pair and weights are named, or the pair is not one.
+        DeviceError: the device is absent.
+        LabelError: the panoptic model has classes without a counterpart.
+        MissingDependencyError: transformers, or what runs a graph, is not installed.
+        WeightsError: a file or model cannot be had.
+    """
+    device = device or resolve_device(config.device)
+    if not config.model and config.weights.endswith(GRAPH_SUFFIXES):
+        return GraphModel(Path(config.weights), device)
+    if not config.model:
+        return load_network(config.weights, device)
+    if config.weights:
+        raise ConfigError(f"model '{config.model}' and weights '{config.weights}' are both named; leave one empty")
+    return FoundationModel(config.model, device)

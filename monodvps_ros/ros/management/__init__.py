@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters and diagnostics: what a node's user sets and is told."""

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /diagnostics says: one status for the node, one for each camera.
+
+The keys are constants here, and part of the node's interface: they do not change from one version to the next.
+Counts are whole numbers as text, rates and latencies numbers with two decimals, absent values ``nan``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from monodvps_ros.perception.statistics import DROP_REASONS, LATENCIES, WINDOW_S, Snapshot
+from monodvps_ros.types import ScaleEstimate
+
+# Keys of the node's status.
+STATE = "state"
+DEVICE = "device"
+WEIGHTS = "weights"
+START_UP_S = "start-up s"
+MEMORY = "memory MB"
+GPU_MEMORY = "GPU memory MB"
+CALLBACK_ERRORS = "callback errors"
+
+# Keys of a camera's status.
+RECEIVED = "frames received"
+PROCESSED = "frames processed"
+DROPPED = "frames dropped"
+DROPPED_PREFIX = "frames dropped: "  # + one of statistics.DROP_REASONS
+IDLE = "frames without subscriber"
+LOST = "frames lost in transport"
+INPUT_RATE = "input rate Hz"
+OUTPUT_RATE = "output rate Hz"
+LATENCY_P50 = "latency p50 ms"
+LATENCY_P90 = "latency p90 ms"
+LATENCY_MAX = "latency max ms"
+RESETS = "resets by time jumps"
+REPEATED = "repeated stamps"
+IMAGE_TOPIC = "image topic"
+RELIABILITY = "image reliability"
+IMAGE = "image"
+CAMERA_INFO = "camera_info"
+RECTIFICATION = "rectification"
+CLOUD = "cloud MB"
+SCALE_STATE = "scale state"
+SCALE_FACTOR = "scale factor"
+SCALE_CONFIDENCE = "scale confidence"
+LAST_ERROR = "last error"
+
+#: Keys of the node's status with what they tell.
+NODE_KEYS = {
+    STATE: "lifecycle state",
+    DEVICE: "what the network runs on",
+    WEIGHTS: "what the weights say of themselves",
+    START_UP_S: "from the start of the process to the first frame out",
+    MEMORY: "of the machine, that the process holds",
+    GPU_MEMORY: "of the GPU, that the network and its results hold; only where the device is one",
+    CALLBACK_ERRORS: "exceptions outside of image processing, for which the log has the traceback",
+}
+
+#: Keys of a camera's status with what they tell.
+CAMERA_KEYS = {
+    RECEIVED: "images that reached the node",
+    PROCESSED: "images that outputs were published for",
+    DROPPED: "images dropped, for whatever reason",
+    **{DROPPED_PREFIX + reason: "of these" for reason in DROP_REASONS},
+    IDLE: "images that nobody wanted an output of",
+    LOST: "images that the middleware reports as lost on their way to the node",
+    INPUT_RATE: f"images received a second, over the last {WINDOW_S:g} s",
+    OUTPUT_RATE: f"images processed a second, over the last {WINDOW_S:g} s",
+    LATENCY_P50: f"from an image's arrival to its last output, median of the last {LATENCIES} images",
+    LATENCY_P90: "the same; nine of ten are faster",
+    LATENCY_MAX: "the same; the slowest since the start",
+    RESETS: "how often time jumped: stamps or clock went back, or images had a gap",
+    REPEATED: "images whose stamp was that of the image before",
+    IMAGE_TOPIC: "resolved name",
+    RELIABILITY: "of the image subscription now",
+    IMAGE: "size and encoding of the last image",
+    CAMERA_INFO: "ok, or what is wrong with it",
+    RECTIFICATION: "what is done about lens distortion",
+    CLOUD: "size of the last cloud",
+    SCALE_STATE: "where metres come from: none, fixed, measured, held, waiting",
+    SCALE_FACTOR: "metres per unit of the network's depth",
+    SCALE_CONFIDENCE: "of the last measurement, 0..1",
+    LAST_ERROR: "with the stamp of its image",
+}
+
+#: An image is missed after this time without one.
+SILENCE_S = 2.0
+#: The node is falling behind where less than this share of the images received comes out.
+KEEPING_UP = 0.5
+#: Clouds beyond this lose messages even over shared memory that is set up for large ones.
+LARGE_CLOUD_MB = 30.0
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass(frozen=True)
+class NodeHealth:
+    """What the node's own status tells.
+
+    Attributes:
+        name: fully qualified name of the node.
+        state: lifecycle state.
+        problem: why it does not work; empty where it does.
+        device: what it computes on; empty before it is known.
+        weights: what the network says of its weights; empty before they are loaded.
+        start_up_s: from the start of the process to the first frame out; None before.
+        callback_errors: exceptions that callbacks let out, image processing not counted.
+        memory_mb: memory that the process holds, in millions of bytes.
+        gpu_memory_mb: the same of the GPU; None where the device is none, or not known yet.
+    """
+
+    name: str
+    state: str
+    problem: str
+    device: str
+    weights: str
+    start_up_s: float | None
+    callback_errors: int
+    memory_mb: float
+    gpu_memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class CameraHealth:
+    """What a camera's status tells.
+
+    Attributes:
+        name: of the status.
+        active: whether the node is active.
+        snapshot: its counters.
+        image_topic: resolved name.
+        publisher_count: publishers of the image topic, whether or not their QoS fits.
+        reliability: QoS reliability of the image subscription now.
+        lost_in_transport: images that the middleware reports as lost before they reached the node.
+        incompatible: topic to the QoS policy that did not fit, input and outputs.
+        image: size and encoding of the last image; empty before the first.
+        frame_id: of the last image.
+        camera_problem: why there is no cloud; empty where there is.
+        frame_problem: where image and camera_info name two frames; else empty.
+        rectification: what is done about lens distortion.
+        cloud_mb: size of the last cloud in millions of bytes; None before the first.
+        scale: of the last frame; None before the first.
+        device_lost: whether the compute device is gone.
+    """
+
+    name: str
+    active: bool
+    snapshot: Snapshot
+    image_topic: str
+    publisher_count: int
+    reliability: str
+    lost_in_transport: int
+    incompatible: Mapping[str, str]
+    image: str
+    frame_id: str
+    camera_problem: str
+    frame_problem: str
+    rectification: str
+    cloud_mb: float | None
+    scale: ScaleEstimate | None
+    device_lost: bool
+
+
+def node_status(health: NodeHealth) -> DiagnosticStatus:
+    """Make the node's status."""
+    gpu = {} if health.gpu_memory_mb is None else {GPU_MEMORY: _number(health.gpu_memory_mb)}
+    return DiagnosticStatus(
+        level=ERROR if health.problem else OK,
+        name=health.name,
+        message=health.problem or health.state,
+        hardware_id=health.device,
+        values=_values(
+            {
+                STATE: health.state,
+                DEVICE: health.device,
+                WEIGHTS: health.weights,
+                START_UP_S: _number(health.start_up_s),
+                MEMORY: _number(health.memory_mb),
+                **gpu,
+                CALLBACK_ERRORS: str(health.callback_errors),
+            }
+        ),
+    )
+
+
+def camera_status(health: CameraHealth) -> DiagnosticStatus:
+    """Make a camera's status."""
+    level, message = judge(health)
+    snapshot, scale = health.snapshot, health.scale
+    values = {
+        RECEIVED: str(snapshot.received),
+        PROCESSED: str(snapshot.processed),
+        DROPPED: str(snapshot.dropped_total),
+        **{DROPPED_PREFIX + reason: str(count) for reason, count in snapshot.dropped.items()},
+        IDLE: str(snapshot.idle),
+        LOST: str(health.lost_in_transport),
+        INPUT_RATE: _number(snapshot.input_rate_hz),
+        OUTPUT_RATE: _number(snapshot.output_rate_hz),
+        LATENCY_P50: _number(snapshot.latency_p50_ms),
+        LATENCY_P90: _number(snapshot.latency_p90_ms),
+        LATENCY_MAX: _number(snapshot.latency_max_ms),
+        RESETS: str(snapshot.resets),
+        REPEATED: str(snapshot.repeated_stamps),
+        IMAGE_TOPIC: health.image_topic,
+        RELIABILITY: health.reliability,
+        IMAGE: health.image,
+        CAMERA_INFO: health.camera_problem or health.frame_problem or ("ok" if health.image else "not looked at yet"),
+        RECTIFICATION: health.rectification,
+        CLOUD: _number(health.cloud_mb),
+        SCALE_STATE: scale.state.value if scale else "",
+        SCALE_FACTOR: f"{scale.factor:.4g}" if scale else "nan",
+        SCALE_CONFIDENCE: _number(scale.confidence if scale else None),
+        LAST_ERROR: snapshot.last_error,
+    }
+    return DiagnosticStatus(
+        level=level, name=health.name, message=message, hardware_id=health.frame_id, values=_values(values)
+    )
+
+
+def judge(health: CameraHealth) -> tuple[bytes, str]:
+    """Say how a camera is doing: the level, and the first reason why nothing or little comes out."""
+    return next(_findings(health))
+
+
+def _findings(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
+    """What there is to say, the most pressing first."""
+    snapshot = health.snapshot
+    come, go = snapshot.input_rate_hz, snapshot.output_rate_hz
+    if health.device_lost:
+        yield ERROR, f"the compute device was lost; restart the node. {snapshot.last_error}"
+    if not health.active:
+        yield OK, "not active"
+    if snapshot.since_received_s is None or snapshot.since_received_s > SILENCE_S:
+        yield WARN, _why_silent(health)
+    if snapshot.since_error_s is not None and snapshot.since_error_s < WINDOW_S:
+        yield ERROR, snapshot.last_error
+    if go == 0.0 and snapshot.idle:
+        yield OK, "receives images; nobody subscribes to an output"
+    if go < KEEPING_UP * come:
+        yield WARN, f"falling behind: {come:.1f} images/s come in, {go:.1f} come out"
+    for topic, policy in health.incompatible.items():
+        yield WARN, f"QoS of the other end of {topic} does not fit: {policy}"
+    if health.camera_problem:
+        yield WARN, f"no cloud: {health.camera_problem}"
+    if health.frame_problem:
+        yield WARN, health.frame_problem
+    if health.cloud_mb is not None and health.cloud_mb > LARGE_CLOUD_MB:
+        yield WARN, f"a cloud of {health.cloud_mb:.0f} MB is more than DDS carries well; raise pipeline.cloud.stride"
+    yield OK, f"{go:.1f} frames/s"
+
+
+def _why_silent(health: CameraHealth) -> str:
+    topic = health.image_topic
+    if topic in health.incompatible:
+        return f"no image: QoS of the publisher on {topic} does not fit: {health.incompatible[topic]}"
+    since = health.snapshot.since_received_s
+    if since is not None:
+        return f"no image on {topic} for {since:.0f} s; {health.publisher_count} publishers"
+    if health.publisher_count == 0:
+        return f"no image yet: nobody publishes {topic}"
+    return f"no image yet on {topic} from {health.publisher_count} publishers"
+
+
+def _values(pairs: Mapping[str, str]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=value) for key, value in pairs.items()]
+
+
+def _number(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.2f}"

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a node's process between start and stop."""
+
+import gc
+import threading
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.ros.nodes.managed_node import ManagedNode
+from monodvps_ros.signals import Phase, StopRequest
+
+#: Exit code where a parameter, the weights, the data or the device do not let the node do its work.
+REFUSED = 2
+#: How long a callback that is under way may take at the end.
+PATIENCE_S = 30.0
+
+
+def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
+    """Start a node, serve it until it is told to stop, and take it down.
+
+    Args:
+        args: command line with ``--ros-args``; None: the process' own.
+        stop: tells when to stop.
+        make: makes the node; where it raises a `ConfigError`, the start is refused.
+
+    Returns:
+        The node's exit code, or `REFUSED`.
+    """
+    stop.phase = Phase.STARTING
+    try:
+        return _run(args, stop, make)
+    except Exception:
+        if stop.requested:  # what a library made of the interruption
+            return 0
+        raise
+
+
+def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
+    try:
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+    except (RuntimeError, ValueError) as error:  # what rclpy's errors of arguments and parameter files derive from
+        get_logger("monodvps_ros").fatal(" ".join(str(error).split()))
+        return REFUSED
+    node = None
+    try:
+        try:
+            node = make()
+        except ConfigError as error:
+            get_logger("monodvps_ros").fatal(str(error))
+            return REFUSED
+        if not node.autostart:
+            node.get_logger().info("waits to be configured: autostart is false")
+        elif not _activate(node):
+            return 0 if stop.requested else REFUSED
+        stop.phase = Phase.RUNNING
+        _serve_until(stop, node)
+        if node.state != "finalized":
+            node.trigger_shutdown()
+        return node.exit_code
+    finally:
+        stop.phase = Phase.RUNNING
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+        node = None
+        gc.collect()  # a lifecycle node holds the middleware's shared memory until it is no more: it outlives processes
+        rclpy.get_default_context().destroy()
+
+
+def _activate(node: ManagedNode) -> bool:
+    success = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == success and node.trigger_activate() == success
+
+
+def _serve_until(stop: StopRequest, node: ManagedNode) -> None:
+    """Serve the node in a thread of its own; the main thread waits, for it alone hears signals."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    server = threading.Thread(target=_serve, args=(executor, node, stop), name="executor")
+    server.start()
+    stop.wait()
+    executor.shutdown(timeout_sec=PATIENCE_S)
+    server.join(PATIENCE_S)
+
+
+def _serve(executor: Executor, node: ManagedNode, stop: StopRequest) -> None:
+    while not _spin(executor, node):
+        pass
+    stop.set()
+
+
+def _spin(executor: Executor, node: ManagedNode) -> bool:
+    """Serve until the end; false where a callback failed, after which the others must go on."""
+    try:
+        executor.spin()
+    except (ExternalShutdownException, ShutdownException):
+        return True
+    except Exception as error:
+        node.note_callback_error(error)
+        return False
+    return True

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera from its newest image to its published outputs; runs in the worker's thread."""
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo
+
+from monodvps_ros.config import NodeConfig
+from monodvps_ros.errors import CameraInfoError, DeviceError, EncodingError, MonoDVPSError
+from monodvps_ros.geometry.camera_model import CameraModel, camera_model, is_rectified_by_name
+from monodvps_ros.geometry.undistortion import rectifying_map
+from monodvps_ros.perception import Pipeline
+from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
+from monodvps_ros.ros.topics.camera_input import CameraInput, Received
+from monodvps_ros.ros.topics.conversions import compressed_image_array, image_array, stamp_to_ns
+from monodvps_ros.ros.topics.outputs import OutputPublishers
+from monodvps_ros.types import CameraFrame, ScaleEstimate
+
+
+class CameraStream:
+    """One camera: its input, its pipeline, its outputs and what went through them.
+
+    Args:
+        node: that subscribes and publishes.
+        name: of the camera; empty for a single one without a namespace.
+        pipeline: follows this camera alone.
+        config: of the node.
+        wake: called whenever there may be an image to process.
+        first_frame: called with this stream after its first frame is published.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        pipeline: Pipeline,
+        config: NodeConfig,
+        wake: Callable[[], None],
+        first_frame: Callable[["CameraStream"], None],
+    ) -> None:
+        prefix = f"{name}/" if name else ""
+        self._node, self.name, self._first_frame = node, name, first_frame
+        self._pipeline, self._config, self._next_config = pipeline, config, config
+        self.statistics = Statistics()
+        self.input = CameraInput(node, prefix, config, self.statistics, wake)
+        self.incompatible_outputs: dict[str, str] = {}
+        self.outputs = OutputPublishers(node, prefix, config.output_depth, self.incompatible_outputs.__setitem__)
+        self.camera_problem = ""
+        self.frame_problem = ""
+        self.image_description = ""
+        self.frame_id = ""
+        self.cloud_mb: float | None = None
+        self.scale: ScaleEstimate | None = None
+        self.device_lost = False
+        self._was_idle = False
+        self._camera_key: tuple[Any, ...] | None = None
+        self._camera: CameraModel | None = None
+        self._rectification: NDArray[np.float32] | None = None
+        self.served_at = 0.0
+
+    def configure(self, config: NodeConfig) -> None:
+        """Take over a changed configuration before the next frame."""
+        self.input.set_max_gap(config.max_gap_s)
+        self._next_config = config
+
+    def step(self) -> bool:
+        """Process the newest image; false where none was ready. Never raises: what goes wrong is logged and counted."""
+        received = self.input.take()
+        if received is None:
+            return False
+        self.served_at = time.monotonic()
+        try:
+            self._serve(received)
+        except EncodingError as error:
+            self._note_error(received, str(error), UNDECODABLE)
+        except MonoDVPSError as error:
+            self.device_lost = self.device_lost or isinstance(error, DeviceError)
+            self._note_error(received, f"{type(error).__name__}: {error}", FAILED)
+        except Exception as error:  # whatever it was, the next frame may be well
+            self.device_lost = self.device_lost or is_device_loss(error)
+            text = f"{type(error).__name__}: {error}"
+            self._note_error(received, text, FAILED, traceback.format_exc())
+        return True
+
+    @property
+    def rectification(self) -> str:
+        """What is done about lens distortion, in words."""
+        if self._camera is None:
+            return "none: the camera is not known"
+        if self._camera.distortion is None:
+            return "none: the image is rectified already or the camera has no distortion"
+        return f"{self._camera.distortion.model} is taken out"
+
+    def waits(self) -> bool:
+        """Whether an image is there."""
+        return self.input.holds_image
+
+    def destroy(self) -> None:
+        """Take input and outputs down."""
+        self.input.stop()
+        self.outputs.destroy()
+
+    def _serve(self, received: Received) -> None:
+        if self._next_config is not self._config:
+            self._config = self._next_config
+            self._pipeline.configure(self._config.pipeline)
+        wanted = self.outputs.wanted()
+        if received.restart:
+            self._pipeline.reset()
+            self.statistics.count_reset()
+            self._node.get_logger().warning(f"{self._label()}: time jumped; tracks and scale start anew")
+        if not wanted:
+            self._was_idle = True
+            self.statistics.count_idle()
+            return
+        if self._was_idle:
+            self._was_idle = False
+            self._pipeline.reset()
+        perception = self._pipeline.step(self._frame(received), wanted)
+        self.scale = perception.scale
+        if perception.cloud is not None:
+            self.cloud_mb = perception.cloud.nbytes / 1e6
+        self.outputs.publish(perception, received.message.header)
+        if self.statistics.count_processed((time.monotonic() - received.received_at) * 1e3):
+            self._first_frame(self)
+
+    def _frame(self, received: Received) -> CameraFrame:
+        message = received.message
+        image = compressed_image_array(message) if self._config.compressed else image_array(message)
+        encoding = message.format if self._config.compressed else message.encoding
+        self.image_description = f"{image.shape[1]}x{image.shape[0]} {encoding}"
+        self.frame_id = message.header.frame_id
+        self._compare_frames(received.info)
+        camera = self._camera_of(received.info, (image.shape[0], image.shape[1]))
+        return CameraFrame(
+            image=image,
+            stamp_ns=stamp_to_ns(message.header.stamp),
+            frame_id=message.header.frame_id,
+            intrinsics=None if camera is None else camera.intrinsics,
+            rectification=self._rectification,
+        )
+
+    def _camera_of(self, info: CameraInfo | None, size: tuple[int, int]) -> CameraModel | None:
+        """Return the camera; None, with the reason noted, where it cannot be known. Kept until camera_info changes."""
+        key = None if info is None else (size, *_content(info))
+        if key is not None and key == self._camera_key:
+            return self._camera
+        self._camera_key, self._camera, self._rectification = key, None, None
+        if info is None:
+            self._set_camera_problem(f"no camera_info on {self.input.info_topic}")
+            return None
+        try:
+            self._camera = camera_model(info, size, self._is_rectified())
+        except CameraInfoError as error:
+            self._set_camera_problem(str(error))
+            return None
+        if self._camera.distortion is not None:
+            self._rectification = rectifying_map(self._camera, size)
+        self._set_camera_problem("")
+        return self._camera
+
+    def _compare_frames(self, info: CameraInfo | None) -> None:
+        """Say where camera_info names another frame than the image; its K is used all the same."""
+        other = self.frame_id if info is None else info.header.frame_id
+        problem = f"camera_info is of frame '{other}' but the image of '{self.frame_id}'"
+        if other == self.frame_id:
+            problem = ""
+        elif problem != self.frame_problem:
+            self._node.get_logger().warning(f"{self._label()}: {problem}; one of the two must be wrong")
+        self.frame_problem = problem
+
+    def _is_rectified(self) -> bool | None:
+        if self._config.rectified != "auto":
+            return self._config.rectified == "true"
+        return True if is_rectified_by_name(self.input.image_topic) else None
+
+    def _set_camera_problem(self, problem: str) -> None:
+        if problem and problem != self.camera_problem:
+            self._node.get_logger().warning(f"{self._label()}: {problem}; depth and masks are published, no cloud")
+        self.camera_problem = problem
+
+    def _note_error(self, received: Received, text: str, reason: str, details: str = "") -> None:
+        stamp = received.message.header.stamp
+        text = f"image of {stamp.sec}.{stamp.nanosec:09d}: {text}"
+        self.statistics.count_dropped(reason)
+        self.statistics.note_error(text)
+        self._node.get_logger().error(
+            f"{self._label()}: {text}" + (f"\n{details}" if details else ""), throttle_duration_sec=1.0
+        )
+
+    def _label(self) -> str:
+        return f"camera {self.name}" if self.name else "camera"
+
+
+def is_device_loss(error: Exception) -> bool:
+    """Whether an exception tells that the compute device is gone for this process, as CUDA's sticky errors do."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
+
+
+def _content(info: CameraInfo) -> tuple[Any, ...]:
+    numbers: list[NDArray] = [np.asarray(values) for values in (info.d, info.k, info.r, info.p)]
+    roi = info.roi
+    return (
+        info.height,
+        info.width,
+        info.distortion_model,
+        *(values.tobytes() for values in numbers),
+        (info.binning_x, info.binning_y),
+        (roi.x_offset, roi.y_offset, roi.height, roi.width),
+    )
