@@ -11,7 +11,7 @@ from monodvps_ros.demo.report import NodeCounts, RecordedTopic, make_report
 from monodvps_ros.evaluation.headline import HEADLINE
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/demo.md", "docs/benchmark.md"]
+PAGES = ["README.md", "docs/demo.md", "docs/drives.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

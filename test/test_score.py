@@ -14,8 +14,9 @@ from monodvps_ros.evaluation.headline import HEADLINE, LIVE, MEDIAN, headline, h
 from monodvps_ros.evaluation.scoring import Scoring, without_small_things
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.network import MonoDVPS, save_weights
-from monodvps_ros.scenes import Drive, benchmark
-from monodvps_ros.scenes.benchmark import BenchmarkDrive
+from monodvps_ros.scenes import Drive
+from monodvps_ros.scenes import drives as drive_splits
+from monodvps_ros.scenes.drives import SplitDrive
 from monodvps_ros.scenes.split_files import write_drives
 from monodvps_ros.types import NetworkOutput
 
@@ -148,8 +149,8 @@ class TestCommand:
     @pytest.fixture
     def drives(self, monkeypatch):
         config = SceneConfig(frames=2, height=64, width=96, view_distance_m=60.0)
-        drives = [BenchmarkDrive("test", index, seed, True, config) for index, seed in enumerate((2, 3))]
-        monkeypatch.setattr(benchmark, "split", lambda name: drives)
+        drives = [SplitDrive("test", index, seed, True, config) for index, seed in enumerate((2, 3))]
+        monkeypatch.setattr(drive_splits, "split", lambda name: drives)
         return drives
 
     @pytest.fixture

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws shipped_weights.jpg: where the weights that ship do best and worst on the benchmark's test split.
+"""Draws shipped_weights.jpg: where the weights that ship do best and worst on the test split of 'drives'.
 
-Run as ``python docs/pictures/shipped_weights.py out/benchmark``, with the test split in that folder.
+Run as ``python docs/pictures/shipped_weights.py out/drives``, with the test split in that folder.
 Of each drive's frames that are looked at, the one with the most pixels of the right class stands for the drive in the
 upper half, the one with the fewest in the lower half.
 """

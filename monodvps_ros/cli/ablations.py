@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps ablations`: the ablations of the paper's tables 1 and 2 on the benchmark 'drives', by one command."""
+"""`monodvps ablations`: the ablations of the paper's tables 1 and 2 on the data set 'drives', by one command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from monodvps_ros.errors import ConfigError
 
 
 def ablations(
-    data: Annotated[Path, typer.Option(help="Folder of the benchmark, made by monodvps scenes --split train and val.")],
+    data: Annotated[Path, typer.Option(help="Folder of 'drives', made by monodvps scenes --split train and val.")],
     out: Annotated[Path, typer.Option(help="Folder for runs and results; what is finished there is not run again.")],
     words: Annotated[
         list[str] | None,

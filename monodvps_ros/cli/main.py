@@ -23,7 +23,7 @@ COMMANDS = {
     "train": ("monodvps_ros.cli.train:train", "Train the network on bags or data sets."),
     "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions for a recording."),
     "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Score predictions against truth; JSON and HTML report."),
-    "score": ("monodvps_ros.cli.score:score", "Predict a split of the benchmark 'drives' and measure everything."),
+    "score": ("monodvps_ros.cli.score:score", "Predict a split of the data set 'drives' and measure everything."),
     "ablations": ("monodvps_ros.cli.ablations:ablations", "Train the paper's ablations; set them beside its tables."),
     "compare": ("monodvps_ros.cli.compare:compare", "Measure two weights files on the same frames."),
     "benchmark": ("monodvps_ros.cli.benchmark:benchmark", "Time each stage of a frame's way, beside the usual way."),

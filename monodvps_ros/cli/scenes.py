@@ -16,7 +16,7 @@ from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import SceneConfig, settings
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
-from monodvps_ros.scenes.benchmark import split
+from monodvps_ros.scenes.drives import split
 from monodvps_ros.scenes.fingerprints import (
     Likeness,
     stored_fingerprints,
@@ -50,7 +50,7 @@ def scenes(
     out: Annotated[Path, typer.Option(help="Folder that takes the drive, beside those that are in it already.")],
     split_name: Annotated[
         Split | None,
-        typer.Option("--split", help="Render this split of the benchmark (docs/benchmark.md), not one drive."),
+        typer.Option("--split", help="Render this split of 'drives' (docs/drives.md), not one drive."),
     ] = None,
     check: Annotated[
         bool,
@@ -125,7 +125,7 @@ def _refuse_drive_options(context: typer.Context) -> None:
 
 
 def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> None:
-    """Render what is missing of a split of the benchmark, and say what is done."""
+    """Render what is missing of a split of 'drives', and say what is done."""
     console = Console(stderr=True, highlight=False)
     drives = list(split(name))
     missing = [drive for drive in drives if not is_written(drive, out, as_bag)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps score`: every metric of a weights file on a split of the benchmark, by one command."""
+"""`monodvps score`: every metric of a weights file on a split of 'drives', by one command."""
 
 import json
 from itertools import islice
@@ -19,7 +19,7 @@ from monodvps_ros.evaluation.result_files import read_result_file, write_result_
 
 
 def score(
-    data: Annotated[Path, typer.Option(help="Folder of the benchmark, made by monodvps scenes --split.")],
+    data: Annotated[Path, typer.Option(help="Folder of 'drives', made by monodvps scenes --split.")],
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[NAME=VALUE]...", help="Settings of the pipeline, such as tracker.max_age=0."),
@@ -35,7 +35,7 @@ def score(
     ] = 0,
     frames: Annotated[int | None, typer.Option(min=1, help="Measure this many frames of each drive at most.")] = None,
 ) -> None:
-    """Predict a split of the benchmark and measure it: depth, panoptic segmentation, tracking, time.
+    """Predict a split of 'drives' and measure it: depth, panoptic segmentation, tracking, time.
 
     Depth is measured twice: with the true median in each frame, and with the metres that the node would publish.
     """
@@ -87,7 +87,7 @@ def _mode(settings: PipelineConfig) -> str:
 
 def _run(scoring: Any, name: str, data: Path, frames: int | None) -> None:
     from monodvps_ros.data import open_source  # noqa: PLC0415
-    from monodvps_ros.scenes.benchmark import split  # noqa: PLC0415
+    from monodvps_ros.scenes.drives import split  # noqa: PLC0415
     from monodvps_ros.scenes.split_files import is_written  # noqa: PLC0415
 
     drives = split(name)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark's splits as a choice on the command line, without the imports that rendering needs."""
+"""The splits of 'drives' as a choice on the command line, without the imports that rendering needs."""
 
 from enum import Enum
 
 
 class Split(str, Enum):
-    """Splits of the benchmark."""
+    """Splits of 'drives'."""
 
     TRAIN = "train"
     VAL = "val"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells whether a drive of the benchmark is the one that was meant.
+"""Tells whether a drive of 'drives' is the one that was meant.
 
 A digest of its content answers to the bit, on the platform that the stored ones were made on. Elsewhere other vector
 instructions and other releases of torch and NumPy may round a colour or a depth differently; there the drive's coarse
@@ -21,7 +21,7 @@ import torch
 from monodvps_ros.data.image_files import depth_to_file, write_bytes
 from monodvps_ros.data.sources import open_source
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR
-from monodvps_ros.scenes.benchmark import SPLITS, BenchmarkDrive, split
+from monodvps_ros.scenes.drives import SPLITS, SplitDrive, split
 from monodvps_ros.scenes.split_files import is_written
 from monodvps_ros.types import Sample
 
@@ -101,7 +101,7 @@ def fingerprint(samples: Iterable[Sample]) -> Fingerprint:
     )
 
 
-def written_fingerprint(drive: BenchmarkDrive, out: Path, as_bag: bool) -> Fingerprint:
+def written_fingerprint(drive: SplitDrive, out: Path, as_bag: bool) -> Fingerprint:
     """Take the fingerprint of a drive that `write_drives` wrote.
 
     Raises:
@@ -145,10 +145,10 @@ def this_platform() -> dict[str, str]:
 
 
 def store(out: Path) -> list[str]:
-    """Store the fingerprints of a benchmark of recordings: of each whole split that is there, and of first frames.
+    """Store the fingerprints of recordings of 'drives': of each whole split that is there, and of first frames.
 
     Args:
-        out: folder of the benchmark.
+        out: folder of the data set.
 
     Returns:
         The names of the splits.

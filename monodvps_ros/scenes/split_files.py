@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a split of the benchmark: drives that are there are kept, half ones are rendered again."""
+"""Writes a split of 'drives': drives that are there are kept, half ones are rendered again."""
 
 import multiprocessing
 import shutil
@@ -12,17 +12,17 @@ import torch
 
 from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.cityscapes_dvps import IMAGE
-from monodvps_ros.scenes.benchmark import BenchmarkDrive
 from monodvps_ros.scenes.drive import Drive
+from monodvps_ros.scenes.drives import SplitDrive
 from monodvps_ros.scenes.writers import write_bag, write_cityscapes_dvps
 
 
-def is_written(drive: BenchmarkDrive, out: Path, as_bag: bool) -> bool:
+def is_written(drive: SplitDrive, out: Path, as_bag: bool) -> bool:
     """Tell whether a drive is there, whole.
 
     Args:
-        drive: of the benchmark.
-        out: folder of the benchmark.
+        drive: of a split.
+        out: folder of the data set.
         as_bag: as a recording; else as a sequence of a Cityscapes-DVPS folder.
     """
     if as_bag:
@@ -31,13 +31,13 @@ def is_written(drive: BenchmarkDrive, out: Path, as_bag: bool) -> bool:
 
 
 def write_drives(
-    drives: list[BenchmarkDrive], out: Path, as_bag: bool, device: str = "cpu", jobs: int = 1
-) -> Iterator[BenchmarkDrive]:
+    drives: list[SplitDrive], out: Path, as_bag: bool, device: str = "cpu", jobs: int = 1
+) -> Iterator[SplitDrive]:
     """Render drives, and give each once it is written.
 
     Args:
         drives: of one split, none of them written yet; their order is that of the sequences of Cityscapes-DVPS.
-        out: folder of the benchmark.
+        out: folder of the data set.
         as_bag: write recordings; else Cityscapes-DVPS.
         device: where to render.
         jobs: processes that render side by side; 1 renders in this one.
@@ -67,7 +67,7 @@ def _share_cores(jobs: int) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 
-def _write(drive: BenchmarkDrive, out: Path, as_bag: bool, device: str) -> None:
+def _write(drive: SplitDrive, out: Path, as_bag: bool, device: str) -> None:
     rendered = Drive(replace(drive.config, device=device), drive.seed)
     folder = out / drive.folder
     if as_bag:
@@ -80,6 +80,6 @@ def _write(drive: BenchmarkDrive, out: Path, as_bag: bool, device: str) -> None:
     write_cityscapes_dvps(rendered, folder, split=drive.split, sequence=drive.index)
 
 
-def _files(drive: BenchmarkDrive, out: Path, kind: str) -> Iterator[Path]:
+def _files(drive: SplitDrive, out: Path, kind: str) -> Iterator[Path]:
     folder = out / drive.folder / "video_sequence" / drive.split
     return folder.glob(f"{drive.index:06d}_*_{kind}.png")

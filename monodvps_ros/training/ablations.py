@@ -40,7 +40,7 @@ class Ablations:
     """What is to be run.
 
     Attributes:
-        data: folder of the benchmark 'drives': its labelled and unlabelled part of 'train', and 'val'.
+        data: folder of the data set 'drives': its labelled and unlabelled part of 'train', and 'val'.
         out: folder for the runs; a run that is finished there is kept, one that was interrupted goes on.
         configs: folder of the variants' configs.
         seeds: of the runs.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark 'drives': a fixed set of synthetic drives to train, validate and test on.
+"""The data set 'drives': a fixed set of synthetic drives to train, validate and test on.
 
 Every number of it stands here. Towns differ by their seeds; the splits also differ in cameras (height, pitch, focal
 length) and in which camera goes with which weather, so that a test measures more than memory.
@@ -16,8 +16,8 @@ FRAMES = {"train": 60, "val": 30, "test": 40}
 
 
 @dataclass(frozen=True)
-class BenchmarkDrive:
-    """One drive of the benchmark.
+class SplitDrive:
+    """One drive of a split.
 
     Attributes:
         split: 'train', 'val' or 'test'.
@@ -40,13 +40,13 @@ class BenchmarkDrive:
 
     @property
     def folder(self) -> str:
-        """Folder below that of the benchmark that holds it: a split, or a part of one."""
+        """Folder below that of the data set that holds it: a split, or a part of one."""
         if self.split != "train":
             return self.split
         return "train/labelled" if self.labelled else "train/unlabelled"
 
 
-def split(name: str) -> tuple[BenchmarkDrive, ...]:
+def split(name: str) -> tuple[SplitDrive, ...]:
     """Return the drives of a split, in their order.
 
     Args:
@@ -112,7 +112,7 @@ _TABLES: dict[str, tuple[_Row, ...]] = {
 SPLITS = tuple(_TABLES)
 
 
-def _drive(name: str, index: int, row: _Row) -> BenchmarkDrive:
+def _drive(name: str, index: int, row: _Row) -> SplitDrive:
     seed, start_s, height_m, pitch_deg, focal, weather, speed_mps, traffic = row
     config = SceneConfig(
         frames=FRAMES[name],
@@ -127,4 +127,4 @@ def _drive(name: str, index: int, row: _Row) -> BenchmarkDrive:
         traffic=traffic,
         weather=weather,
     )
-    return BenchmarkDrive(name, index, seed, name != "train" or index < _LABELLED, config)
+    return SplitDrive(name, index, seed, name != "train" or index < _LABELLED, config)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws benchmark_drives.jpg, the picture in docs/benchmark.md: the middle frame of every drive of the benchmark.
+"""Draws drives.jpg, the picture in docs/drives.md: the middle frame of every drive.
 
-Run as ``python docs/pictures/benchmark_drives.py``.
+Run as ``python docs/pictures/drives.py``.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from monodvps_ros.scenes import Drive
-from monodvps_ros.scenes.benchmark import SPLITS, BenchmarkDrive, split
+from monodvps_ros.scenes.drives import SPLITS, SplitDrive, split
 
 COLUMNS = 6
 CELL_PX = (232, 70)
@@ -19,7 +19,7 @@ GAP_PX = 4
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 
 
-def cell(drive: BenchmarkDrive) -> Image.Image:
+def cell(drive: SplitDrive) -> Image.Image:
     """Draw one drive: a frame over its seed, weather and camera."""
     config = drive.config
     picture = Image.new("RGB", (CELL_PX[0], CELL_PX[1] + CAPTION_PX), PAPER)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark's drives: fixed, apart from each other, written once, and known by their fingerprints."""
+"""The splits of 'drives': fixed, apart from each other, written once, and known by their fingerprints."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.errors import DataError
 from monodvps_ros.scenes import Drive
-from monodvps_ros.scenes.benchmark import SPLITS, BenchmarkDrive, split
+from monodvps_ros.scenes.drives import SPLITS, SplitDrive, split
 from monodvps_ros.scenes.fingerprints import (
     Likeness,
     fingerprint,
@@ -24,7 +24,7 @@ from monodvps_ros.scenes.fingerprints import (
 from monodvps_ros.scenes.split_files import is_written, write_drives
 
 TINY = SceneConfig(frames=2, height=32, width=64, view_distance_m=60.0)
-DRIVES = [BenchmarkDrive("val", index, seed, True, TINY) for index, seed in enumerate((2, 3))]
+DRIVES = [SplitDrive("val", index, seed, True, TINY) for index, seed in enumerate((2, 3))]
 
 
 def test_sizes_of_the_splits():
