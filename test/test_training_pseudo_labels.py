@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from test_foundation import tiny_models  # noqa: F401 (a fixture)
-from test_network_training import SIZE, Clip, _config, _dataset, _objective
 from test_training_teachers import TINY
+from training_clip import SIZE, Clip, make_config, make_dataset, make_objective
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.cli.pseudo_label import parse_scales
@@ -245,8 +245,8 @@ class PseudoClip(Clip):
 
 class TestTraining:
     def test_samples_say_whose_their_labels_are(self, tmp_path):
-        config = _config(augmentation={"flip": 0.0, "color": 0.0})
-        pseudo, true = (_dataset(tmp_path / kind.__name__, config, kind()) for kind in (PseudoClip, Clip))
+        config = make_config(augmentation={"flip": 0.0, "color": 0.0})
+        pseudo, true = (make_dataset(tmp_path / kind.__name__, config, kind()) for kind in (PseudoClip, Clip))
         batch = collate([pseudo[Draw(1, 0)], true[Draw(1, 0)]]).truth
         assert batch.pseudo.tolist() == [True, False] and batch.labelled.tolist() == [True, True]
         np.testing.assert_allclose(batch.inverse_depth[0, 0, :, 45].unique(), [1 / 20, 1 / 8])
@@ -254,7 +254,9 @@ class TestTraining:
 
     def test_mirroring_takes_guessed_depth_along(self, tmp_path):
         plain, mirrored = (
-            _dataset(tmp_path / str(flip), _config(augmentation={"flip": flip, "color": 0.0}), PseudoClip())[Draw(1, 0)]
+            make_dataset(tmp_path / str(flip), make_config(augmentation={"flip": flip, "color": 0.0}), PseudoClip())[
+                Draw(1, 0)
+            ]
             for flip in (0.0, 1.0)
         )
         assert torch.equal(mirrored["inverse_depth"], plain["inverse_depth"].flip(2))
@@ -268,15 +270,17 @@ class TestTraining:
 
         off = {"photometric": 0.0, "semantic": 0.0, "instance": 0.0, "flow": 0.0, "panoptic_smoothness": 0.0,
                "panoptic_edges": 0.0, "triplet": 0.0, "mask_moving_objects": False}  # fmt: skip
-        dataset = _dataset(tmp_path / "on", _config(loss={**off, "pseudo_depth": 1.0}), GuessAlone(1))
+        dataset = make_dataset(tmp_path / "on", make_config(loss={**off, "pseudo_depth": 1.0}), GuessAlone(1))
         assert len(dataset) == 1
         with pytest.raises(DataError, match="pseudo_depth"):
-            _dataset(tmp_path / "labels", _config(loss={**off, "pseudo_depth": 1.0}), Clip(1))
+            make_dataset(tmp_path / "labels", make_config(loss={**off, "pseudo_depth": 1.0}), Clip(1))
 
     def test_void_teaches_classes_centres_and_offsets_nothing(self, tmp_path):
         """Whatever the network says where the teacher was not sure, loss and gradient stay the same."""
-        config = _config(augmentation={"flip": 0.0, "color": 0.0}, loss={"depth": 0.0, "flow": 0.0, "hard_pixels": 1.0})
-        batch = collate([_dataset(tmp_path, config, PseudoClip())[Draw(1, 0)]]).truth
+        config = make_config(
+            augmentation={"flip": 0.0, "color": 0.0}, loss={"depth": 0.0, "flow": 0.0, "hard_pixels": 1.0}
+        )
+        batch = collate([make_dataset(tmp_path, config, PseudoClip())[Draw(1, 0)]]).truth
         generator = torch.Generator().manual_seed(0)
         logits, heatmap, offsets = (torch.randn(1, n, *SIZE, generator=generator) for n in (19, 1, 2))
 
@@ -284,7 +288,7 @@ class TestTraining:
             for map_ in maps:
                 map_.requires_grad_()
             output = NetworkOutput(maps[0], center_heatmap=maps[1], offsets_px=maps[2], disparities=(maps[1],))
-            found = _objective(config)(batch, TrainingPrediction(output))
+            found = make_objective(config)(batch, TrainingPrediction(output))
             found["total"].backward()
             return {name: found[name].item() for name in ("semantic", "center", "offset")}
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shared encoder: any timm model that gives feature maps."""
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,8 @@ class Encoder(nn.Module):
         return (*own, *(maps[place] for place in self._places if place >= 0))
 
 
-def _feature_info(name: str, output_stride: int) -> list[dict[str, Any]]:
+@functools.cache
+def _feature_info(name: str, output_stride: int) -> tuple[dict[str, Any], ...]:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see timm.list_models()"
         raise ConfigError(f"network.encoder '{name}' is not a timm model; similar names: {near}")
@@ -85,14 +88,14 @@ def _feature_info(name: str, output_stride: int) -> list[dict[str, Any]]:
         raise ConfigError(
             f"encoder '{name}' gives no feature maps at output stride {output_stride} ({reason}); {advice}"
         ) from None
-    return list(model.feature_info.get_dicts())
+    return tuple(model.feature_info.get_dicts())
 
 
 def _stride_option(output_stride: int) -> dict[str, Any]:
     return {} if output_stride == 32 else {"output_stride": output_stride}
 
 
-def _choose(name: str, info: list[dict[str, Any]], output_stride: int) -> list[int]:
+def _choose(name: str, info: Sequence[dict[str, Any]], output_stride: int) -> list[int]:
     """Choose the index of the map for each stride; -1 where there is no map at stride 2."""
     reductions = [int(entry["reduction"]) for entry in info]
     if reductions[-1] != output_stride:

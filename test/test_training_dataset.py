@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stored frames, samples and their augmentation, and the order of the data."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from training_clip import SIZE, Clip, make_config, make_dataset, make_objective
+
+from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.labels import SEMKITTI
+from monodvps_ros.training.dataset import Draw, TrainingDataset, collate
+from monodvps_ros.training.frames import FrameStore, store_frames
+from monodvps_ros.training.sampler import StepSampler
+
+
+def test_frames_come_back_as_stored(tmp_path):
+    store = store_frames([Clip(3)], (32, 48), tmp_path / "frames", "key")
+    again = FrameStore(tmp_path / "frames")
+    assert len(store) == len(again) == 3
+    sample = again.sample(1)
+    assert sample.frame.image.shape == (32, 48, 3)
+    assert sample.frame.intrinsics[0, 0] == 30.0
+    assert sample.frame.intrinsics[0, 2] == pytest.approx(23.5)
+    assert set(np.unique(sample.truth.panoptic)) == {2000, 13001}
+    assert set(np.unique(sample.truth.depth_m)) == {8.0, 20.0}
+    assert (sample.sequence, sample.index, sample.frame.stamp_ns) == ("drive", 1, 100_000_000)
+
+
+def test_frames_are_stored_once_for_a_key(tmp_path):
+    class Once(Clip):
+        reads = 0
+
+        def __iter__(self):
+            Once.reads += 1
+            return super().__iter__()
+
+    for key in ("a", "a", "b"):
+        store_frames([Once()], SIZE, tmp_path, key)
+    assert Once.reads == 2
+
+
+def test_a_damaged_frame_is_counted_and_parts_its_neighbours(tmp_path):
+    store = store_frames([Clip(7, broken={2})], SIZE, tmp_path, "")
+    assert store.skipped == 1
+    assert len(store) == 6
+    assert [entry.follows_previous for entry in store.entries] == [False, True, False, True, True, True]
+    with pytest.raises(DataError, match="no frame that can be read: frame 2 is damaged"):
+        store_frames([Clip(3, broken={0, 1, 2})], SIZE, tmp_path, "other")
+
+
+def test_incomplete_frames_are_refused(tmp_path):
+    (tmp_path / "frames.json").write_text("{")
+    with pytest.raises(DataError, match="no complete frames"):
+        FrameStore(tmp_path)
+
+
+def test_frames_of_another_version_are_refused(tmp_path):
+    store_frames([Clip(2)], (32, 48), tmp_path / "frames", "")
+    index = json.loads((tmp_path / "frames/frames.json").read_text())
+    for broken in ({**index, "entries": [{"source": 0}]}, {k: v for k, v in index.items() if k != "skipped"}):
+        (tmp_path / "frames/frames.json").write_text(json.dumps(broken))
+        with pytest.raises(DataError, match=r"another version of this package.*delete it"):
+            FrameStore(tmp_path / "frames")
+
+
+def test_sources_of_two_label_spaces_are_refused(tmp_path):
+    other = Clip()
+    other.label_space = SEMKITTI
+    with pytest.raises(DataError, match=r"label spaces \['cityscapes', 'semkitti'\]"):
+        store_frames([Clip(), other], SIZE, tmp_path, "")
+
+
+def test_sources_follow_the_target_in_time(tmp_path):
+    config = make_config(augmentation={"flip": 0.0, "color": 0.0})
+    dataset = make_dataset(tmp_path, config)
+    batch = collate([dataset[Draw(2, 0)]])
+    for place, image in ((2, batch.truth.image), (1, batch.truth.sources[0]), (3, batch.truth.sources[1])):
+        expected = torch.from_numpy(Clip().sample(place).frame.image.copy()).permute(2, 0, 1) / 255
+        assert torch.equal(image[0], expected)
+    assert torch.equal(batch.shown, batch.truth.image)
+    assert batch.truth.has_sources.tolist() == batch.truth.labelled.tolist() == [True]
+    assert batch.truth.intrinsics[0, 0, 2] == 47.5
+
+
+def test_ends_and_gaps_have_no_sources(tmp_path):
+    config = make_config()
+    dataset = make_dataset(tmp_path, config, Clip(6, gap_after=2))
+    flags = [dataset[Draw(place, 0)]["has_sources"] for place in range(6)]
+    assert flags == [False, True, False, False, True, False]
+    assert dataset.alone == 4
+    only_motion = make_config(
+        loss={
+            "semantic": 0,
+            "instance": 0,
+            "panoptic_smoothness": 0,
+            "panoptic_edges": 0,
+            "triplet": 0,
+            "mask_moving_objects": False,
+        }
+    )
+    assert TrainingDataset(dataset.store, only_motion, make_objective(only_motion)).targets == [1, 4]
+
+
+def test_mirroring_takes_k_labels_and_all_frames_along(tmp_path):
+    dataset = make_dataset(tmp_path, make_config(augmentation={"flip": 1.0, "color": 1.0}))
+    plain = make_dataset(tmp_path, make_config(augmentation={"flip": 0.0, "color": 0.0}))
+    mirrored, straight = dataset[Draw(2, 0)], plain[Draw(2, 0)]
+    assert torch.equal(mirrored["images"], straight["images"].flip(-1))
+    assert torch.equal(mirrored["panoptic"], straight["panoptic"].flip(-1))
+    assert mirrored["intrinsics"][0, 2] == SIZE[1] - 1 - straight["intrinsics"][0, 2]
+    assert torch.allclose(mirrored["offsets_px"][1], -straight["offsets_px"][1].flip(-1), atol=1e-4)
+    # The losses see the camera's colours, the networks see others.
+    assert not torch.equal(mirrored["shown"], mirrored["images"])
+
+
+def test_the_same_draw_is_the_same_sample(tmp_path):
+    dataset = make_dataset(tmp_path, make_config(augmentation={"max_scale": 1.5}))
+    one, two, other = dataset[Draw(1, 7)], dataset[Draw(1, 7)], dataset[Draw(1, 8)]
+    assert torch.equal(one["shown"], two["shown"])
+    assert not torch.equal(one["shown"], other["shown"])
+
+
+def test_nothing_to_learn_from_is_said(tmp_path):
+    config = make_config(
+        loss={"semantic": 0, "instance": 0, "panoptic_smoothness": 0, "panoptic_edges": 0, "triplet": 0}
+    )
+    with pytest.raises(DataError, match="none of the 2 frames can be learnt from"):
+        make_dataset(tmp_path, config, Clip(2))
+
+
+def test_order_goes_through_all_samples_and_can_start_anywhere():
+    sampler = StepSampler([0] * 10, 5, 4, seed=1)
+    batches = list(sampler)
+    assert len(sampler) == len(batches) == 4
+    turns = [sorted(draw.target for batch in batches[i : i + 2] for draw in batch) for i in (0, 2)]
+    assert turns == [list(range(10))] * 2
+    assert batches[0] != batches[2]
+    assert list(StepSampler([0] * 10, 5, 4, seed=1, start=3)) == batches[3:]
+    assert list(StepSampler([0] * 10, 5, 4, seed=2)) != batches
+
+
+def test_two_processes_share_one_large_batch():
+    whole = list(StepSampler([0] * 10, 4, 3))
+    parts = [list(StepSampler([0] * 10, 2, 3, process=process, processes=2)) for process in (0, 1)]
+    assert [one + two for one, two in zip(*parts, strict=True)] == whole
+
+
+def test_sources_are_drawn_by_their_weights():
+    draws = [draw.target for batch in StepSampler([0] * 90 + [1] * 10, 10, 100, weights=(1.0, 3.0)) for draw in batch]
+    assert np.mean([target >= 90 for target in draws]) == pytest.approx(0.75, abs=0.05)
+    with pytest.raises(ConfigError, match="one for each of the 2 data sources"):
+        StepSampler([0, 1], 1, 1, weights=(1.0,))

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is trained, the motion between frames, the terms of the objective, the learning rate."""
+
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from training_clip import SIZE, make_config, make_dataset, make_objective
+
+from monodvps_ros.config import TrainingConfig, load
+from monodvps_ros.errors import ConfigError, NotFiniteError
+from monodvps_ros.network import measure_complexity
+from monodvps_ros.training.dataset import Draw, collate
+from monodvps_ros.training.module import TrainingModule
+from monodvps_ros.training.parts import trained_parts
+from monodvps_ros.training.predict import predict
+from monodvps_ros.training.reference import REFERENCE_FILE, reference
+
+CONFIGS = Path(__file__).parent.parent / "config"
+SHIPPED = sorted(
+    str(path.relative_to(CONFIGS))
+    for folder in (CONFIGS, CONFIGS / "shipped")
+    for path in folder.glob("*.yaml")
+    if path.name not in {"perception.yaml", "training_node.yaml"}
+)
+complexity_of = functools.cache(measure_complexity)  # several configs train the same network
+
+
+@pytest.mark.parametrize(
+    ("loss", "frozen", "trained"),
+    [
+        ({}, (), {"encoder", "semantic", "instance", "depth", "flow", "pose"}),
+        ({"depth": 0, "flow": 0}, (), {"encoder", "semantic", "instance"}),
+        ({"semantic": 0, "instance": 0, "flow": 0}, ("encoder",), {"semantic", "depth", "pose"}),
+    ],
+)
+def test_what_is_trained_follows_from_the_losses(loss, frozen, trained):
+    objective = make_objective(make_config(loss=loss))
+    assert trained_parts(objective, frozen) == trained
+    with pytest.raises(ConfigError, match="nothing to train"):
+        trained_parts(objective, ("encoder", "semantic", "instance", "depth", "flow", "pose"))
+
+
+def test_frozen_parts_keep_weights_and_statistics(tmp_path):
+    config = make_config(frozen=("encoder",))
+    module = TrainingModule(config)
+    dataset = make_dataset(tmp_path, config)
+    before = {name: value.clone() for name, value in module.network.encoder.state_dict().items()}
+    optimizer = module.configure_optimizers()["optimizer"]
+    module.losses(collate([dataset[Draw(1, 0)], dataset[Draw(2, 0)]]))["total"].backward()
+    optimizer.step()
+    after = module.network.encoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert module.network.semantic_decoder.training
+
+
+def test_motions_turn_the_earlier_pair_round(tmp_path):
+    """Pose pairs go in temporal order: the motion to t - 1 is the inverse of the one found from t - 1 to t."""
+    config = make_config()
+    module = TrainingModule(config).eval()
+    batch = collate([make_dataset(tmp_path, config)[Draw(2, 0)]])
+    calls = []
+
+    def pose(first, second):
+        calls.append((first, second))
+        return torch.zeros(2, 3), torch.tensor([[0.0, 0, -1.0], [0, 0, -2.0]])
+
+    prediction = predict(module.network, pose, batch, module.objective)
+    first, second = calls[0]
+    assert torch.equal(first, torch.cat([batch.shown_sources[0], batch.shown]))
+    assert torch.equal(second, torch.cat([batch.shown, batch.shown_sources[1]]))
+    assert [motion[0, 2, 3].item() for motion in prediction.source_from_target] == [1.0, -2.0]
+    assert len(prediction.flow_to_target_px) == 2
+    assert prediction.flow_to_target_px[0].shape == (1, 2, *SIZE)
+
+
+def test_every_term_of_the_objective_trains(tmp_path):
+    config = make_config(loss={"supervised_depth": 1.0})
+    module = TrainingModule(config).train()
+    dataset = make_dataset(tmp_path, config)
+    terms = module.losses(collate([dataset[Draw(place, 0)] for place in (1, 2, 3)]))
+    assert set(terms) >= set(module.objective.active_terms)
+    assert len(module.objective.active_terms) == 10
+    terms["total"].backward()
+    without = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+
+def test_a_term_that_is_not_finite_names_itself_and_the_sample(tmp_path):
+    module = TrainingModule(make_config()).train()
+    with torch.no_grad():
+        module.network.semantic_head.final.bias.fill_(float("nan"))
+    batch = collate([make_dataset(tmp_path, make_config())[Draw(1, 0)]] * 2)
+    with pytest.raises(NotFiniteError, match=r"'semantic'.*clip drive/1"):
+        module.losses(batch)
+
+
+def test_the_rate_falls_to_zero():
+    module = TrainingModule(make_config(max_steps=10, optimizer={"power": 1.0, "warmup_steps": 2}))
+    assert [module.rate_at(step) for step in (0, 1, 5, 10)] == [0.5, 0.9, 0.5, 0.0]
+
+
+def test_the_reference_file_holds_every_setting_and_its_default():
+    assert (CONFIGS / REFERENCE_FILE.name).read_text() == reference()
+    assert load(TrainingConfig, CONFIGS / REFERENCE_FILE.name) == TrainingConfig()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_configs_that_ship_can_be_built(name):
+    config = load(TrainingConfig, CONFIGS / name)
+    assert complexity_of(config.network)
+    assert trained_parts(make_objective(config), config.frozen)

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run from its first step to its weights: resumed, interrupted, started from weights, on two processes."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+
+import cv2
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_clip import SIZE, Clip, K, make_config
+
+from monodvps_ros.cli.main import main
+from monodvps_ros.config import replace, to_dict
+from monodvps_ros.errors import DataError, WeightsError
+from monodvps_ros.network import load_network, read_card
+from monodvps_ros.training.checkpoints import AtomicCheckpoints, read_checkpoint
+from monodvps_ros.training.export import export_checkpoint
+from monodvps_ros.training.module import TrainingModule
+from monodvps_ros.training.run import CONFIG_FILE, LAST_CHECKPOINT, train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run of four steps, with validation after each second one."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    config = make_config(validate_every=2, picture_every=4)
+    return train(config, [Clip()], out, names=["clip"], validation=Clip()), out, config
+
+
+def test_a_run_leaves_weights_that_load(finished):
+    result, out, _ = finished
+    assert result.steps == 4
+    network = load_network(result.weights)
+    assert "clip" in network.description
+    assert network.input_size == SIZE
+    assert (out / CONFIG_FILE).is_file()
+    assert set(result.figures) >= {"loss/total", "validation/PQ", "validation/VPQ", "validation/absRel"}
+    log = EventAccumulator(str(out / "log")).Reload()
+    assert [event.step for event in log.Scalars("loss/photometric")] == [0, 1, 2, 3]
+    pictures = {"image", "disparity", "classes", "true_classes", "reprojected", "flow_warped", "flow"}
+    assert {tag.partition("/")[0] for tag in log.Tags()["images"]} == pictures
+
+
+def test_a_resumed_run_equals_the_unbroken_one(finished, tmp_path):
+    unbroken, _, config = finished
+
+    class KilledError(Exception):
+        pass
+
+    class KillAfter(Clip):
+        """Validation data that ends the run at its second reading, after the checkpoint of step 2."""
+
+        readings = 0
+
+        def __iter__(self):
+            KillAfter.readings += 1
+            if KillAfter.readings == 2:
+                raise KilledError
+            return super().__iter__()
+
+    out = tmp_path / "out"
+    with pytest.raises(KilledError):
+        train(config, [Clip()], out, names=["clip"], validation=KillAfter())
+    assert read_checkpoint(out / LAST_CHECKPOINT)["global_step"] == 2
+    resumed = train(config, [Clip()], out, names=["clip"], validation=Clip(), resume=True)
+    assert resumed.steps == 4
+    one, two = load_file(unbroken.weights), load_file(resumed.weights)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_an_exported_checkpoint_is_the_network_of_the_run(finished, tmp_path, capsys):
+    result, out, _ = finished
+    file = tmp_path / "w.safetensors"
+    with pytest.raises(SystemExit) as end:
+        main(["export", "--checkpoint", str(out / LAST_CHECKPOINT), "--out", str(file), "--half"])
+    assert end.value.code == 0
+    assert "from step 4: loss" in capsys.readouterr().out
+    one, two = load_file(result.weights), load_file(file)
+    assert all(torch.allclose(one[name], two[name].to(one[name].dtype), atol=1e-3, rtol=1e-3) for name in one)
+    card = read_card(file)["card"]
+    assert (card["training_data"], card["steps"]) == (["clip"], 4)
+    assert "validation/PQ" in card["metrics"]
+
+
+def test_what_is_no_checkpoint_is_not_exported(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(WeightsError, match="not a checkpoint of this package"):
+        export_checkpoint(tmp_path / "other.ckpt", tmp_path / "w.safetensors")
+
+
+def test_the_mean_of_the_weights_is_exported_where_asked_for(tmp_path):
+    config = make_config(optimizer={"average": 0.99999, "learning_rate": 0.01}, max_steps=2, checkpoint_every=2)
+    train(config, [Clip()], tmp_path / "out", names=["clip"])
+    checkpoint = tmp_path / "out" / LAST_CHECKPOINT
+    export_checkpoint(checkpoint, tmp_path / "w.safetensors")
+    stored, newest = load_file(tmp_path / "w.safetensors"), read_checkpoint(checkpoint)["current_model_state"]
+    # The mean began after the first step and hardly moved since; the second step moved each weight by its rate.
+    moved = [(stored[name] - newest[f"network.{name}"]).abs().max().item() for name in ("semantic_head.final.weight",)]
+    assert moved[0] == pytest.approx(0.01 * 0.5**0.9, rel=0.2)
+
+
+def test_an_interrupt_ends_the_run_with_a_checkpoint(tmp_path):
+    class Interrupting(Clip):
+        """Validation data that stands for a user who presses Ctrl-C."""
+
+        def __iter__(self):
+            signal.raise_signal(signal.SIGINT)
+            return super().__iter__()
+
+    before = signal.getsignal(signal.SIGINT)
+    config = make_config(validate_every=1, checkpoint_every=3)
+    result = train(config, [Clip()], tmp_path / "out", names=["clip"], validation=Interrupting())
+    assert result.steps == 1
+    assert read_checkpoint(tmp_path / "out" / LAST_CHECKPOINT)["global_step"] == 1
+    assert result.weights.is_file()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_folder_with_a_run_is_not_written_over(finished):
+    _, out, config = finished
+    with pytest.raises(DataError, match="holds a training run; go on with --resume"):
+        train(config, [Clip()], out)
+
+
+def test_another_configuration_cannot_go_on(finished):
+    _, out, config = finished
+    other = make_config(validate_every=2, picture_every=4, batch_size=1)
+    with pytest.raises(WeightsError, match="batch_size is 2 there and 1 here"):
+        train(other, [Clip()], out, names=["clip"], resume=True)
+    (out / CONFIG_FILE).write_text(json.dumps({}))
+    assert config.batch_size == 2
+
+
+def test_starting_from_weights(finished, tmp_path):
+    result, _, config = finished
+    module = TrainingModule(config, str(result.weights))
+    stored = load_file(result.weights)
+    assert all(torch.equal(stored[name], value) for name, value in module.network.state_dict().items())
+
+
+def test_starting_from_a_checkpoint_brings_the_pose_network(finished, tmp_path):
+    _, out, config = finished
+    held = read_checkpoint(out / LAST_CHECKPOINT)["state_dict"]
+    begun = TrainingModule(replace(config, "seed", 7), str(out / LAST_CHECKPOINT)).state_dict()
+    assert set(begun) == set(held)
+    assert any(name.startswith("pose_network.") for name in held)
+    assert all(torch.equal(begun[name], held[name]) for name in held)
+    with pytest.raises(WeightsError, match=r"tensors are of another architecture, such as pose_network"):
+        TrainingModule(replace(config, "pose_encoder", "resnet18"), str(out / LAST_CHECKPOINT))
+
+
+def test_starting_from_what_fits(finished, tmp_path):
+    result, out, config = finished
+    finer = replace(replace(config, "network.head_stride", 2), "partial_start", True)
+    held = read_checkpoint(out / LAST_CHECKPOINT)["state_dict"]
+    for start in (out / LAST_CHECKPOINT, result.weights):
+        module = TrainingModule(finer, str(start))
+        stored = held if start.suffix == ".ckpt" else {f"network.{k}": v for k, v in load_file(result.weights).items()}
+        own = module.state_dict()
+        new = {name.removeprefix("network.") for name in module.anew}
+        assert "semantic_head.final.weight" in new
+        assert not [
+            name for name in new if name.startswith(("encoder.", "depth_head.", "flow_decoder.", "pose_network."))
+        ]
+        kept = [name for name in stored if name.removeprefix("network.") not in new]
+        assert kept
+        assert all(torch.equal(own[name], stored[name]) for name in kept)
+    with pytest.raises(WeightsError, match=r"head_stride is 4 there and 2 here.*partial_start=true"):
+        TrainingModule(replace(finer, "partial_start", False), str(result.weights))
+    console = Console(file=io.StringIO())
+    train(finer, [Clip()], tmp_path / "out", weights=str(result.weights), console=console)
+    told = console.file.getvalue()
+    assert "nothing fits center_head (6 tensors), instance_decoder (24 tensors)" in told
+
+
+def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "a.ckpt"
+    AtomicCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match=r"No space left on device.*the one before is kept"):
+        AtomicCheckpoints().save_checkpoint({"step": 2}, path)
+    assert read_checkpoint(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"state": Evil()}, tmp_path / "evil.ckpt")
+    with pytest.raises(WeightsError, match="not a whole checkpoint"):
+        AtomicCheckpoints().load_checkpoint(tmp_path / "evil.ckpt")
+    with pytest.raises(WeightsError, match="no such checkpoint"):
+        read_checkpoint(tmp_path / "absent.ckpt")
+
+
+@pytest.mark.slow
+def test_two_processes_lose_what_one_does_with_twice_the_batch(tmp_path):
+    """Without what differs between processes by nature: statistics of a batch, dropout, tie-breaking noise.
+
+    Both steps see the same two samples, so that the loss falls by what the first step learnt alone. That step is small:
+    Adam's first one takes only the signs of the gradients, and where one is all but zero its sign hangs on the order of
+    a sum; with small steps such weights hardly count.
+    """
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    clip = Clip(4)
+    for place in range(len(clip)):
+        cv2.imwrite(str(folder / f"{place:06d}.png"), clip.sample(place).frame.image[..., ::-1])
+    camera = {"width": SIZE[1], "height": SIZE[0], "rate_hz": 10.0, "K": K.flatten().tolist()}
+    (folder / "camera.json").write_text(json.dumps(camera))
+    config = make_config(
+        max_steps=2,
+        frozen_statistics=True,
+        frozen=("semantic", "instance"),
+        picture_every=0,
+        augmentation={"flip": 0.0, "color": 0.0},
+        optimizer={"learning_rate": 1e-5, "pose_learning_rate": 1e-5},
+        loss={
+            "semantic": 0,
+            "instance": 0,
+            "panoptic_smoothness": 0,
+            "panoptic_edges": 0,
+            "triplet": 0,
+            "mask_moving_objects": False,
+            "auto_mask": False,
+        },
+    )
+    losses = {}
+    for processes in (1, 2):
+        file, out = tmp_path / f"{processes}.yaml", tmp_path / f"out{processes}"
+        file.write_text(yaml.safe_dump(to_dict(replace(config, "batch_size", 2 // processes))))
+        command = [
+            sys.executable,
+            "-m",
+            "monodvps_ros.cli.main",
+            "train",
+            "--config",
+            str(file),
+            "--data",
+            str(folder),
+            "--out",
+            str(out),
+            "--devices",
+            str(processes),
+        ]
+        subprocess.run(command, check=True, timeout=600)
+        log = EventAccumulator(str(out / "log")).Reload()
+        losses[processes] = [event.value for event in log.Scalars("loss/total")]
+    print("losses by number of processes:", losses)
+    assert losses[2] == pytest.approx(losses[1], rel=1e-4)
+    falls = [before - after for before, after in losses.values()]
+    assert falls[0] > 1e-4 * losses[1][0]
+    assert falls[1] == pytest.approx(falls[0], rel=0.05)
+
+
+def test_command_line_errors(capsys, tmp_path):
+    words = ["train", "--data", str(tmp_path / "absent"), "--out", str(tmp_path / "out"), "loss.dpeth=1"]
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "near: loss.depth" in capsys.readouterr().err
