@@ -21,6 +21,7 @@ from monodvps_ros.config import (
     settings,
     to_dict,
 )
+from monodvps_ros.config.tree import Config
 from monodvps_ros.errors import ConfigError
 
 TREES = (PipelineConfig, NetworkConfig, NodeConfig, TrainingNodeConfig, SceneConfig, TrainingConfig,
@@ -101,11 +102,37 @@ def test_replace_changes_one_setting_only():
         ({"scale.camera_height_m": float("nan")}, r"NaN"),
         ({"scale": 3}, r"'scale' must hold a group of keys but is 3"),
         ({"grouping.nms_kernel": 4}, r"nms_kernel is 4; it must be odd"),
+        ({"tracker.min_iuo": 0.1}, r"\(is 'min_iou' meant\?\)$"),
+        ({"device": "[cuda"}, r"'device=\[cuda': cannot be read as YAML"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_value(overrides, said):
     with pytest.raises(ConfigError, match=said):
         load(PipelineConfig, None, overrides)
+
+
+def test_what_is_wrong_below_a_group_is_named_by_its_dotted_name():
+    for tree, overrides, said in (
+        (NodeConfig, {"pipeline.tracker.max_age": -1}, "pipeline.tracker.max_age is -1; it must be at least 0"),
+        (NodeConfig, {"pipeline.grouping.nms_kernel": 4}, "pipeline.grouping.nms_kernel is 4; it must be odd"),
+        (TrainingConfig, {"loss.triplet_patch": 4}, "loss.triplet_patch is 4; it must be odd"),
+        (TrainingConfig, {"frozen": ["pose", "head"]}, "frozen is 'head'; it must be one of encoder, semantic, "
+         "instance, depth, flow, pose"),
+        (TrainingConfig, {"augmentation.min_scale": 2.0}, "augmentation.min_scale is 2.0; it must not be above "
+         "max_scale, which is 1.0"),
+        (PseudoLabelConfig, {"scales": []}, "scales is []; give at least one, 1 for the input size alone"),
+        (NodeConfig, {"cameras": ["a", "a"]}, "cameras is ['a', 'a']; each name must be given once"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError) as caught:
+            load(tree, None, overrides)
+        assert str(caught.value) == f"configuration: {said}"
+
+
+def test_a_configuration_cannot_be_made_with_a_value_out_of_range():
+    with pytest.raises(ConfigError, match=r"^SceneConfig.frames is 0; it must be at least 1$"):
+        SceneConfig(frames=0)
+    with pytest.raises(ConfigError, match=r"^SceneConfig.weather is 'snow'; it must be one of any, clear"):
+        dataclasses.replace(SceneConfig(), weather="snow")
 
 
 def test_network_settings_that_do_not_go_together_are_refused():
@@ -122,6 +149,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.yaml"):
         load(PipelineConfig, tmp_path / "absent.yaml")
     broken = tmp_path / "broken.yaml"
+    broken.write_bytes("device: café\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"broken\.yaml: cannot be read as YAML"):
+        load(PipelineConfig, broken)
     broken.write_text("a: [1\n")
     with pytest.raises(ConfigError, match=r"broken\.yaml: cannot be read as YAML"):
         load(PipelineConfig, broken)
@@ -148,3 +178,4 @@ def test_every_configuration_class_is_checked_here():
         if name.endswith("Config") and dataclasses.is_dataclass(value)
     }
     assert declared == known
+    assert all(issubclass(tree, Config) for tree in known)  # which checks ranges and choices

@@ -52,7 +52,7 @@ def test_it_shows_the_card_of_weights(capsys, monkeypatch, tmp_path):
         ("network.encodre=resnet50", "no setting 'network.encodre'; near: network.encoder"),
         ("network.encoder=resnet999", "'resnet999' is not a timm model"),
         ("absent.safetensors", "no such weights file"),
-        ("absent.yaml", "cannot be read as YAML"),
+        ("absent.yaml", "absent.yaml: cannot be read: No such file or directory"),
     ],
 )
 def test_errors_are_one_line(capsys, monkeypatch, word, message):

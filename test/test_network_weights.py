@@ -144,7 +144,7 @@ def test_header_that_describes_no_network(file):
 
 def test_unknown_setting_in_the_header(file):
     _rewrite(file, lambda header: header["network"].update(wings=2))
-    with pytest.raises(WeightsError, match=r"unknown key 'wings'"):
+    with pytest.raises(WeightsError, match=r"unknown key 'network.wings'"):
         load_network(file)
 
 

@@ -34,7 +34,7 @@ def describe(
     console = Console()
     if path is not None and path.suffix == _WEIGHTS_SUFFIX:
         header = read_card(path)
-        config = from_dict(NetworkConfig, header["network"], str(path))
+        config = from_dict(NetworkConfig, header["network"], str(path), "network.")
         console.print_json(json.dumps({name: header[name] for name in ("format", "card")}))
     else:
         config = load(TrainingConfig, path, overrides).network

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monodvps_ros.config import settings
+from monodvps_ros.config.tree import Config
 from monodvps_ros.errors import ConfigError
 
 
-def split_words(words: Sequence[str], config_class: type) -> tuple[list[str], dict[str, str]]:
+def split_words(words: Sequence[str], config_class: type[Config]) -> tuple[list[str], dict[str, str]]:
     """Part settings from all other words.
 
     Args:

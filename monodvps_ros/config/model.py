@@ -3,15 +3,14 @@
 
 from dataclasses import dataclass
 
-from monodvps_ros.config.tree import check_ranges, setting
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.config.tree import Config, setting
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Config):
     """Shape of the network; stored in the header of its weights."""
 
-    encoder: str = setting("mobilenetv3_large_100", "timm encoder, by name.", read_only=True)
+    encoder: str = setting("mobilenetv3_large_100", "timm encoder, by name.")
     output_stride: int = setting(16, "Stride of the encoder's last map: 16 or 32.", at_least=16, at_most=32)
     label_space: str = setting("cityscapes", "Classes to predict.", choices=("cityscapes", "semkitti"))
     input_height: int = setting(192, "Height that images are resized to.", unit="px", at_least=64, at_most=4096)
@@ -28,24 +27,21 @@ class NetworkConfig:
     flow: bool = setting(True, "Build the optical-flow decoder.")
     flow_channels: int = setting(64, "Channels of the flow decoder's estimator; 128 in PWC-Net.", at_least=8)
 
-    def __post_init__(self) -> None:
-        """Check what single ranges cannot."""
-        check_ranges(self)
+    def check(self) -> None:
+        """Check strides, that the input fits them, and the order of the depths."""
         if self.output_stride not in (16, 32):
-            raise ConfigError(f"network.output_stride is {self.output_stride}; it must be 16 or 32")
+            raise self.refusal("output_stride", "it must be 16 or 32")
         if self.head_stride not in (2, 4):
-            raise ConfigError(f"network.head_stride is {self.head_stride}; it must be 2 or 4")
+            raise self.refusal("head_stride", "it must be 2 or 4")
         for name in ("input_height", "input_width"):
             if getattr(self, name) % 32:
-                raise ConfigError(f"network.{name} is {getattr(self, name)}; it must be a multiple of 32")
+                raise self.refusal(name, "it must be a multiple of 32")
         if self.min_depth_m >= self.max_depth_m:
-            raise ConfigError(
-                f"network.min_depth_m ({self.min_depth_m}) must be below network.max_depth_m ({self.max_depth_m})"
-            )
+            raise self.refusal("min_depth_m", f"it must be below max_depth_m, which is {self.max_depth_m}")
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Config):
     """The training objective, Eqs. 10 and 11 of Petrovai & Nedevschi; a term of weight 0 is not computed."""
 
     depth: float = setting(50.0, "Weight of all depth terms together.", at_least=0.0)
@@ -89,8 +85,7 @@ class LossConfig:
         0.5, "Share of a common factor that costs nothing against measured depth.", at_least=0.0, at_most=1.0
     )
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
+    def check(self) -> None:
+        """Check that a patch has a middle."""
         if self.triplet_patch % 2 == 0:
-            raise ConfigError(f"loss.triplet_patch is {self.triplet_patch}; it must be odd")
+            raise self.refusal("triplet_patch", "it must be odd")

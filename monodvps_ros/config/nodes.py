@@ -5,12 +5,11 @@ import re
 from dataclasses import dataclass, field
 
 from monodvps_ros.config.perception import PipelineConfig
-from monodvps_ros.config.tree import check_ranges, setting
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.config.tree import Config, setting
 
 
 @dataclass(frozen=True)
-class NodeConfig:
+class NodeConfig(Config):
     """The perception node."""
 
     cameras: tuple[str, ...] = setting(
@@ -57,24 +56,21 @@ class NodeConfig:
                                           at_most=60.0, read_only=True)  # fmt: skip
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
-    def __post_init__(self) -> None:
-        """Check ranges and the cameras' names."""
-        check_ranges(self)
+    def check(self) -> None:
+        """Check the cameras' names."""
         if not self.cameras:
-            raise ConfigError("NodeConfig.cameras is empty; name each camera, or give one empty name: ['']")
+            raise self.refusal("cameras", "name each camera, or give one empty name: ['']")
         if len(set(self.cameras)) != len(self.cameras):
-            raise ConfigError(f"NodeConfig.cameras is {list(self.cameras)}; each name must be given once")
+            raise self.refusal("cameras", "each name must be given once")
         for name in self.cameras:
             if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-                raise ConfigError(
-                    f"NodeConfig.cameras has {name!r}; a name must be letters, digits and underscores, a letter first"
-                )
+                raise self.refusal("cameras", f"{name!r} must be letters, digits and underscores, with a letter first")
             if not name and len(self.cameras) > 1:
-                raise ConfigError(f"NodeConfig.cameras is {list(self.cameras)}; only a single camera may go unnamed")
+                raise self.refusal("cameras", "only a single camera may go unnamed")
 
 
 @dataclass(frozen=True)
-class TrainingNodeConfig:
+class TrainingNodeConfig(Config):
     """The training node; what is trained, and how, stands in the file that `config` names."""
 
     data: tuple[str, ...] = setting(
@@ -98,7 +94,3 @@ class TrainingNodeConfig:
     )
     diagnostics_period_s: float = setting(1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1,
                                           at_most=60.0, read_only=True)  # fmt: skip
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)

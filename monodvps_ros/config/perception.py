@@ -3,12 +3,11 @@
 
 from dataclasses import dataclass, field
 
-from monodvps_ros.config.tree import check_ranges, setting
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.config.tree import Config, setting
 
 
 @dataclass(frozen=True)
-class GroupingConfig:
+class GroupingConfig(Config):
     """From centres and offsets to instances (Cheng et al. 2020, section 3.2)."""
 
     center_threshold: float = setting(0.2, "Least height of a centre peak; 0.1 in Panoptic-DeepLab.", at_least=0.0,
@@ -18,15 +17,14 @@ class GroupingConfig:
     min_stuff_area: int = setting(2048, "Stuff smaller than this at 1024 x 2048 becomes void.", unit="px", at_least=0)
     min_thing_area: int = setting(0, "Instances smaller than this at 1024 x 2048 become void.", unit="px", at_least=0)
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
+    def check(self) -> None:
+        """Check that the window has a middle."""
         if self.nms_kernel % 2 == 0:
-            raise ConfigError(f"grouping.nms_kernel is {self.nms_kernel}; it must be odd")
+            raise self.refusal("nms_kernel", "it must be odd")
 
 
 @dataclass(frozen=True)
-class TrackerConfig:
+class TrackerConfig(Config):
     """How instances keep their ids from frame to frame."""
 
     min_iou: float = setting(
@@ -52,13 +50,9 @@ class TrackerConfig:
     )
     class_votes: bool = setting(True, "Decide an object's class by all of its frames, not by the newest alone.")
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
-
 
 @dataclass(frozen=True)
-class ScaleConfig:
+class ScaleConfig(Config):
     """From the network's depth to metres."""
 
     mode: str = setting(
@@ -76,26 +70,18 @@ class ScaleConfig:
     )
     min_road_points: int = setting(500, "Fewer road pixels than this measure nothing.", unit="px", at_least=10)
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
-
 
 @dataclass(frozen=True)
-class CloudConfig:
+class CloudConfig(Config):
     """The labelled point cloud."""
 
     stride: int = setting(2, "Take every n-th pixel in both directions.", unit="px", at_least=1, at_most=64)
     organized: bool = setting(True, "Keep image order with NaN for missing points; else leave missing points out.")
     max_range_m: float = setting(80.0, "Points farther along the axis are left out.", unit="m", at_least=0.1)
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
-
 
 @dataclass(frozen=True)
-class PipelineConfig:
+class PipelineConfig(Config):
     """What runs for each frame."""
 
     device: str = setting("auto", "auto (CUDA where there is one), cpu, cuda or cuda:N.", read_only=True)
@@ -124,7 +110,3 @@ class PipelineConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)

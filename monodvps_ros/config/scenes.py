@@ -3,11 +3,11 @@
 
 from dataclasses import dataclass
 
-from monodvps_ros.config.tree import check_ranges, setting
+from monodvps_ros.config.tree import Config, setting
 
 
 @dataclass(frozen=True)
-class SceneConfig:
+class SceneConfig(Config):
     """One synthetic drive; its seed is given apart."""
 
     frames: int = setting(100, "Frames of the drive.", at_least=1, at_most=3000)
@@ -28,7 +28,3 @@ class SceneConfig:
     )
     antialias: bool = setting(True, "Smooth the outlines by four samples a pixel; the truth is not touched.")
     device: str = setting("cpu", "Where frames are rendered: cpu, cuda or cuda:N.")
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 
 from monodvps_ros.config.model import LossConfig, NetworkConfig
 from monodvps_ros.config.perception import GroupingConfig
-from monodvps_ros.config.tree import check_ranges, setting
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.config.tree import Config, setting
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Config):
     """How weights are learnt: Adam, with a rate that falls as (1 - step / steps) ^ power."""
 
     learning_rate: float = setting(2.5e-4, "Learning rate of the network at the first step.", at_least=0.0)
@@ -22,13 +21,9 @@ class OptimizerConfig:
     average: float = setting(0.0, "Share of old weights in a running mean of them that is exported; 0 for none.",
                              at_least=0.0, at_most=0.99999)  # fmt: skip
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
-
 
 @dataclass(frozen=True)
-class AugmentationConfig:
+class AugmentationConfig(Config):
     """Random changes of training images; all frames of a sample are changed alike."""
 
     flip: float = setting(0.5, "Share of samples that are mirrored.", at_least=0.0, at_most=1.0)
@@ -36,17 +31,14 @@ class AugmentationConfig:
     min_scale: float = setting(1.0, "Least enlargement before cropping.", at_least=0.25, at_most=4.0)
     max_scale: float = setting(1.0, "Greatest enlargement before cropping.", at_least=0.25, at_most=4.0)
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
+    def check(self) -> None:
+        """Check the order of the scales."""
         if self.min_scale > self.max_scale:
-            raise ConfigError(
-                f"augmentation.min_scale ({self.min_scale}) is above augmentation.max_scale ({self.max_scale})"
-            )
+            raise self.refusal("min_scale", f"it must not be above max_scale, which is {self.max_scale}")
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Config):
     """Everything of a training run but its data and its output folder."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -84,13 +76,9 @@ class TrainingConfig:
     picture_every: int = setting(500, "Steps from one picture in the log to the next; 0 for none.", unit="steps",
                                  at_least=0)  # fmt: skip
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
-
 
 @dataclass(frozen=True)
-class PseudoLabelConfig:
+class PseudoLabelConfig(Config):
     """How a teacher labels frames: test-time augmentation as in the paper, then the pipeline's grouping."""
 
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
@@ -105,12 +93,9 @@ class PseudoLabelConfig:
     input_width: int = setting(0, "Width likewise.", unit="px", at_least=0, at_most=8192)
     device: str = setting("auto", "What to compute on: auto, cpu, cuda or cuda:N.")
 
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_ranges(self)
+    def check(self) -> None:
+        """Check that there is a scale, and the input size."""
         if not self.scales:
-            raise ConfigError("scales is empty; give at least one, 1 for the input size alone")
+            raise self.refusal("scales", "give at least one, 1 for the input size alone")
         if (self.input_height == 0) != (self.input_width == 0):
-            raise ConfigError(
-                f"input_height is {self.input_height} and input_width {self.input_width}; give both, or 0 for both"
-            )
+            raise self.refusal("input_height", f"input_width is {self.input_width}; give both, or 0 for both")

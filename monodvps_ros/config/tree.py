@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a setting is, and how trees of them are read, checked and written."""
 
+import contextlib
 import dataclasses
+import difflib
 import math
-import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,33 @@ import yaml
 
 from monodvps_ros.errors import ConfigError
 
-T = TypeVar("T")
 #: Key of a file for the file that it is based on.
 BASE_KEY = "base"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of the configuration classes; making one raises `ConfigError` for a value that is not allowed."""
+
+    def __post_init__(self) -> None:
+        """Check each setting against its range and its choices; groups have checked themselves."""
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            for item in value if isinstance(value, tuple) else (value,):
+                rule = _broken_rule(item, entry.metadata) if entry.metadata else ""
+                if rule:
+                    raise ConfigError(f"{type(self).__name__}.{entry.name} is {item!r}; {rule}")
+        self.check()
+
+    def check(self) -> None:
+        """Check what ranges and choices of single settings cannot; for subclasses to override."""
+
+    def refusal(self, name: str, rule: str) -> ConfigError:
+        """Return the error for a setting that breaks a rule: its name, its value, the rule."""
+        return ConfigError(f"{type(self).__name__}.{name} is {_plain(getattr(self, name))!r}; {rule}")
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def setting(
@@ -65,71 +90,77 @@ class Setting:
     choices: tuple[str, ...]
     read_only: bool
 
+    @property
+    def plain_default(self) -> Any:
+        """The default as YAML, JSON and ROS parameters hold it: a tuple as a list."""
+        return _plain(self.default)
 
-def settings(config_class: type, prefix: str = "") -> Iterator[Setting]:
+    @property
+    def allowed(self) -> str:
+        """The choices, or the range in words; empty where every value of the type is allowed."""
+        if self.choices:
+            return ", ".join(self.choices)
+        low, high = (None if limit is None else f"{limit:g}" for limit in (self.at_least, self.at_most))
+        if low and high:
+            return f"{low} to {high}"
+        return f"at least {low}" if low else f"at most {high}" if high else ""
+
+
+def settings(config_class: type[Config], prefix: str = "") -> Iterator[Setting]:
     """List the leaves of a configuration class, depth first, by their dotted names.
 
     Args:
-        config_class: a dataclass whose fields are settings or further such dataclasses.
+        config_class: a configuration whose fields are settings or further configurations.
         prefix: put before each name.
     """
     hints = typing.get_type_hints(config_class)
     for entry in dataclasses.fields(config_class):
-        kind = hints[entry.name]
-        if dataclasses.is_dataclass(kind):
-            yield from settings(typing.cast(type, kind), f"{prefix}{entry.name}.")
-            continue
-        default = entry.default_factory() if callable(entry.default_factory) else entry.default
-        yield Setting(name=prefix + entry.name, type=kind, default=default, **entry.metadata)
+        name, kind = prefix + entry.name, hints[entry.name]
+        if entry.metadata:
+            yield Setting(name, kind, entry.default, **entry.metadata)
+        else:
+            yield from settings(kind, f"{name}.")
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: Config) -> dict[str, Any]:
     """Turn a configuration into plain nested dictionaries, tuples into lists, ready for YAML or JSON."""
-    return {
-        entry.name: to_dict(value) if dataclasses.is_dataclass(value) else _plain(value)
-        for entry in dataclasses.fields(config)
-        for value in [getattr(config, entry.name)]
-    }
+    return dataclasses.asdict(config, dict_factory=lambda items: {name: _plain(value) for name, value in items})
 
 
-def from_dict(config_class: type[T], values: Mapping[str, Any], where: str = "configuration", prefix: str = "") -> T:
+def from_dict(
+    config_class: type[ConfigT], values: Mapping[str, Any], where: str = "configuration", prefix: str = ""
+) -> ConfigT:
     """Build a configuration from nested dictionaries; what is not named keeps its default.
 
     Args:
-        config_class: the dataclass to build.
+        config_class: the class to build.
         values: nested dictionaries with the names of its fields.
         where: where the values come from, for error messages.
-        prefix: dotted name of this part of the tree.
+        prefix: dotted name of this part of the tree, with a dot at its end.
 
     Raises:
         ConfigError: a key is unknown, or a value is of the wrong type, out of range or not among the choices.
     """
     hints = typing.get_type_hints(config_class)
-    names = [entry.name for entry in dataclasses.fields(typing.cast(Any, config_class))]
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in names:
-            raise ConfigError(f"{where}: unknown key '{prefix}{key}'; known here: {', '.join(names)}")
-        kind = hints[key]
-        if dataclasses.is_dataclass(kind):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: '{prefix}{key}' must hold a group of keys but is {value!r}")
-            arguments[key] = from_dict(typing.cast(type, kind), value, where, f"{prefix}{key}.")
-        else:
-            arguments[key] = _convert(value, kind, f"{where}: '{prefix}{key}'")
+    for key in values:
+        if key not in hints:
+            raise ConfigError(
+                f"{where}: unknown key '{prefix}{key}'; known here: {', '.join(hints)}{did_you_mean(str(key), hints)}"
+            )
+    arguments = {key: _convert(value, hints[key], where, prefix + key) for key, value in values.items()}
     try:
         return config_class(**arguments)
     except ConfigError as error:
         raise ConfigError(f"{where}: {str(error).replace(f'{config_class.__name__}.', prefix)}") from None
 
 
-def load(config_class: type[T], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> T:
+def load(config_class: type[ConfigT], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> ConfigT:
     """Read a configuration: defaults, then a YAML file, then overrides by dotted name.
 
     A file may name another one under ``base``, relative to itself, whose values hold where it says nothing.
 
     Args:
-        config_class: the dataclass to build.
+        config_class: the class to build.
         path: a YAML file, or None for the defaults.
         overrides: dotted name to value; texts are read as YAML scalars (``"0.5"``, ``"true"``).
 
@@ -137,18 +168,49 @@ def load(config_class: type[T], path: Path | None = None, overrides: Mapping[str
         ConfigError: the file cannot be read or is not a mapping, or as `from_dict` says.
     """
     where = "configuration" if path is None else str(path)
-    values = {} if path is None else _read(path)
+    values = {} if path is None else _read_file(path)
     for name, value in (overrides or {}).items():
-        _set(values, name, yaml.safe_load(value) if isinstance(value, str) and value else value)
+        set_value(values, name, _parsed(value, f"'{name}={value}'") if isinstance(value, str) and value else value)
     return from_dict(config_class, values, where)
 
 
-def _read(path: Path, from_files: tuple[Path, ...] = ()) -> dict[str, Any]:
+def replace(config: ConfigT, name: str, value: Any) -> ConfigT:
+    """Return a copy of a configuration with one setting changed, by its dotted name.
+
+    Raises:
+        ConfigError: as `from_dict` says.
+    """
+    values = to_dict(config)
+    set_value(values, name, value)
+    return from_dict(type(config), values)
+
+
+def set_value(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set a value in nested dictionaries by its dotted name; groups that are missing are made.
+
+    Raises:
+        ConfigError: a part of the name is a value, not a group.
+    """
+    *groups, last = name.split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"'{name}': '{group}' is a value, not a group of keys")
+    values[last] = value
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a suggestion for an unknown name: the most similar known one, in brackets; empty where none is similar."""
+    similar = difflib.get_close_matches(name, names, n=1)
+    return f" (is '{similar[0]}' meant?)" if similar else ""
+
+
+def _read_file(path: Path, from_files: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a file and the ones that it is based on."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+        values = _parsed(path.read_bytes(), str(path)) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold keys and values at the top but holds {type(values).__name__}")
     base = values.pop(BASE_KEY, None)
@@ -159,87 +221,55 @@ def _read(path: Path, from_files: tuple[Path, ...] = ()) -> dict[str, Any]:
     base_path = path.parent / base
     if base_path.resolve() in (*from_files, path.resolve()):
         raise ConfigError(f"{path}: is based on itself, by way of {base_path}; take '{BASE_KEY}' out of one of them")
-    return _merged(_read(base_path, (*from_files, path.resolve())), values)
+    return _overlay(_read_file(base_path, (*from_files, path.resolve())), values)
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _parsed(text: str | bytes, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: cannot be read as YAML: {error}") from None
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Return nested dictionaries laid over each other; what both have is taken from the upper one."""
-    merged = dict(below)
+    result = dict(below)
     for key, value in above.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
+        inner = result.get(key)
+        result[key] = _overlay(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
 
 
-def replace(config: T, name: str, value: Any) -> T:
-    """Return a copy of a configuration with one setting changed, by its dotted name.
-
-    Raises:
-        ConfigError: as `from_dict` says.
-    """
-    values = to_dict(config)
-    _set(values, name, value)
-    return from_dict(type(config), values)
-
-
-def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
-    *groups, last = dotted.split(".")
-    for group in groups:
-        inner = values.setdefault(group, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"'{dotted}': '{group}' is a value, not a group of keys")
-        values = inner
-    values[last] = value
+def _convert(value: Any, kind: Any, where: str, name: str) -> Any:
+    expected = f"be of type {kind.__name__}"
+    if typing.get_origin(kind) is tuple:
+        expected = "be a list"
+        if isinstance(value, (list, tuple)):
+            return tuple(_convert(item, typing.get_args(kind)[0], where, name) for item in value)
+    elif issubclass(kind, Config):
+        expected = "hold a group of keys"
+        if isinstance(value, Mapping):
+            return from_dict(kind, value, where, f"{name}.")
+    elif kind is float and isinstance(value, (float, int, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            return float(value)  # from a text too: YAML 1.1 reads 1e-3 as one
+    elif type(value) is kind:  # not isinstance: a bool is an int
+        return value
+    raise ConfigError(f"{where}: '{name}' must {expected} but is {value!r}")
 
 
 def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return list(value) if isinstance(value, tuple) else value
 
 
-def _convert(value: Any, kind: Any, what: str) -> Any:
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _convert(value, next(a for a in typing.get_args(kind) if a is not type(None)), what)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{what} must be a list but is {value!r}")
-        inner = typing.get_args(kind)[0]
-        return tuple(_convert(item, inner, what) for item in value)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return value
-    raise ConfigError(f"{what} must be of type {kind.__name__} but is {value!r}")
-
-
-def check_ranges(config: Any) -> None:
-    """Check each setting of a configuration against its range and its choices; groups check themselves.
-
-    Raises:
-        ConfigError: a value is out of range, NaN, or not among the choices.
-    """
-    for entry in dataclasses.fields(config):
-        if dataclasses.is_dataclass(getattr(config, entry.name)):
-            continue
-        meta, value = entry.metadata, getattr(config, entry.name)
-        for item in value if isinstance(value, tuple) else (value,):
-            _check_value(f"{type(config).__name__}.{entry.name}", item, meta)
-
-
-def _check_value(name: str, value: Any, meta: Mapping[str, Any]) -> None:
-    if meta["choices"] and value not in meta["choices"]:
-        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(meta['choices'])}")
+def _broken_rule(value: Any, limits: Mapping[str, Any]) -> str:
+    choices, low, high = limits["choices"], limits["at_least"], limits["at_most"]
+    if choices and value not in choices:
+        return f"it must be one of {', '.join(choices)}"
     if isinstance(value, float) and math.isnan(value):
-        raise ConfigError(f"{name} is NaN; give a number")
-    low, high = meta["at_least"], meta["at_most"]
+        return "it must be a number, not NaN"
     if low is not None and value < low:
-        raise ConfigError(f"{name} is {value}; it must be at least {low}")
+        return f"it must be at least {low}"
     if high is not None and value > high:
-        raise ConfigError(f"{name} is {value}; it must be at most {high}")
+        return f"it must be at most {high}"
+    return ""

@@ -4,12 +4,13 @@
 from collections import deque
 from collections.abc import Iterator
 from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from monodvps_ros.config import PipelineConfig, settings, to_dict
+from monodvps_ros.config import PipelineConfig, settings
 from monodvps_ros.data.bag import BagWriter, is_bag
 from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.manifest import check_manifest, file_digest
@@ -218,13 +219,9 @@ def write_perception(writer: BagWriter, perception: Perception) -> None:
 def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str, Any]:
     """Say how predictions are made: all that must be the same for a second run to go on with them."""
     made: dict[str, Any] = {"format": format_name, "input": input_name, "model": pipeline.model.description}
-    values = to_dict(pipeline.config)
     for entry in settings(PipelineConfig):
         if entry.name not in _WITHOUT_EFFECT:
-            value: Any = values
-            for part in entry.name.split("."):
-                value = value[part]
-            made[f"pipeline.{entry.name}"] = value
+            made[f"pipeline.{entry.name}"] = attrgetter(entry.name)(pipeline.config)
     weights = Path(pipeline.config.weights)
     if weights.is_file():
         made["weights_sha256"] = file_digest(weights)

@@ -71,7 +71,7 @@ def network_config(path: Path, header: Mapping[str, Any]) -> NetworkConfig:
         WeightsError: it describes no network, one of another version, or other classes than this version has.
     """
     try:
-        config = from_dict(NetworkConfig, header["network"], "its header")
+        config = from_dict(NetworkConfig, header["network"], "its header", "network.")
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: its header describes no network ({error!r}); export it again") from error
     except ConfigError as error:

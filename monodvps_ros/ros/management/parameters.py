@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS parameters as a view of the configuration tree: same names, defaults, descriptions and ranges."""
 
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import ParameterException
@@ -12,9 +11,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from monodvps_ros.config import NodeConfig, Setting, from_dict, settings
+from monodvps_ros.config.tree import ConfigT, did_you_mean, set_value
 from monodvps_ros.errors import ConfigError
-
-T = TypeVar("T")
 
 _INTEGER_LIMITS = (-(2**63), 2**63 - 1)
 _FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
@@ -40,18 +38,13 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
     return described
 
 
-def parameter_value(setting: Setting) -> Any:
-    """Return a setting's default as rclpy takes it: tuples as lists."""
-    return list(setting.default) if isinstance(setting.default, tuple) else setting.default
-
-
 def parameter_type(setting: Setting) -> str:
     """Return the name of a setting's parameter type, as ``ros2 param describe`` shows it."""
     names = {bool: "boolean", int: "integer", float: "double", str: "string"}
     return names.get(setting.type, "string array")
 
 
-def declare(node: Node, config_class: type[T]) -> T:
+def declare(node: Node, config_class: type[ConfigT]) -> ConfigT:
     """Declare every setting of a configuration on a node and read what it was started with.
 
     Raises:
@@ -75,19 +68,18 @@ def undeclared(node: Node, names: Sequence[str]) -> list[str]:
     for given in node._parameter_overrides:  # rclpy keeps them here, and says nothing of those that nobody declares
         if node.has_parameter(given) or given.startswith("qos_overrides."):
             continue
-        close = difflib.get_close_matches(given, names, n=1)
-        found.append(f"'{given}' is none of this node's" + (f" (is '{close[0]}' meant?)" if close else ""))
+        found.append(f"'{given}' is none of this node's{did_you_mean(given, names)}")
     return found
 
 
 def _declare(node: Node, setting: Setting) -> None:
     try:
-        node.declare_parameter(setting.name, parameter_value(setting), descriptor(setting))
+        node.declare_parameter(setting.name, setting.plain_default, descriptor(setting))
     except ParameterException as error:
         raise ConfigError(f"parameter '{setting.name}' ({parameter_type(setting)}): {error}") from None
 
 
-def read(node: Node, config_class: type[T], changes: Iterable[Parameter] = ()) -> T:
+def read(node: Node, config_class: type[ConfigT], changes: Iterable[Parameter] = ()) -> ConfigT:
     """Read the node's parameters as a configuration.
 
     Args:
@@ -101,12 +93,7 @@ def read(node: Node, config_class: type[T], changes: Iterable[Parameter] = ()) -
     changed = {parameter.name: parameter.value for parameter in changes}
     values: dict[str, Any] = {}
     for setting in settings(config_class):
-        value = changed.get(setting.name, node.get_parameter(setting.name).value)
-        *groups, last = setting.name.split(".")
-        place = values
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = value
+        set_value(values, setting.name, changed.get(setting.name, node.get_parameter(setting.name).value))
     return from_dict(config_class, values, "parameters")
 
 

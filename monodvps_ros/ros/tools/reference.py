@@ -5,10 +5,11 @@
 """
 
 import json
-import textwrap
 from pathlib import Path
 
 from monodvps_ros.config import NodeConfig, Setting, TrainingNodeConfig, settings
+from monodvps_ros.config.commented import commented_yaml
+from monodvps_ros.config.tree import Config
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.management import training_status as training_progress
@@ -21,7 +22,6 @@ PARAMETER_FILE = Path("config/perception.yaml")
 NODE_PAGE = Path("docs/node.md")
 TRAINING_PARAMETER_FILE = Path("config/training_node.yaml")
 TRAINING_PAGE = Path("docs/training_node.md")
-_WIDTH = 110
 
 _PAGE = """\
 # The perception node
@@ -179,7 +179,7 @@ One status. Its level is ERROR where the run or the start failed, with the reaso
 """
 
 
-def parameter_file(config_class: type = NodeConfig, node: str = "perception node") -> str:
+def parameter_file(config_class: type[Config] = NodeConfig, node: str = "perception node") -> str:
     """Return a parameter file that holds every default, each with what it means.
 
     Args:
@@ -191,16 +191,8 @@ def parameter_file(config_class: type = NodeConfig, node: str = "perception node
         f"# Every parameter of the {node} with its default. Made by: python -m monodvps_ros.ros.tools.reference",
         "/**:",
         "  ros__parameters:",
+        *commented_yaml(config_class, "    "),
     ]
-    open_groups: list[str] = []
-    for setting in settings(config_class):
-        *groups, name = setting.name.split(".")
-        for depth, group in enumerate(groups):
-            if open_groups[depth : depth + 1] != [group]:
-                lines.append(f"{_indent(depth)}{group}:")
-        open_groups = groups
-        lines += _comment(f"{setting.description} {_limits(setting)}".strip(), _indent(len(groups)))
-        lines.append(f"{_indent(len(groups))}{name}: {_yaml(setting)}")
     return "\n".join(lines) + "\n"
 
 
@@ -236,38 +228,8 @@ def _type_name(message_type: type) -> str:
 
 def _parameter_row(setting: Setting) -> str:
     meaning = setting.description + (" *Fixed.*" if setting.read_only else "")
-    return (
-        f"| `{setting.name}` | {parameter_type(setting)} | `{_yaml(setting)}` | {setting.unit or '-'} | "
-        f"{_range(setting) or '-'} | {meaning} |"
-    )
-
-
-def _yaml(setting: Setting) -> str:
-    """A value as YAML: texts in quotes, for an unquoted true would not be a text."""
-    return json.dumps(list(setting.default) if isinstance(setting.default, tuple) else setting.default)
-
-
-def _range(setting: Setting) -> str:
-    if setting.choices:
-        return ", ".join(setting.choices)
-    low, high = setting.at_least, setting.at_most
-    if low is None and high is None:
-        return ""
-    return f"{'' if low is None else f'{low:g}'} .. {'' if high is None else f'{high:g}'}".strip()
-
-
-def _limits(setting: Setting) -> str:
-    parts = [setting.unit, _range(setting), "fixed while the node runs" if setting.read_only else ""]
-    parts = [part for part in parts if part]
-    return f"[{'; '.join(parts)}]" if parts else ""
-
-
-def _comment(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-
-
-def _indent(depth: int) -> str:
-    return "    " + "  " * depth
+    default, unit, allowed = json.dumps(setting.plain_default), setting.unit or "-", setting.allowed or "-"
+    return f"| `{setting.name}` | {parameter_type(setting)} | `{default}` | {unit} | {allowed} | {meaning} |"
 
 
 def files() -> dict[Path, str]:
@@ -282,7 +244,7 @@ def files() -> dict[Path, str]:
 
 def main() -> None:
     """Write all files into the source tree that this file lies in."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     for path, text in files().items():
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
