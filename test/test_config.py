@@ -120,7 +120,7 @@ def test_what_is_wrong_below_a_group_is_named_by_its_dotted_name():
          "instance, depth, flow, pose"),
         (TrainingConfig, {"augmentation.min_scale": 2.0}, "augmentation.min_scale is 2.0; it must not be above "
          "max_scale, which is 1.0"),
-        (PseudoLabelConfig, {"scales": []}, "scales is []; give at least one, 1 for the input size alone"),
+        (PseudoLabelConfig, {"scales": []}, "scales is empty; give at least one, 1 for the input size alone"),
         (NodeConfig, {"cameras": ["a", "a"]}, "cameras is ['a', 'a']; each name must be given once"),
     ):  # fmt: skip
         with pytest.raises(ConfigError) as caught:

@@ -38,7 +38,8 @@ class Config:
 
     def refusal(self, name: str, rule: str) -> ConfigError:
         """Return the error for a setting that breaks a rule: its name, its value, the rule."""
-        return ConfigError(f"{type(self).__name__}.{name} is {_plain(getattr(self, name))!r}; {rule}")
+        value = _plain(getattr(self, name))
+        return ConfigError(f"{type(self).__name__}.{name} is {'empty' if value == [] else repr(value)}; {rule}")
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
