@@ -13,10 +13,10 @@ from monodvps_ros.perception import Pipeline
 from monodvps_ros.scenes import Drive
 from monodvps_ros.training import teachers
 from monodvps_ros.training.augmented_views import average_views, view_size
-from monodvps_ros.training.depth_teachers import NetworkDepthTeacher, guess_inverse_depth, load_depth_teacher
+from monodvps_ros.training.depth_teachers import NetworkDepthTeacher, load_depth_teacher
 from monodvps_ros.training.ego_region import EgoRegion, parse_polygon
 from monodvps_ros.training.teachers import NetworkTeacher, label_image, load_teacher
-from monodvps_ros.types import CameraFrame, NetworkOutput, Output
+from monodvps_ros.types import CameraFrame, NetworkOutput, Output, Sample
 
 CPU = torch.device("cpu")
 SIZE = (64, 96)
@@ -198,7 +198,7 @@ class TestLabels:
     def test_a_name_that_is_nobodys_is_refused_with_the_list(self, tmp_path):
         for load, known in ((load_teacher, "mask2former-cityscapes"), (load_depth_teacher, "depth-anything-v2")):
             with pytest.raises(ConfigError, match=rf"{known}.*weights file"):
-                load("nobody", ONCE, CPU) if load is load_teacher else load("nobody", CPU)
+                load("nobody", ONCE, CPU) if load is load_teacher else load("nobody", CPU, tmp_path)
         with pytest.raises(WeightsError, match="no such weights file"):
             load_teacher(str(tmp_path / "gone.safetensors"), ONCE, CPU)
 
@@ -206,8 +206,9 @@ class TestLabels:
 class TestDepth:
     def test_our_network_guesses_its_disparity_in_both_views(self, tiny):
         image = (noise(100, 130)[0].permute(1, 2, 0) * 255).byte().numpy()
-        guess = guess_inverse_depth(NetworkDepthTeacher(str(tiny), CPU), image, CPU)
-        mirrored = guess_inverse_depth(NetworkDepthTeacher(str(tiny), CPU), image[:, ::-1], CPU)
+        teacher = NetworkDepthTeacher(str(tiny), CPU)
+        guess = teacher.inverse_depth(Sample(CameraFrame(image, 1)))
+        mirrored = teacher.inverse_depth(Sample(CameraFrame(image[:, ::-1], 1)))
         assert guess.shape == (100, 130) and guess.dtype == np.float32
         np.testing.assert_allclose(mirrored, guess[:, ::-1], atol=1e-6)
 

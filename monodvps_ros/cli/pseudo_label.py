@@ -16,17 +16,17 @@ from monodvps_ros.errors import ConfigError, DataError
 
 def pseudo_label(
     data: Annotated[Path, typer.Option(help="Bag, folder of bags, data set, folder of images or video to label.")],
-    teacher: Annotated[
-        str,
-        typer.Option(
-            help="Who labels: a weights file of this package, 'shipped'; or a panoptic model of the Hugging Face hub, "
-            "such as mask2former-cityscapes."
-        ),
-    ],
     out: Annotated[Path, typer.Option(help="Folder for the labels; a second run goes on where the first ended.")],
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as grouping.min_thing_area=64."),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Who says classes and instances: a weights file of this package, 'shipped'; or a panoptic model of "
+            "the Hugging Face hub, such as mask2former-cityscapes. Without it frames keep the labels that they have."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, YAML; without it, the defaults.")] = None,
     confidence: Annotated[float | None, typer.Option(help="Pixels less sure than this become void, 0..1.")] = None,
@@ -42,14 +42,19 @@ def pseudo_label(
     flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Mirrored views as well.")] = None,
     size: Annotated[str | None, typer.Option(help="HxW, size of images at scale 1; default: the teacher's.")] = None,
     depth_teacher: Annotated[
-        str | None, typer.Option(help="Store inverse depth by this one too: weights, or such as depth-anything-v2.")
+        str | None,
+        typer.Option(
+            help="Who says depth: 'stereo' (right images: image_right/ and baseline_m of a folder), in metres; or up "
+            "to scale and shift: a weights file of this package, 'shipped', or a depth model of the Hugging Face hub, "
+            "such as depth-anything-v2."
+        ),
     ] = None,
     keep_labels: Annotated[bool, typer.Option("--keep-labels", help="Frames with true labels keep them.")] = False,
     image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Label this many frames at most.")] = None,
 ) -> None:
-    """Label a recording by a teacher; train on the folder of labels with `monodvps train --data`."""
+    """Label a recording by teachers, of classes, depth or both; train on the labels with `monodvps train --data`."""
     # Below, because imports of torch and networks take seconds, and --help must not.
     from monodvps_ros.data import open_source  # noqa: PLC0415
     from monodvps_ros.perception import resolve_device  # noqa: PLC0415
@@ -61,7 +66,7 @@ def pseudo_label(
     others, overrides = split_words(words or [], PseudoLabelConfig)
     if others:
         raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
-    if not is_own_weights(teacher) and (scales is not None or flips):
+    if teacher is not None and not is_own_weights(teacher) and (scales is not None or flips):
         raise ConfigError(f"--scales and --flips are for our own network's weights; '{teacher}' looks at an image once")
     given = {"confidence": confidence, "flips": flips, "device": device}
     views = {"scales": None if scales is None else parse_scales(scales)}
@@ -69,11 +74,12 @@ def pseudo_label(
     options = {name: value for name, value in {**given, **views, **rows_columns}.items() if value is not None}
     settings = load(PseudoLabelConfig, config, {**overrides, **options})
     chosen = resolve_device(settings.device)
-    labeller = load_teacher(teacher, settings, chosen)
+    labeller = None if teacher is None else load_teacher(teacher, settings, chosen)
     source = open_source(data, image_topic=image_topic)
     if not len(source):
         raise DataError(f"{data}: holds no frames")
-    if source.label_space.name != labeller.labels.name and not keep_labels:  # true labels are not looked at
+    if labeller is not None and source.label_space.name != labeller.labels.name and not keep_labels:
+        # true labels are not looked at
         source = open_source(data, image_topic=image_topic, labels=labeller.labels)
     labelling = PseudoLabelling(
         Recording(data, source, image_topic),
@@ -82,7 +88,7 @@ def pseudo_label(
         settings,
         chosen,
         ego=None if ego_mask is None and ego_polygon is None else EgoRegion(ego_mask, ego_polygon),
-        depth_teacher=None if depth_teacher is None else load_depth_teacher(depth_teacher, chosen),
+        depth_teacher=None if depth_teacher is None else load_depth_teacher(depth_teacher, chosen, data),
         keep_labels=keep_labels,
         limit=frames,
     )

@@ -2,7 +2,10 @@
 """`camera.json`: the camera of a folder of images.
 
 ``{"width": 1242, "height": 375, "rate_hz": 10, "K": [721.5, 0, 609.6, 0, 721.5, 172.9, 0, 0, 1]}``, and where it is
-known ``"camera_height_m": 1.65``, the camera's height above the road. K is row by row and may be missing.
+known ``"camera_height_m": 1.65``, the camera's height above the road. K is row by row and may be missing. Of a
+rectified stereo pair whose right images are in ``image_right/``, ``"baseline_m": 0.54`` is the distance between the two
+cameras.
+``"stills": true`` says that the images are apart in time: each is a sequence of its own.
 """
 
 import json
@@ -17,7 +20,7 @@ from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.errors import DataError
 
 CAMERA_FILE = "camera.json"
-_KEYS = ("width", "height", "rate_hz", "K", "camera_height_m")
+_KEYS = ("width", "height", "rate_hz", "K", "camera_height_m", "baseline_m", "stills")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,12 +32,16 @@ class CameraFile:
         rate_hz: images per second.
         intrinsics: (3, 3) K in pixels of the images; None where it is not known.
         camera_height_m: of the camera above the road; None where it is not known.
+        baseline_m: from this camera to the right one of a rectified stereo pair; None where there is none.
+        stills: whether the images are apart in time, so that none follows another.
     """
 
     size: tuple[int, int]
     rate_hz: float
     intrinsics: NDArray[np.float64] | None = None
     camera_height_m: float | None = None
+    baseline_m: float | None = None
+    stills: bool = False
 
 
 def read_camera(path: Path) -> CameraFile:
@@ -53,13 +60,20 @@ def read_camera(path: Path) -> CameraFile:
     if unknown:
         raise DataError(f"{path}: unknown key '{min(unknown)}'; known are {', '.join(_KEYS)}")
     size = _number(path, values, "height"), _number(path, values, "width")
-    height_m = None if values.get("camera_height_m") is None else _number(path, values, "camera_height_m")
+    lengths_m = {
+        key: None if values.get(key) is None else _number(path, values, key)
+        for key in ("camera_height_m", "baseline_m")
+    }
+    stills = values.get("stills", False)
+    if not isinstance(stills, bool):
+        raise DataError(f"{path}: 'stills' is {stills!r}; expected true or false")
     matrix = values.get("K")
     return CameraFile(
         (int(size[0]), int(size[1])),
         _number(path, values, "rate_hz"),
         None if matrix is None else _matrix(path, matrix),
-        height_m,
+        **lengths_m,
+        stills=stills,
     )
 
 
@@ -74,6 +88,10 @@ def write_camera(path: Path, camera: CameraFile) -> None:
         values["K"] = np.asarray(camera.intrinsics, np.float64).ravel().tolist()
     if camera.camera_height_m is not None:
         values["camera_height_m"] = camera.camera_height_m
+    if camera.baseline_m is not None:
+        values["baseline_m"] = camera.baseline_m
+    if camera.stills:
+        values["stills"] = True
     write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
 
 

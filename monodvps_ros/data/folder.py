@@ -6,11 +6,13 @@ names. Beside them, with the images' names and as PNG, what truth there is:
 
 - ``depth_lidar/`` or ``depth/``: uint16, metres times 256, 0 where there is none;
 - ``panoptic/``: uint16, panoptic ids, 65535 is void;
+- ``panoptic_pseudo/``: likewise, a teacher's guesses: pseudo-labels of the images that have no true label;
 - ``label/``: uint8 class labels of any data set, with a ``label.json`` beside the folder that lists the class name of
   each value in order, null for void: ``["sky", "building", null]``;
 - ``poses.txt``: one line an image, the 3 x 4 matrix that carries points of the camera into a fixed frame, row by row.
 
-An image may lack truth; truth without an image is an error.
+An image may lack truth; truth without an image is an error. Right images of a rectified stereo pair are in
+``image_right/``, under the same names; the depth teacher ``stereo`` looks at them.
 """
 
 import json
@@ -71,7 +73,7 @@ class FolderSource:
         self._rate_hz = rate_hz or (self._camera.rate_hz if self._camera else DEFAULT_RATE_HZ)
         self.camera_height_m = self._camera.camera_height_m if self._camera else None
         self._depth = next((self._partners(name) for name in _DEPTH_FOLDERS if (path / name).is_dir()), {})
-        self._panoptic = self._partners("panoptic")
+        self._panoptic, self._pseudo = self._partners("panoptic"), self._partners("panoptic_pseudo")
         self._label_table = _label_table(path / "label.json", labels)
         self._label = self._partners("label") if self._label_table is not None else {}
         if self._label_table is None and (path / "label").is_dir():
@@ -102,6 +104,7 @@ class FolderSource:
 
     def _sample(self, index: int, path: Path) -> Sample:
         image = read_picture(path)
+        name, stills = self.path.resolve().name, self._camera is not None and self._camera.stills
         size = (image.shape[0], image.shape[1])
         if self._camera is not None:
             check_size(size, self._camera.size, str(path), f"the camera of {self.path / CAMERA_FILE}")
@@ -112,8 +115,8 @@ class FolderSource:
                 intrinsics=None if self._camera is None else self._camera.intrinsics,
             ),
             truth=self._truth(index, path.stem, size),
-            sequence=self.path.resolve().name,
-            index=index,
+            sequence=f"{name}_{path.stem}" if stills else name,
+            index=0 if stills else index,
             source=str(path),
         )
 
@@ -122,13 +125,16 @@ class FolderSource:
         if stem in self._depth:
             depth_m = read_depth(self._depth[stem])
             check_size(depth_m.shape, size, str(self._depth[stem]))
-        if stem in self._panoptic:
-            panoptic = np.asarray(read_map(self._panoptic[stem], [np.uint16]), np.uint16)
-            check_size(panoptic.shape, size, str(self._panoptic[stem]))
-            check_panoptic(panoptic, self._labels, str(self._panoptic[stem]))
+        is_pseudo = stem in self._pseudo and stem not in self._panoptic and stem not in self._label
+        file = self._pseudo[stem] if is_pseudo else self._panoptic.get(stem)
+        if file is not None:
+            panoptic = np.asarray(read_map(file, [np.uint16]), np.uint16)
+            check_size(panoptic.shape, size, str(file))
+            check_panoptic(panoptic, self._labels, str(file))
         elif stem in self._label:
             panoptic = self._read_label(self._label[stem], size)
-        return FrameTruth(panoptic, depth_m, world_from_camera=None if self._poses is None else self._poses[index])
+        pose = None if self._poses is None else self._poses[index]
+        return FrameTruth(panoptic, depth_m, world_from_camera=pose, panoptic_is_pseudo=is_pseudo)
 
     def _read_label(self, path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
         assert self._label_table is not None

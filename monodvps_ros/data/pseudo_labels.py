@@ -5,8 +5,11 @@ The recording stays as it is: images, stamps and cameras are read from it. The f
 
 - ``pseudo_labels.json``: how the labels were made, and in ``data`` and ``data_from_here`` where the recording is;
 - ``panoptic/<sequence>/<index>_<stamp in ns>.png``: uint16, panoptic ids, 65535 is void;
-- ``inverse_depth/`` likewise, where a depth model was asked: uint16, a teacher's inverse depth from its least value
-  in the image (1) to its greatest (65535), 0 where there is none. Larger is nearer; scale and shift are each image's.
+- ``inverse_depth/`` likewise, where a depth teacher was asked: uint16, inverse depth, larger is nearer, 0 where there
+  is none. ``inverse_depth`` of the JSON file says of which kind: ``metric`` is 1/m times 16384 (what is nearer than
+  0.25 m has none), ``up to scale and shift`` goes from the least value of each image (1) to its greatest (65535).
+
+Metric depth is read as metres, and fills what the recording does not know itself.
 """
 
 import dataclasses
@@ -30,27 +33,38 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "pseudo_labels.json"
 PANOPTIC_FOLDER, INVERSE_DEPTH_FOLDER = "panoptic", "inverse_depth"
+METRIC, RELATIVE = "metric", "up to scale and shift"
 _MOST = 65535
+_METRIC_STEPS = 16384  # of 1/m: 80 m are stored to 0.25 %
 
 
 class PseudoLabelSource:
     """A recording whose frames have a teacher's labels.
 
-    A frame without a label, because making them was not finished, has none; such frames are counted.
+    A frame without a label, because making them was not finished or because it has none, is counted.
 
     Args:
         path: folder of the labels.
         frames: the recording that they belong to.
         keeps_true_labels: a frame that has a true label keeps it.
+        has_panoptic: whether a teacher said classes and instances; else all frames keep the recording's labels.
+        is_metric: whether the inverse depth is 1/m.
 
     Attributes:
-        unlabelled: frames without any label, counted while reading.
+        unlabelled: frames without what the teacher was to say, counted while reading.
     """
 
-    def __init__(self, path: Path, frames: SampleSource, keeps_true_labels: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        frames: SampleSource,
+        keeps_true_labels: bool = False,
+        has_panoptic: bool = True,
+        is_metric: bool = False,
+    ) -> None:
         self.path = path
         self._frames = frames
-        self._keeps_true_labels = keeps_true_labels
+        self._keeps_true_labels, self._has_panoptic, self._is_metric = keeps_true_labels, has_panoptic, is_metric
         self.unlabelled = 0
 
     @property
@@ -84,29 +98,30 @@ class PseudoLabelSource:
         return Reading(repeat(lambda: self._counted(next(frames))), self._warn)
 
     def _counted(self, sample: Sample) -> Sample:
-        labelled = self._labelled(sample)
-        self.unlabelled += labelled.truth.panoptic is None
+        inverse_depth = self._inverse_depth(sample)
+        labelled = self._labelled(sample, inverse_depth)
+        self.unlabelled += (labelled.truth.panoptic if self._has_panoptic else inverse_depth) is None
         return labelled
 
     def _warn(self) -> None:
         if self.unlabelled:
-            log.warning("%s: %d of %d frames have no label; finish with 'monodvps pseudo-label'", self.path,
-                        self.unlabelled, len(self))  # fmt: skip
+            log.warning("%s: %d of %d frames have no %s; finish with 'monodvps pseudo-label'", self.path,
+                        self.unlabelled, len(self), "label" if self._has_panoptic else "depth")  # fmt: skip
 
-    def _labelled(self, sample: Sample) -> Sample:
-        truth = sample.truth
-        inverse_depth = self._inverse_depth(sample)
-        if keeps_truth(sample, self._keeps_true_labels):
-            return dataclasses.replace(sample, truth=dataclasses.replace(truth, inverse_depth=inverse_depth))
+    def _labelled(self, sample: Sample, inverse_depth: NDArray[np.float32] | None) -> Sample:
+        if self._is_metric:
+            truth = dataclasses.replace(sample.truth, depth_m=_filled(sample.truth.depth_m, inverse_depth))
+        else:
+            truth = dataclasses.replace(sample.truth, inverse_depth=inverse_depth)
+        if not self._has_panoptic or keeps_truth(sample, self._keeps_true_labels):
+            return dataclasses.replace(sample, truth=truth)
         panoptic = None
         file = label_file(self.path, PANOPTIC_FOLDER, sample)
         if file.is_file():
             panoptic = np.asarray(read_map(file, [np.uint16]), np.uint16)
             check_size(panoptic.shape, sample.frame.size, str(file))
             check_panoptic(panoptic, self.label_space, str(file))
-        pseudo = dataclasses.replace(
-            truth, panoptic=panoptic, panoptic_is_pseudo=panoptic is not None, inverse_depth=inverse_depth
-        )
+        pseudo = dataclasses.replace(truth, panoptic=panoptic, panoptic_is_pseudo=panoptic is not None)
         return dataclasses.replace(sample, truth=pseudo)
 
     def _inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
@@ -115,7 +130,8 @@ class PseudoLabelSource:
             return None
         values = read_map(file, [np.uint16])
         check_size(values.shape, sample.frame.size, str(file))
-        return np.asarray(np.where(values > 0, values / np.float32(_MOST), np.nan), np.float32)
+        steps = _METRIC_STEPS if self._is_metric else _MOST
+        return np.asarray(np.where(values > 0, values / np.float32(steps), np.nan), np.float32)
 
 
 def is_pseudo_labelled(path: Path) -> bool:
@@ -159,19 +175,40 @@ def write_panoptic(path: Path, sample: Sample, panoptic: NDArray[np.uint16]) -> 
     _write(label_file(path, PANOPTIC_FOLDER, sample), panoptic)
 
 
-def write_inverse_depth(path: Path, sample: Sample, inverse_depth: NDArray[np.float32]) -> None:
+def write_inverse_depth(
+    path: Path, sample: Sample, inverse_depth: NDArray[np.float32], is_metric: bool = False
+) -> None:
     """Write a frame's inverse depth, whole or not at all; NaN where there is none.
+
+    Args:
+        path: folder of the labels.
+        sample: the frame.
+        inverse_depth: (H, W) float32, larger is nearer.
+        is_metric: it is 1/m, above 0; else of any scale and shift.
 
     Raises:
         DataError: it cannot be written.
     """
     known = np.isfinite(inverse_depth)
     values = np.zeros(inverse_depth.shape, np.uint16)
-    if known.any():
+    if is_metric:
+        steps = np.rint(np.where(known, inverse_depth, 0.0).astype(np.float64) * _METRIC_STEPS)
+        values = np.where(known & (steps <= _MOST), steps.clip(1, _MOST), 0).astype(np.uint16)
+    elif known.any():
         inner = inverse_depth[known].astype(np.float64)
         span = inner.max() - inner.min()
         values[known] = 1 + np.rint((inner - inner.min()) / (span if span > 0 else 1.0) * (_MOST - 1))
     _write(label_file(path, INVERSE_DEPTH_FOLDER, sample), values)
+
+
+def _filled(
+    depth_m: NDArray[np.float32] | None, inverse_depth: NDArray[np.float32] | None
+) -> NDArray[np.float32] | None:
+    """Fill what a recording's own depth does not know with a teacher's."""
+    if inverse_depth is None:
+        return depth_m
+    guessed = 1.0 / inverse_depth
+    return guessed if depth_m is None else np.where(np.isfinite(depth_m), depth_m, guessed)
 
 
 def _write(file: Path, values: NDArray[np.uint16]) -> None:

@@ -9,7 +9,7 @@ from monodvps_ros.data.chain import ChainedSource, bags_in
 from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsSource, is_cityscapes_dvps
 from monodvps_ros.data.folder import FolderSource
 from monodvps_ros.data.manifest import read_manifest
-from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, is_pseudo_labelled, recording_of
+from monodvps_ros.data.pseudo_labels import MANIFEST, METRIC, PseudoLabelSource, is_pseudo_labelled, recording_of
 from monodvps_ros.data.semkitti_dvps import SemkittiDvpsSource, is_semkitti_dvps
 from monodvps_ros.data.video import VIDEO_SUFFIXES, VideoSource
 from monodvps_ros.errors import DataError, LabelError
@@ -72,11 +72,13 @@ def _open_pseudo_labels(path: Path) -> SampleSource:
     made = read_manifest(path / MANIFEST)
     try:
         labels, image_topic, keeps = label_space(made["label_space"]), made["image_topic"], made["keep_labels"]
+        kinds = made["teacher"] is not None, made["inverse_depth"] == METRIC
     except (KeyError, LabelError) as error:
         raise DataError(
             f"{path / MANIFEST}: lacks a key or names unknown labels: {error}; make the labels again"
         ) from None
-    return PseudoLabelSource(path, open_source(recording_of(path), image_topic=image_topic, labels=labels), bool(keeps))
+    recording = open_source(recording_of(path), image_topic=image_topic, labels=labels)
+    return PseudoLabelSource(path, recording, bool(keeps), *kinds)
 
 
 def _refuse(path: Path, what: str, **options: object) -> None:

@@ -70,6 +70,8 @@ class FramePairs:
         predictions = iter(self._predictions)
         predicted = next(predictions, None)
         for sample in self._source:
+            if sample.truth.panoptic_is_pseudo:
+                raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels")
             if sample.truth.panoptic is None and sample.truth.depth_m is None:
                 continue
             while predicted is not None and self._key_of(predicted) < self._key_like(predicted, sample):

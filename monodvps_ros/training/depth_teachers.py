@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who guesses the depth of frames: a depth model of the Hugging Face hub, or our own network."""
+"""Who tells the depth of frames: a stereo pair, a depth model of the Hugging Face hub, or our own network."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,32 +10,73 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.data.right_images import RightImages, open_right_images
+from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
+from monodvps_ros.geometry.stereo import match_stereo
 from monodvps_ros.perception.grouping import upsample
 from monodvps_ros.training.augmented_views import average_views, resize_image
 from monodvps_ros.training.teachers import SHIPPED, is_own_weights, load_own, weights_digest
-from monodvps_ros.types import as_image_tensor
+from monodvps_ros.types import Sample, as_image_tensor
+
+#: Names of depth teachers that measure, with what the recording holds beside its images.
+STEREO = "stereo"
 
 #: Rows of the image that models of the hub are shown; columns keep its shape.
 _HUB_HEIGHT = 518
 
 
 class DepthTeacher(Protocol):
-    """Guesses inverse depth up to scale and shift.
+    """Tells inverse depth.
 
     Attributes:
-        made_with: what must be the same for its guesses to be the same, of JSON's types.
+        made_with: what must be the same for its answers to be the same, of JSON's types.
         description: what it is, in words.
+        is_metric: whether its inverse depth is 1/m; else it is known up to scale and shift.
     """
 
     made_with: dict[str, Any]
     description: str
+    is_metric: bool
 
-    def guess(self, image: Tensor) -> Tensor:
-        """Return (1, 1, h, w) inverse depth, larger is nearer, of an image (1, 3, H, W) in 0..1."""
+    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
+        """Return (H, W) float32 inverse depth of a frame, larger is nearer, NaN where there is none; None for no map.
+
+        Raises:
+            DataError: what it needs of the recording cannot be read, or does not fit.
+        """
         ...
+
+
+class StereoTeacher:
+    """Depth in metres from the right image of a rectified stereo pair.
+
+    Args:
+        right_images: of the recording.
+    """
+
+    is_metric = True
+    description = "stereo matching"
+
+    def __init__(self, right_images: RightImages) -> None:
+        self._right_images = right_images
+        self.made_with: dict[str, Any] = {"name": STEREO}
+
+    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
+        """Match the pair; see `DepthTeacher`. None where there is no right image.
+
+        Raises:
+            DataError: K of the frame is not known; or as `RightImages` says.
+        """
+        right = self._right_images.of(sample)
+        if right is None:
+            return None
+        if sample.frame.intrinsics is None:
+            raise DataError(f"{sample.source}: depth from stereo needs the camera's K, which is not known")
+        return match_stereo(sample.frame.image, right.image) / np.float32(
+            sample.frame.intrinsics[0, 0] * right.baseline_m
+        )
 
 
 class NetworkDepthTeacher:
@@ -48,13 +91,18 @@ class NetworkDepthTeacher:
         WeightsError: there is no such file, or it does not fit.
     """
 
+    is_metric = False
+
     def __init__(self, weights: str, device: torch.device) -> None:
-        self._network = load_own(weights, device)
+        self._network, self._device = load_own(weights, device), device
         self.description = self._network.description
         self.made_with = {"name": self.description, "sha256": weights_digest(weights)}
 
-    def guess(self, image: Tensor) -> Tensor:
+    def inverse_depth(self, sample: Sample) -> NDArray[np.float32]:
         """Guess; see `DepthTeacher`. Disparity is inverse depth up to scale and shift."""
+        return _guess(self._look, sample, self._device)
+
+    def _look(self, image: Tensor) -> Tensor:
         return average_views(self._network.infer, image, self._network.input_size, (1.0,), True).disparities[0]
 
 
@@ -70,42 +118,51 @@ class HubDepthTeacher:
         WeightsError: the model cannot be had.
     """
 
+    is_metric = False
+
     def __init__(self, name: str, device: torch.device) -> None:
-        self._model = HubDepth(name, device)
+        self._model, self._device = HubDepth(name, device), device
         self.description = name
         self.made_with: dict[str, Any] = {"name": name}
 
-    def guess(self, image: Tensor) -> Tensor:
+    def inverse_depth(self, sample: Sample) -> NDArray[np.float32]:
         """Guess; see `DepthTeacher`."""
+        return _guess(self._look, sample, self._device)
+
+    def _look(self, image: Tensor) -> Tensor:
         height = min(_HUB_HEIGHT, image.shape[2])
         width = max(1, round(image.shape[3] * height / image.shape[2]))
         return self._model(resize_image(image, (height, width))).reciprocal()
 
 
-def load_depth_teacher(spec: str, device: torch.device) -> DepthTeacher:
+def load_depth_teacher(spec: str, device: torch.device, recording: Path) -> DepthTeacher:
     """Load a depth teacher.
 
     Args:
-        spec: a weights file of our own network, ``shipped``, ``random``; or a depth model of the hub by its short name,
-            its name there or a folder.
-        device: where to run it.
+        spec: ``stereo``; a weights file of our own network, ``shipped``, ``random``; or a depth model of the hub by its
+            short name, its name there or a folder.
+        device: where to run a network.
+        recording: that is labelled.
 
     Raises:
         ConfigError: the spec is none of these.
+        DataError: the recording does not hold what ``stereo`` needs.
         MissingDependencyError: transformers is not installed.
         WeightsError: a file or model cannot be had.
     """
+    if spec == STEREO:
+        return StereoTeacher(open_right_images(recording))
     if is_own_weights(spec):
         return NetworkDepthTeacher(spec, device)
     try:
         name = resolve(spec, DEPTH_MODELS, "depth")
     except ConfigError as error:
-        raise ConfigError(f"{error}; or a weights file, '{SHIPPED}' for the one that ships") from None
+        raise ConfigError(f"{error}; or a weights file, '{SHIPPED}' for the one that ships; or {STEREO}") from None
     return HubDepthTeacher(name, device)
 
 
 @torch.inference_mode()
-def guess_inverse_depth(teacher: DepthTeacher, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
-    """Guess the inverse depth of an image (H, W, 3) uint8; (H, W) float32, up to scale and shift."""
-    guessed = upsample(teacher.guess(as_image_tensor(image, device)), (image.shape[0], image.shape[1]))
+def _guess(look: Callable[[Tensor], Tensor], sample: Sample, device: torch.device) -> NDArray[np.float32]:
+    """Show a frame to a network that gives (1, 1, h, w) of an image (1, 3, H, W) in 0..1; (H, W) of the frame."""
+    guessed = upsample(look(as_image_tensor(sample.frame.image, device)), sample.frame.size)
     return np.array(guessed[0, 0].float().cpu().numpy(), np.float32)

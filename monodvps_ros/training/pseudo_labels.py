@@ -16,7 +16,9 @@ from monodvps_ros.data.manifest import check_manifest
 from monodvps_ros.data.pseudo_labels import (
     INVERSE_DEPTH_FOLDER,
     MANIFEST,
+    METRIC,
     PANOPTIC_FOLDER,
+    RELATIVE,
     keeps_truth,
     label_file,
     write_inverse_depth,
@@ -24,7 +26,7 @@ from monodvps_ros.data.pseudo_labels import (
 )
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import VOID_PANOPTIC_ID
-from monodvps_ros.training.depth_teachers import DepthTeacher, guess_inverse_depth
+from monodvps_ros.training.depth_teachers import DepthTeacher
 from monodvps_ros.training.ego_region import EgoRegion
 from monodvps_ros.training.frames import readable_samples
 from monodvps_ros.training.teachers import Teacher, label_image
@@ -52,11 +54,11 @@ class PseudoLabelling:
     Args:
         recording: what is labelled.
         out: folder for the labels; see `monodvps_ros.data.pseudo_labels`.
-        teacher: says classes and instances.
+        teacher: says classes and instances; None for none, where the frames keep the labels that they have.
         config: thresholds.
         device: of the teachers.
         ego: where the ego car is in the image; void there. None for nowhere.
-        depth_teacher: says inverse depth; None for none.
+        depth_teacher: says inverse depth; None for none. One of the two must be given.
         keep_labels: frames with a true label keep it.
         limit: label this many frames at most; None for all.
 
@@ -66,10 +68,11 @@ class PseudoLabelling:
         written: frames labelled in this run.
         kept: frames whose labels were there already.
         true: frames that keep their true label.
+        without_depth: frames of which the depth teacher knows nothing.
         unreadable: frames that cannot be read.
 
     Raises:
-        ConfigError: the recording's label space is not the teacher's.
+        ConfigError: there is no teacher, or the recording's label space is not the teacher's.
         DataError: `out` holds labels that were made otherwise, or something else; or it cannot be written.
     """
 
@@ -77,7 +80,7 @@ class PseudoLabelling:
         self,
         recording: Recording,
         out: Path,
-        teacher: Teacher,
+        teacher: Teacher | None,
         config: PseudoLabelConfig,
         device: torch.device,
         *,
@@ -87,19 +90,24 @@ class PseudoLabelling:
         limit: int | None = None,
     ) -> None:
         source = recording.source
-        if source.label_space.name != teacher.labels.name:
+        if teacher is None and depth_teacher is None:
+            raise ConfigError("there is no teacher; give one of classes and instances, one of depth, or both")
+        if teacher is not None and source.label_space.name != teacher.labels.name:
             raise ConfigError(
                 f"{recording.path}: has label space '{source.label_space.name}' but the teacher "
                 f"'{teacher.labels.name}'; choose a teacher of the same classes"
             )
         self._source, self._out, self._teacher, self._config, self._device = source, out, teacher, config, device
         self._ego, self._depth_teacher, self._keep_labels, self._limit = ego, depth_teacher, keep_labels, limit
-        self.description = teacher.description + (
-            "" if depth_teacher is None else f"; inverse depth by {depth_teacher.description}"
-        )
+        parts = [] if teacher is None else [teacher.description]
+        if depth_teacher is not None:
+            kind = "in metres" if depth_teacher.is_metric else RELATIVE
+            parts.append(f"inverse depth, {kind}, by {depth_teacher.description}")
+        self.description = "; ".join(parts)
         self.length = len(source) if limit is None else min(limit, len(source))
-        self.written = self.kept = self.true = self.unreadable = 0
-        self._void = 0.0
+        self.written = self.kept = self.true = self.unreadable = self.without_depth = 0
+        self._void = self._known = 0.0
+        self._new_depth = 0
         _prepare(out)
         check_manifest(out / MANIFEST, self._manifest(recording), "pseudo-labels")
 
@@ -118,13 +126,18 @@ class PseudoLabelling:
                 self._label(sample)
             yield sample
         if self.written + self.kept + self.true == 0:
+            trouble = "none has what the depth teacher needs" if self.without_depth else trouble
             raise DataError(f"{self._out}: no frame can be labelled: {trouble}")
 
     def summary(self) -> list[str]:
         """Say in sentences what was done."""
         lines = [f"{self.written} frames labelled, {self.kept} kept from an earlier run"]
-        if self.written:
+        if self.written and self._teacher is not None:
             lines[0] += f"; {self._void / self.written:.1%} of the new labels is void"
+        if self._new_depth:
+            lines.append(f"{self._known / self._new_depth:.1%} of the pixels of {self._new_depth} frames have depth")
+        if self.without_depth:
+            lines.append(f"{self.without_depth} frames have no depth: the depth teacher finds nothing for them")
         if self.true:
             lines.append(f"{self.true} frames keep their true label")
         if self.unreadable:
@@ -132,42 +145,53 @@ class PseudoLabelling:
         return [*lines, f"{self._out}: give it to 'monodvps train --data'; the recording must stay where it is"]
 
     def _label(self, sample: Sample) -> None:
-        is_true = keeps_truth(sample, self._keep_labels)
-        panoptic_there = is_true or label_file(self._out, PANOPTIC_FOLDER, sample).is_file()
+        is_true = self._teacher is not None and keeps_truth(sample, self._keep_labels)
+        panoptic_there = self._teacher is None or is_true or label_file(self._out, PANOPTIC_FOLDER, sample).is_file()
         depth_there = self._depth_teacher is None or label_file(self._out, INVERSE_DEPTH_FOLDER, sample).is_file()
-        self.true += is_true
-        self.kept += panoptic_there and depth_there and not is_true
-        image, size = sample.frame.image, sample.frame.size
-        ego = None if self._ego is None else self._ego.mask(size)
-        if self._depth_teacher is not None and not depth_there:
-            inverse_depth = guess_inverse_depth(self._depth_teacher, image, self._device)
-            if ego is not None:
-                inverse_depth[ego] = np.nan
-            write_inverse_depth(self._out, sample, inverse_depth)
+        has_depth = depth_there or self._write_depth(sample)
         if not panoptic_there:  # written last: the frame is whole when it is there
-            panoptic = label_image(self._teacher, image, self._config, self._device)
-            if ego is not None:
-                panoptic[ego] = VOID_PANOPTIC_ID
-            write_panoptic(self._out, sample, panoptic)
-        if not (panoptic_there and depth_there):
-            self.written += not is_true
-        if not panoptic_there:
-            self._void += float((panoptic == VOID_PANOPTIC_ID).mean())
+            self._write_panoptic(sample)
+        is_new = not panoptic_there or (has_depth and not depth_there)
+        self.without_depth += not has_depth
+        self.true += is_true
+        self.written += is_new and not is_true
+        self.kept += not (is_new or is_true) and (self._teacher is not None or depth_there)
+
+    def _write_depth(self, sample: Sample) -> bool:
+        assert self._depth_teacher is not None
+        inverse_depth = self._depth_teacher.inverse_depth(sample)
+        if inverse_depth is None:
+            return False
+        if self._ego is not None:
+            inverse_depth[self._ego.mask(sample.frame.size)] = np.nan
+        self._known += float(np.isfinite(inverse_depth).mean())
+        self._new_depth += 1
+        write_inverse_depth(self._out, sample, inverse_depth, self._depth_teacher.is_metric)
+        return True
+
+    def _write_panoptic(self, sample: Sample) -> None:
+        assert self._teacher is not None
+        panoptic = label_image(self._teacher, sample.frame.image, self._config, self._device)
+        if self._ego is not None:
+            panoptic[self._ego.mask(sample.frame.size)] = VOID_PANOPTIC_ID
+        write_panoptic(self._out, sample, panoptic)
+        self._void += float((panoptic == VOID_PANOPTIC_ID).mean())
 
     def _manifest(self, recording: Recording) -> dict[str, Any]:
         """Say how labels are made: all that must be the same for a second run to go on with them."""
-        path, config = recording.path.resolve(), to_dict(self._config)
+        path, config, depth_teacher = recording.path.resolve(), to_dict(self._config), self._depth_teacher
         made: dict[str, Any] = {
             "format": "monodvps_ros/pseudo-labels/1",
             "data": str(path),
             "data_from_here": os.path.relpath(path, self._out.resolve()),
             "image_topic": recording.image_topic,
-            "label_space": self._teacher.labels.name,
-            **self._teacher.made_with,
+            "label_space": recording.source.label_space.name,
+            **({"teacher": None} if self._teacher is None else self._teacher.made_with),
             "confidence": config["confidence"],
             "ego_region": None if self._ego is None else self._ego.made_with,
             "keep_labels": self._keep_labels,
-            "depth_teacher": None if self._depth_teacher is None else self._depth_teacher.made_with,
+            "depth_teacher": None if depth_teacher is None else depth_teacher.made_with,
+            "inverse_depth": None if depth_teacher is None else METRIC if depth_teacher.is_metric else RELATIVE,
         }
         return {**made, **{f"grouping.{name}": value for name, value in config["grouping"].items()}}
 

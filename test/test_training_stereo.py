@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth in metres from stereo pairs: matching, the folder of a stereo camera, what training is given of it."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from monodvps_ros.cli.main import main
+from monodvps_ros.data import open_source
+from monodvps_ros.data.camera_file import CameraFile, read_camera, write_camera
+from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth
+from monodvps_ros.data.triplets import follows
+from monodvps_ros.errors import DataError, ShapeError
+from monodvps_ros.geometry.stereo import match_stereo
+from monodvps_ros.types import CameraFrame, FrameTruth, Sample
+
+HEIGHT, WIDTH, FOCAL, BASELINE = 64, 192, 100.0, 0.5
+#: A plane at 10 m (100 * 0.5 / 10 = 5 px) and, in front of it, one at 2.5 m (20 px) in these columns of the left image.
+FAR_PX, NEAR_PX, NEAR_COLUMNS = 5, 20, slice(100, 140)
+
+
+def pair(seed=0, grey=False):
+    """Texture on two planes: left and right image."""
+    generator = np.random.default_rng(seed)
+    far, near = (generator.integers(0, 256, (HEIGHT, WIDTH + NEAR_PX, 1 if grey else 3), np.uint8) for _ in range(2))
+    left, right = far[:, :WIDTH].copy(), far[:, FAR_PX : FAR_PX + WIDTH].copy()
+    left[:, NEAR_COLUMNS] = near[:, NEAR_COLUMNS]
+    right[:, NEAR_COLUMNS.start - NEAR_PX : NEAR_COLUMNS.stop - NEAR_PX] = near[:, NEAR_COLUMNS]
+    return tuple(np.repeat(image, 3, 2) if grey else image for image in (left, right))
+
+
+def stereo_folder(path, count=3, without_right=(), **camera):
+    for name in ("image", "image_right"):
+        (path / name).mkdir(parents=True)
+    for number in range(count):
+        images = pair(number)
+        for name, image in zip(("image", "image_right"), images, strict=True):
+            if name == "image" or number not in without_right:
+                cv2.imwrite(str(path / name / f"{number:03d}.png"), image[..., ::-1])
+    values = {"width": WIDTH, "height": HEIGHT, "rate_hz": 10, "K": [FOCAL, 0, 96, 0, FOCAL, 32, 0, 0, 1]}
+    (path / "camera.json").write_text(json.dumps({**values, "baseline_m": BASELINE, **camera}))
+    return path
+
+
+def run(*arguments):
+    """Run the command line; its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code or 0
+
+
+class TestMatching:
+    @pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
+    def test_planes_have_their_disparity_and_what_one_camera_sees_alone_has_none(self, grey):
+        disparity = match_stereo(*pair(grey=grey))
+        assert disparity.shape == (HEIGHT, WIDTH) and disparity.dtype == np.float32
+        inner = slice(6, -6)
+        assert disparity[inner, 106:134] == pytest.approx(NEAR_PX, abs=0.1)
+        assert disparity[inner, 34:80] == pytest.approx(FAR_PX, abs=0.1)
+        assert disparity[inner, 146:180] == pytest.approx(FAR_PX, abs=0.1)
+        # Columns 85..99 lie behind the near plane for the right camera; the first 32 are not searched to the end.
+        assert np.isnan(disparity[inner, 87:98]).mean() > 0.9
+        assert np.isnan(disparity[:, :32]).all()
+
+    def test_what_is_too_far_or_has_no_texture_has_none(self):
+        left, _ = pair()
+        assert np.isnan(match_stereo(left, np.roll(left, -1, 1))).all()  # 1 px is below the least disparity
+        flat = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+        assert np.isnan(match_stereo(flat, flat)).all()
+        with pytest.raises(ShapeError):
+            match_stereo(left, left[:, :-2])
+
+
+class TestFolder:
+    def test_depth_alone_in_metres(self, tmp_path, capsys):
+        data = stereo_folder(tmp_path / "drive", without_right=(1,))
+        assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 0
+        said = capsys.readouterr()
+        assert "2 frames labelled" in said.out and "1 frames have no depth" in said.out
+        assert "in metres, by stereo matching" in said.err
+        manifest = json.loads((tmp_path / "labels" / MANIFEST).read_text())
+        assert (manifest["teacher"], manifest["inverse_depth"]) == (None, "metric")
+        source = open_source(tmp_path / "labels")
+        first, second, third = source
+        assert second.truth.depth_m is None and second.truth.inverse_depth is None and source.unlabelled == 1
+        for sample in (first, third):
+            assert sample.truth.inverse_depth is None and sample.truth.panoptic is None
+            depth_m = sample.truth.depth_m
+            np.testing.assert_allclose(depth_m[6:-6, 106:134], 2.5, rtol=0.01)
+            np.testing.assert_allclose(depth_m[6:-6, 34:80], 10.0, rtol=0.02)
+            assert np.isnan(depth_m[6:-6, 87:98]).mean() > 0.9
+        assert follows(first, second, source.rate_hz)
+        assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 0
+        assert "0 frames labelled, 2 kept" in capsys.readouterr().out
+
+    def test_a_frame_keeps_its_labels_true_or_pseudo_and_its_own_depth(self, tmp_path):
+        data = stereo_folder(tmp_path / "drive")
+        for folder, number, panoptic in (
+            ("panoptic", 0, 0),
+            ("panoptic_pseudo", 0, 8000),
+            ("panoptic_pseudo", 1, 13001),
+        ):
+            (data / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(data / folder / f"{number:03d}.png"), np.full((HEIGHT, WIDTH), panoptic, np.uint16))
+        (data / "depth").mkdir()
+        lidar = np.zeros((HEIGHT, WIDTH), np.uint16)
+        lidar[32, 120] = 3 * 256
+        cv2.imwrite(str(data / "depth" / "000.png"), lidar)
+        assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 0
+        first, second, third = (sample.truth for sample in open_source(tmp_path / "labels"))
+        assert (first.panoptic == 0).all() and not first.panoptic_is_pseudo
+        assert (second.panoptic == 13001).all() and second.panoptic_is_pseudo
+        assert third.panoptic is None and not third.panoptic_is_pseudo
+        assert first.depth_m[32, 120] == 3.0 and first.depth_m[32, 121] == pytest.approx(2.5, rel=0.01)
+        assert second.depth_m[32, 120] == pytest.approx(2.5, rel=0.01)
+
+    def test_stills_have_no_neighbours(self, tmp_path):
+        data = stereo_folder(tmp_path / "streets", stills=True)
+        assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 0
+        samples = list(open_source(tmp_path / "labels"))
+        assert [(sample.sequence, sample.index) for sample in samples] == [(f"streets_00{i}", 0) for i in range(3)]
+        assert all(sample.truth.depth_m is not None for sample in samples)
+        assert not follows(samples[0], samples[1], 10.0)
+
+    @pytest.mark.parametrize(
+        ("camera", "said"),
+        [
+            ({"baseline_m": None}, "must have K and 'baseline_m'"),
+            ({"baseline_m": -0.5}, "'baseline_m' is -0.5; expected a number above 0"),
+            ({"K": None}, "must have K and 'baseline_m'"),
+            ({"stills": 1}, "'stills' is 1; expected true or false"),
+        ],
+        ids=["none", "negative", "no K", "stills"],
+    )
+    def test_a_camera_file_that_does_not_serve_is_refused(self, tmp_path, capsys, camera, said):
+        data = stereo_folder(tmp_path / "drive", 1, **camera)
+        assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 2
+        assert said in capsys.readouterr().err and not (tmp_path / "labels").exists()
+
+    def test_no_right_images_or_of_another_size(self, tmp_path, capsys):
+        data = stereo_folder(tmp_path / "drive", 1)
+        cv2.imwrite(str(data / "image_right" / "000.png"), np.zeros((HEIGHT, 100, 3), np.uint8))
+        words = ("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels")
+        assert run(*words) == 2
+        assert "64 x 100 (height x width) but the left image is 64 x 192" in capsys.readouterr().err
+        (data / "image_right" / "000.png").unlink()
+        assert run(*words) == 2
+        assert "no frame can be labelled" in capsys.readouterr().err
+        (data / "image_right").rmdir()
+        assert run(*words) == 2
+        assert "has no image_right/" in capsys.readouterr().err
+        assert run("pseudo-label", "--data", data, "--out", tmp_path / "none") == 2
+        assert "there is no teacher" in capsys.readouterr().err
+
+    def test_the_camera_file_is_read_as_it_was_written(self, tmp_path):
+        camera = CameraFile((4, 6), 10.0, baseline_m=0.12, stills=True)
+        write_camera(tmp_path / "camera.json", camera)
+        found = read_camera(tmp_path / "camera.json")
+        assert (found.baseline_m, found.stills) == (0.12, True)
+
+
+class Frame:
+    """A recording of one frame."""
+
+    rate_hz, label_space = 10.0, None
+
+    def __init__(self, truth):
+        self.sample = Sample(CameraFrame(np.zeros((2, 3, 3), np.uint8), 5), truth)
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        return iter([self.sample])
+
+
+def test_metres_are_stored_to_a_quarter_percent(tmp_path):
+    depth_m = np.array([[0.25, 1.0, 10.0], [80.0, np.nan, 0.2]], np.float32)
+    frame = Frame(FrameTruth())
+    write_inverse_depth(tmp_path, frame.sample, 1 / depth_m, is_metric=True)
+    file = next(tmp_path.rglob("*.png"))
+    values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert values.dtype == np.uint16 and values.tolist() == [[0, 16384, 1638], [205, 0, 0]]  # 16384 / 0.25 is 65536
+    (read,) = PseudoLabelSource(tmp_path, frame, has_panoptic=False, is_metric=True)
+    np.testing.assert_allclose(read.truth.depth_m, [[np.nan, 1.0, 10.0], [80.0, np.nan, np.nan]], rtol=0.0025)
+    with pytest.raises(DataError, match="is 2 x 3"):
+        frame.sample = Sample(CameraFrame(np.zeros((4, 3, 3), np.uint8), 5))
+        list(PseudoLabelSource(tmp_path, frame, has_panoptic=False, is_metric=True))
