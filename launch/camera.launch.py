@@ -12,19 +12,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from monodvps_ros.types import OUTPUT_TOPICS
 
 SHARE = Path(get_package_share_directory("monodvps_ros"))
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-OUTPUTS = (
-    "depth/image",
-    "depth/camera_info",
-    "panoptic/image",
-    "panoptic/color",
-    "panoptic/segments",
-    "semantic/image",
-    "semantic/confidence",
-    "points",
-)
 
 ARGUMENTS = (
     DeclareLaunchArgument("namespace", default_value="", description="Of the node and of what it publishes."),
@@ -116,7 +107,7 @@ def parameters(values: dict[str, str]) -> dict[str, object]:
 
 def recorder(folder: str, namespace: str) -> ExecuteProcess:
     """Record every output, byte for byte."""
-    topics = ["/" + "/".join(part for part in (namespace.strip("/"), topic) if part) for topic in OUTPUTS]
+    topics = ["/" + "/".join(part for part in (namespace.strip("/"), row.topic) if part) for row in OUTPUT_TOPICS]
     return ExecuteProcess(
         cmd=[sys.executable, "-m", "monodvps_ros.ros.nodes.recorder", *topics, "--out", folder], name="recorder"
     )

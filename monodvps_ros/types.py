@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What passes between the rooms: camera frames, truth, a model's output, and what is perceived.
+"""Data types shared by all packages: camera frames, ground truth, model output, perception results and their topics.
 
-All are frozen and checked where they are made. Arrays are (row, column); camera maths is (u, v).
+All are frozen and validated on construction. Arrays are (row, column); camera maths is (u, v). Importing this module
+does not import torch.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.shapes import check_shapes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+POINT_CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
+SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -134,20 +143,16 @@ class SampleSource(Protocol):
     @property
     def rate_hz(self) -> float:
         """Nominal frames per second."""
-        ...
 
     @property
     def label_space(self) -> LabelSpace:
         """Label space of the panoptic truth."""
-        ...
 
     def __len__(self) -> int:
         """Number of samples."""
-        ...
 
     def __iter__(self) -> Iterator[Sample]:
         """Read from the first sample; may be called again."""
-        ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -194,22 +199,18 @@ class PerceptionModel(Protocol):
     @property
     def label_space(self) -> LabelSpace:
         """Classes of `NetworkOutput.class_logits`."""
-        ...
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the images that the model wants."""
-        ...
 
     @property
     def depth_range_m(self) -> tuple[float, float]:
         """Nearest and farthest depth that disparities 1 and 0 stand for, in the model's own unit."""
-        ...
 
     @property
     def description(self) -> str:
         """What weights it runs, in words, for reports and diagnostics."""
-        ...
 
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
         """Look at one image.
@@ -218,22 +219,75 @@ class PerceptionModel(Protocol):
             image: (1, 3, H, W) float, red, green, blue in 0..1, of `input_size`.
             memory: `NetworkOutput.memory` of the previous frame; empty after a start or a reset.
         """
-        ...
 
 
-class Output(str, Enum):
-    """What can be asked of the pipeline; what nobody asks for is not computed."""
+class Stage(Enum):
+    """Stages of the pipeline that run only for outputs that need them."""
 
-    DEPTH = "depth"
-    PANOPTIC = "panoptic"
-    COLOR = "color"
-    SEMANTIC = "semantic"
-    CONFIDENCE = "confidence"
-    SEGMENTS = "segments"
-    CLOUD = "cloud"
+    TRACKING = "tracking"  # instances and their persistent ids
+    SCALE = "scale"  # depth in metres
+    PROBABILITY = "probability"  # of each pixel's class
+
+
+class Output(Enum):
+    """Outputs of the pipeline; only those asked for are computed.
+
+    Attributes:
+        field: the attribute of `Perception` that holds it.
+        needs: the stages that it needs.
+    """
+
+    DEPTH = "depth_m", Stage.SCALE
+    PANOPTIC = "panoptic", Stage.TRACKING
+    COLOR = "color", Stage.TRACKING
+    SEMANTIC = ("semantic",)
+    CONFIDENCE = "confidence", Stage.PROBABILITY
+    SEGMENTS = "segments", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
+    CLOUD = "cloud", Stage.TRACKING, Stage.SCALE
+
+    def __init__(self, field: str, *needs: Stage) -> None:
+        self.field = field
+        self.needs = frozenset(needs)
 
 
 ALL_OUTPUTS = frozenset(Output)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopic:
+    """A topic that carries an output: published by the node, written by `predict`, recorded, documented.
+
+    Attributes:
+        topic: relative name.
+        type_name: of its messages.
+        output: what it carries.
+        encoding: of an image; empty for other types.
+        contract: content of a message, for the manual.
+    """
+
+    topic: str
+    type_name: str
+    output: Output
+    encoding: str
+    contract: str
+
+
+#: The one table of output topics. `data.message_fields` packs them into messages by their type.
+OUTPUT_TOPICS = (
+    OutputTopic("depth/image", IMAGE_TYPE, Output.DEPTH, "32FC1", "metres along the optical axis; NaN: sky or unknown"),
+    OutputTopic("depth/camera_info", CAMERA_INFO_TYPE, Output.DEPTH, "", "K of depth/image; rectified"),
+    OutputTopic("panoptic/image", IMAGE_TYPE, Output.PANOPTIC, "16UC1", "class id * 1000 + instance id; 65535 is void"),
+    OutputTopic("panoptic/color", IMAGE_TYPE, Output.COLOR, "rgb8", "class colours, instances in shades, contours"),
+    OutputTopic("panoptic/segments", SEGMENTS_TYPE, Output.SEGMENTS, "", "one entry per segment"),
+    OutputTopic("semantic/image", IMAGE_TYPE, Output.SEMANTIC, "mono8", "class id; 255 is void"),
+    OutputTopic("semantic/confidence", IMAGE_TYPE, Output.CONFIDENCE, "mono8", "255 * probability of the class"),
+    OutputTopic("points", POINT_CLOUD_TYPE, Output.CLOUD, "", "x y z rgb label instance; optical frame, metres"),
+)  # fmt: skip
+
+
+def topic_of(output: Output) -> str:
+    """Return the relative name of the first topic that carries an output."""
+    return next(row.topic for row in OUTPUT_TOPICS if row.output is output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,14 +357,15 @@ class ScaleEstimate:
     state: ScaleState
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Perception:
-    """What is perceived in one frame; what was not asked for is None. Maps are of one size, H x W.
+    """The result for one frame; outputs that were not asked for are None. Maps are of one size, H x W.
 
     Attributes:
         stamp_ns: the frame's stamp.
         frame_id: the frame's optical frame.
         intrinsics: (3, 3) float64 K of the H x W maps; None where the camera is not known.
+        scale: the factor applied to the depth.
         depth_m: (H, W) float32 metres along the optical axis; NaN for sky and where there is none.
         panoptic: (H, W) uint16 panoptic ids; 65535 is void.
         color: (H, W, 3) uint8 rendering of the panoptic map.
@@ -318,25 +373,22 @@ class Perception:
         confidence: (H, W) uint8, 255 times the probability of the pixel's class.
         segments: one entry for each id in `panoptic`, void left out.
         cloud: (h, w) or (N,) of `POINT_DTYPE`, in the optical frame, metres; strided as configured.
-        scale: the factor applied to the depth.
         timings_ms: milliseconds by stage; empty unless timing is on.
     """
 
     stamp_ns: int
     frame_id: str
     intrinsics: NDArray[np.float64] | None
-    depth_m: NDArray[np.float32] | None
-    panoptic: NDArray[np.uint16] | None
-    color: NDArray[np.uint8] | None
-    semantic: NDArray[np.uint8] | None
-    confidence: NDArray[np.uint8] | None
-    segments: tuple[Segment, ...] | None
-    cloud: NDArray[Any] | None
     scale: ScaleEstimate
+    depth_m: NDArray[np.float32] | None = None
+    panoptic: NDArray[np.uint16] | None = None
+    color: NDArray[np.uint8] | None = None
+    semantic: NDArray[np.uint8] | None = None
+    confidence: NDArray[np.uint8] | None = None
+    segments: tuple[Segment, ...] | None = None
+    cloud: NDArray[Any] | None = None
     timings_ms: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
-
-def as_image_tensor(image: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
-    """Turn an (H, W, 3) uint8 image into a (1, 3, H, W) float32 tensor in 0..1 on a device."""
-    check_shapes(image=(image, "H W 3"))
-    return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255.0
+    def __getitem__(self, output: Output) -> Any:
+        """Return an output; None where it was not asked for, or the frame has none."""
+        return getattr(self, output.field)

@@ -17,27 +17,18 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.msg import PanopticSegments
 from monodvps_ros.ros.nodes.perception_node import PerceptionNode
-from monodvps_ros.types import NetworkOutput
+from monodvps_ros.ros.topics.conversions import message_class
+from monodvps_ros.types import OUTPUT_TOPICS, NetworkOutput
 
 NETWORK = (64, 128)
 CAMERA = (96, 160)
 K = [120.0, 0, 79.5, 0, 110.0, 47.5, 0, 0, 1]
 CAR, SKY, ROAD = 13, 10, 0
-OUTPUTS = {
-    "depth/image": Image,
-    "depth/camera_info": CameraInfo,
-    "panoptic/image": Image,
-    "panoptic/color": Image,
-    "panoptic/segments": PanopticSegments,
-    "semantic/image": Image,
-    "semantic/confidence": Image,
-    "points": PointCloud2,
-}
+OUTPUTS = {row.topic: message_class(row.type_name) for row in OUTPUT_TOPICS}
 _namespaces = (f"/bench{index}" for index in itertools.count())
 
 

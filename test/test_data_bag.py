@@ -14,14 +14,27 @@ from rosbags.typesys import Stores, get_typestore
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagReader, BagWriter, is_bag, messages, read_messages
 from monodvps_ros.data.bag_source import BagSource, intrinsics_of
+from monodvps_ros.data.message_fields import camera_info_fields, cloud_fields, image_fields, segments_fields
 from monodvps_ros.errors import DataError, EncodingError, ShapeError
-from monodvps_ros.types import POINT_DTYPE, SampleSource, Segment
+from monodvps_ros.types import (
+    CAMERA_INFO_TYPE,
+    IMAGE_TYPE,
+    POINT_CLOUD_TYPE,
+    POINT_DTYPE,
+    SEGMENTS_TYPE,
+    SampleSource,
+    Segment,
+)
 
 STORE = get_typestore(Stores.ROS2_KILTED)
 IMAGE = "/camera/image_raw"
 K = np.array([[50.0, 0, 15.5], [0, 60.0, 9.5], [0, 0, 1]])
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
+
+
+def message(kind, stamp, fields):
+    return messages.message(STORE, kind, {"header": messages.header_fields(stamp, "cam"), **fields})
 
 
 def picture(seed, size=(20, 32)):
@@ -59,9 +72,9 @@ def test_everything_that_is_written_comes_back(tmp_path, storage):
     with BagWriter(tmp_path / "deep" / "bag", storage) as writer:
         writer.image("/depth", START + 5, "cam", depth, "32FC1")
         writer.camera_info("/info", START, "cam", (20, 32), K)
-        writer.cloud("/points", START, "cam", points)
-        writer.cloud("/few", START, "cam", points[0, :2])
-        writer.segments("/segments", START, "cam", [segment])
+        writer.message("/points", POINT_CLOUD_TYPE, START, "cam", cloud_fields(points))
+        writer.message("/few", POINT_CLOUD_TYPE, START, "cam", cloud_fields(points[0, :2]))
+        writer.message("/segments", SEGMENTS_TYPE, START, "cam", segments_fields([segment]))
     found = {
         topic: (kind, received, message) for topic, kind, received, message in read_messages(tmp_path / "deep/bag")
     }
@@ -91,14 +104,15 @@ def test_any_transform_comes_back(axis, angle):
     matrix = np.eye(4)
     matrix[:3, :3] = cv2.Rodrigues(np.array(axis) / np.linalg.norm(axis) * angle)[0]
     matrix[:3, 3] = 1, -2, 3
-    message = messages.transform(STORE.types, START, "world", "cam", matrix)
+    fields = messages.transform_fields(START, "world", "cam", matrix)
+    message = messages.message(STORE, "tf2_msgs/msg/TFMessage", fields)
     np.testing.assert_allclose(messages.transform_matrix(message.transforms[0].transform), matrix, atol=1e-9)
     assert message.transforms[0].transform.rotation.w >= 0
 
 
 def test_raw_messages_keep_every_byte_and_their_definition(tmp_path, storage):
     with BagWriter(tmp_path / "made", storage) as writer:
-        writer.segments("/s", START, "cam", [])
+        writer.message("/s", SEGMENTS_TYPE, START, "cam", segments_fields([]))
     with BagReader(tmp_path / "made") as reader:
         ((topic, kind, received, data),) = reader.raw_messages()
     with BagWriter(tmp_path / "copied", storage) as writer:
@@ -149,7 +163,7 @@ def test_writer_refusals(tmp_path):
         with pytest.raises(EncodingError, match="rgb8 pixels must be uint8"):
             writer.image("/i", 0, "cam", np.zeros((2, 2, 3)), "rgb8")
         with pytest.raises(EncodingError, match="points must be of POINT_DTYPE"):
-            writer.cloud("/c", 0, "cam", np.zeros((2, 3)))
+            writer.message("/c", POINT_CLOUD_TYPE, 0, "cam", cloud_fields(np.zeros((2, 3))))
         with pytest.raises(ShapeError, match="matrix is"):
             writer.transform(0, "world", "cam", np.eye(3))
         with pytest.raises(ShapeError, match="intrinsics is"):
@@ -210,7 +224,7 @@ def test_truth_is_paired_by_stamp_wherever_it_lies(tmp_path):
             writer.image("/camera/truth/flow_visible", stamp, "cam", np.full((20, 32), 255, np.uint8), "mono8")
             writer.transform(stamp, "world", "other", np.eye(4))
             writer.transform(stamp, "world", "cam", pose)
-        late = messages.image(STORE.types, times[1], "cam", np.ones((20, 32), np.float32), "32FC1")
+        late = message(IMAGE_TYPE, times[1], image_fields(np.ones((20, 32), np.float32), "32FC1"))
         writer.raw(
             "/camera/truth/depth", late.__msgtype__, bytes(STORE.serialize_cdr(late, late.__msgtype__)), times[3]
         )
@@ -229,9 +243,8 @@ def test_compressed_images(tmp_path, storage, text):
     smooth = np.repeat(np.linspace(0, 200, 32, dtype=np.uint8)[None, :, None], 20, 0).repeat(3, 2)
     data = cv2.imencode(".png" if text == "png" else ".jpg", smooth[..., ::-1])[1].reshape(-1)
     with BagWriter(tmp_path / "bag", storage) as writer:
-        message = STORE.types["sensor_msgs/msg/CompressedImage"](messages.header(STORE.types, START, "cam"), text, data)
-        kind = message.__msgtype__
-        writer.raw("/camera/image_raw/compressed", kind, bytes(STORE.serialize_cdr(message, kind)), START)
+        fields = {"format": text, "data": data}
+        writer.message("/camera/image_raw/compressed", "sensor_msgs/msg/CompressedImage", START, "cam", fields)
         writer.camera_info("/camera/image_raw/camera_info", START, "cam", (20, 32), K)
         writer.camera_info("/camera/camera_info", START, "cam", (20, 32), K * 1.0)
     (sample,) = open_source(tmp_path / "bag")
@@ -246,8 +259,8 @@ def write_compressed(path, storage, mode, size=(20, 32)):
     with writer:
         connection = writer.add_connection(IMAGE, "sensor_msgs/msg/Image", typestore=STORE)
         for index, stamp in enumerate(stamps(3)):
-            message = messages.image(STORE.types, stamp, "cam", picture(index, size), "rgb8")
-            writer.write(connection, stamp, STORE.serialize_cdr(message, message.__msgtype__))
+            image = message(IMAGE_TYPE, stamp, image_fields(picture(index, size), "rgb8"))
+            writer.write(connection, stamp, STORE.serialize_cdr(image, image.__msgtype__))
     return path
 
 
@@ -405,8 +418,8 @@ def test_stamps_must_increase(tmp_path, order):
     path = tmp_path / "bag"
     with BagWriter(path) as writer:
         for received, index in enumerate(order):
-            message = messages.image(STORE.types, stamps(3)[index], "cam", picture(0), "rgb8")
-            writer.raw(IMAGE, message.__msgtype__, bytes(STORE.serialize_cdr(message, message.__msgtype__)), received)
+            image = message(IMAGE_TYPE, stamps(3)[index], image_fields(picture(0), "rgb8"))
+            writer.raw(IMAGE, image.__msgtype__, bytes(STORE.serialize_cdr(image, image.__msgtype__)), received)
     with pytest.raises(DataError, match=rf"bag {IMAGE}: stamp \d+ ns does not come after the previous frame's \d+ ns"):
         list(open_source(path))
 
@@ -428,10 +441,10 @@ def test_sizes_and_labels_of_truth_are_checked(tmp_path):
 
 
 def info(**changes):
-    message = messages.camera_info(STORE.types, START, "cam", (20, 32), K)
+    made = message(CAMERA_INFO_TYPE, START, camera_info_fields(K, (20, 32)))
     for name, value in changes.items():
-        setattr(message, name, value)
-    return message
+        setattr(made, name, value)
+    return made
 
 
 def test_k_follows_region_and_binning():
@@ -452,9 +465,9 @@ def test_an_uncalibrated_camera_has_no_k_and_a_wrong_one_is_refused():
 @pytest.mark.parametrize(("topic", "focal", "count"), [("image_raw", 50, 2), ("image_rect_color", 40, 0)])
 def test_distortion_is_counted_and_rectified_images_have_the_k_of_p(tmp_path, caplog, topic, focal, count):
     with BagWriter(tmp_path / "bag") as writer:
-        message = info(d=np.array([0.1, 0, 0, 0, 0]), p=np.hstack([K, np.zeros((3, 1))]).ravel() * 0.8)
-        data = bytes(STORE.serialize_cdr(message, message.__msgtype__))
-        writer.raw("/camera/camera_info", message.__msgtype__, data, START)
+        made = info(d=np.array([0.1, 0, 0, 0, 0]), p=np.hstack([K, np.zeros((3, 1))]).ravel() * 0.8)
+        data = bytes(STORE.serialize_cdr(made, made.__msgtype__))
+        writer.raw("/camera/camera_info", made.__msgtype__, data, START)
         for stamp in stamps(2):
             writer.image(f"/camera/{topic}", stamp, "cam", picture(0), "rgb8")
     source = open_source(tmp_path / "bag")

@@ -222,7 +222,10 @@ class Seen:
         panoptic = np.where(bright, 13000 + self.first_id, 0).astype(np.uint16)
         depth = np.full(bright.shape, 2.5, np.float32)
         scale = ScaleEstimate(1.0, 1.0, ScaleState.FIXED if frame.intrinsics is not None else ScaleState.WAITING)
-        return Perception(frame.stamp_ns, "cam", frame.intrinsics, depth, panoptic, None, None, None, (), None, scale)
+        return Perception(
+            stamp_ns=frame.stamp_ns, frame_id="cam", intrinsics=frame.intrinsics, scale=scale,
+            depth_m=depth, panoptic=panoptic, segments=(),
+        )  # fmt: skip
 
 
 def run(out, pipeline, counts=(6, 3), kind=FolderPrediction, name="cityscapes-dvps", limit=None):
@@ -365,8 +368,9 @@ def test_all_outputs_are_written_to_a_recording(tmp_path):
     color, semantic = np.zeros((2, 3, 3), np.uint8), CLASSES
     segment = Segment(13001, 1, 13, "car", True, 1.0, 1, (0, 0, 1, 1), 2.0, (0.0, 0.0, 2.0), 1)
     perception = Perception(
-        5, "cam", np.eye(3), DEPTH, encode_panoptic(CLASSES, INSTANCES), color, semantic, semantic, (segment,),
-        np.zeros((1, 2), POINT_DTYPE), ScaleEstimate(1.0, 1.0, ScaleState.FIXED),
+        stamp_ns=5, frame_id="cam", intrinsics=np.eye(3), scale=ScaleEstimate(1.0, 1.0, ScaleState.FIXED),
+        depth_m=DEPTH, panoptic=encode_panoptic(CLASSES, INSTANCES), color=color, semantic=semantic,
+        confidence=semantic, segments=(segment,), cloud=np.zeros((1, 2), POINT_DTYPE),
     )  # fmt: skip
     with BagWriter(tmp_path / "bag") as writer:
         write_perception(writer, perception)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from monodvps_ros.errors import LabelError, ShapeError
+from monodvps_ros.geometry.resizing import as_image_tensor
 from monodvps_ros.labels import (
     CITYSCAPES,
     LABEL_SPACES,
@@ -16,7 +17,7 @@ from monodvps_ros.labels import (
     label_space,
 )
 from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import POINT_DTYPE, CameraFrame, FrameTruth, NetworkOutput, as_image_tensor
+from monodvps_ros.types import POINT_DTYPE, CameraFrame, FrameTruth, NetworkOutput
 
 
 def test_the_classes_stand_in_the_data_sets_orders():

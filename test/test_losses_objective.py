@@ -7,6 +7,7 @@ import torch
 from monodvps_ros.config import LossConfig
 from monodvps_ros.errors import ConfigError, NotFiniteError, ShapeError
 from monodvps_ros.geometry import resize_matrix, warp_by_depth
+from monodvps_ros.geometry.resizing import resize_nearest
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.losses import (
     Objective,
@@ -20,7 +21,6 @@ from monodvps_ros.losses import (
     semantic_loss,
     small_instance_weights,
 )
-from monodvps_ros.losses.panoptic_map import resize_nearest
 from monodvps_ros.losses.scales import resize_flow
 from monodvps_ros.types import NetworkOutput
 

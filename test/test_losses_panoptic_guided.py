@@ -7,13 +7,13 @@ import torch
 from torch.autograd import gradcheck
 
 from monodvps_ros.errors import ShapeError
+from monodvps_ros.geometry.resizing import resize_nearest
 from monodvps_ros.losses import (
     edge_aware_smoothness,
     panoptic_edge_discontinuity,
     panoptic_smoothness,
     panoptic_triplet,
 )
-from monodvps_ros.losses.panoptic_map import resize_nearest
 
 VOID = 65535
 #: Two segments side by side with void below the right one.

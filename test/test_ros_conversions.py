@@ -17,7 +17,9 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
+from monodvps_ros.data.message_fields import segments_fields
 from monodvps_ros.errors import EncodingError, ShapeError
+from monodvps_ros.msg import PanopticSegments
 from monodvps_ros.ros.topics import conversions
 from monodvps_ros.types import POINT_DTYPE, Segment
 
@@ -148,11 +150,11 @@ class TestImagesOut:
         assert message == conversions.image_message(larger, "32FC1", HEADER)
 
     def test_wrong_pixels_are_refused(self):
-        with pytest.raises(EncodingError, match="'32SC1'"):
-            conversions.image_message(np.zeros((2, 2), np.int32), "32SC1", HEADER)
+        with pytest.raises(EncodingError, match="'bayer_rggb8'"):
+            conversions.image_message(np.zeros((2, 2), np.uint8), "bayer_rggb8", HEADER)
         with pytest.raises(EncodingError, match="must be float32 but are float64"):
             conversions.image_message(np.zeros((2, 2)), "32FC1", HEADER)
-        with pytest.raises(ShapeError):
+        with pytest.raises(EncodingError, match=r"must be \(H, W, 3\) but are \(2, 2\)"):
             conversions.image_message(np.zeros((2, 2), np.uint8), "rgb8", HEADER)
 
     def test_camera_info(self):
@@ -228,7 +230,7 @@ def test_segments():
     nan = float("nan")
     thing = Segment(13001, 7, 13, "car", True, 0.75, 120, (3, 4, 12, 15), 8.5, (1.0, -0.5, 8.0), 4)
     stuff = Segment(0, 0, 0, "road", False, 0.5, 900, (0, 20, 63, 47), nan, (nan, nan, nan), 0)
-    message = conversions.segments_message((thing, stuff), HEADER)
+    message = conversions.make_message(PanopticSegments, segments_fields((thing, stuff)), HEADER)
     assert message.header == HEADER
     first, second = message.segments
     assert (first.panoptic_id, first.track_id, first.class_id, first.class_name) == (13001, 7, 13, "car")
@@ -237,7 +239,7 @@ def test_segments():
     assert (first.median_depth_m, first.centroid_m.x, first.centroid_m.y, first.centroid_m.z) == (8.5, 1.0, -0.5, 8.0)
     assert (second.is_thing, second.track_id) == (False, 0)
     assert np.isnan([second.median_depth_m, second.centroid_m.x, second.centroid_m.z]).all()
-    assert conversions.segments_message((), HEADER).segments == []
+    assert conversions.make_message(PanopticSegments, segments_fields(()), HEADER).segments == []
 
 
 def peak_bytes(call):

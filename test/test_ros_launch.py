@@ -29,8 +29,8 @@ import launch
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.msg import TrainingProgress
-from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
 from monodvps_ros.scenes import Drive, write_bag
+from monodvps_ros.types import OUTPUT_TOPICS
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 
@@ -102,8 +102,10 @@ def watcher():
     rclpy.shutdown()
 
 
-def test_the_recorded_topics_are_the_published_ones():
-    assert list(module("camera").OUTPUTS) == [row.topic for row in OUTPUT_TOPICS]
+@pytest.mark.parametrize(("namespace", "prefix"), [("", "/"), ("/robot/", "/robot/"), ("robot", "/robot/")])
+def test_every_output_is_recorded(namespace, prefix):
+    words = ["".join(part.text for part in word) for word in module("camera").recorder("folder", namespace).cmd]
+    assert words[3:] == [*(prefix + row.topic for row in OUTPUT_TOPICS), "--out", "folder"]
 
 
 def test_camera_info_is_beside_the_image():

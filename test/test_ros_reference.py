@@ -13,16 +13,25 @@ from monodvps_ros.config import NodeConfig, TrainingNodeConfig, from_dict, setti
 from monodvps_ros.perception import statistics
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.tools import reference
-from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
+from monodvps_ros.types import OUTPUT_TOPICS
 
 pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(("path", "text"), reference.files().items(), ids=str)
-def test_the_files_are_as_the_code_makes_them(path, text):
+@pytest.mark.parametrize("path", reference.files(), ids=str)
+def test_the_files_are_as_the_code_makes_them(path):
+    text = reference.files()[path]
     assert (ROOT / path).read_text(encoding="utf-8") == text, "run: python -m monodvps_ros.ros.tools.reference"
+
+
+def test_a_page_keeps_its_prose_and_must_have_each_block():
+    page = "one\n<!-- generated: a -->\nold\n<!-- end of generated -->\ntwo\n"
+    assert reference.fill(page, {"a": "new\n"}) == page.replace("old", "new")
+    for blocks in ({}, {"a": "", "b": ""}, {"b": ""}):
+        with pytest.raises(ValueError, match="generated blocks"):
+            reference.fill(page, blocks)
 
 
 @pytest.mark.parametrize("config_class", [NodeConfig, TrainingNodeConfig])
@@ -46,7 +55,7 @@ def test_every_key_of_the_parameter_file_has_its_comment():
 
 
 def test_the_page_names_every_topic_parameter_and_key():
-    page = reference.node_page()
+    page = (ROOT / reference.NODE_PAGE).read_text(encoding="utf-8")
     for row in OUTPUT_TOPICS:
         assert f"| `{row.topic}` |" in page
     for setting in settings(NodeConfig):

@@ -13,15 +13,12 @@ import yaml
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
-from sensor_msgs.msg import Image
-
-from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
-from monodvps_ros.types import POINT_DTYPE
+from monodvps_ros.types import OUTPUT_TOPICS, POINT_DTYPE
 
 pytestmark = pytest.mark.ros
 
 CONFIG = Path(__file__).parent.parent / "config"
-TYPES = {"image": "Image", **{row.topic: row.message_type.__name__ for row in OUTPUT_TOPICS}}
+TYPES = {"image": "Image", **{row.topic: row.type_name.rpartition("/")[2] for row in OUTPUT_TOPICS}}
 
 #: Keys of every display, whatever its class (rviz_common's Display).
 DISPLAY = {"Class", "Name", "Enabled", "Value"}
@@ -161,7 +158,7 @@ class TestFoxglove:
 
     def test_image_panels_show_images_in_colour(self, layout):
         """An image of metres would be white there: its panels take 32FC1 as brightness from 0 to 1."""
-        encodings = {f"/{row.topic}": row.encoding for row in OUTPUT_TOPICS if row.message_type is Image}
+        encodings = {f"/{row.topic}": row.encoding for row in OUTPUT_TOPICS if row.encoding}
         for panel, settings in layout["configById"].items():
             if panel.startswith("Image!"):
                 assert encodings.get(settings["imageMode"]["imageTopic"], "rgb8") == "rgb8"

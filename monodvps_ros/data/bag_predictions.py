@@ -9,12 +9,14 @@ import numpy as np
 
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.bag.messages import stamp_ns
-from monodvps_ros.data.bag_topics import IMAGE_TYPE
 from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.image_codec import decode_raw
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import decode_panoptic
+from monodvps_ros.types import IMAGE_TYPE, Output, topic_of
+
+_PANOPTIC, _DEPTH = topic_of(Output.PANOPTIC), topic_of(Output.DEPTH)
 
 
 class BagPredictions:
@@ -60,8 +62,8 @@ class _Bag:
         self.incomplete = 0
         with BagReader(path) as reader:
             topics = {t.name: t.count for t in reader.topics.values() if t.type_name == IMAGE_TYPE and t.count}
-        self._panoptic = self._only([name for name in topics if name.endswith("/panoptic/image")], "panoptic/image")
-        depth = f"{self._panoptic.removesuffix('panoptic/image')}depth/image"
+        self._panoptic = self._only([name for name in topics if name.endswith(f"/{_PANOPTIC}")], _PANOPTIC)
+        depth = self._panoptic.removesuffix(_PANOPTIC) + _DEPTH
         self._depth = self._only([name for name in topics if name == depth], depth)
         self._length = topics[self._panoptic]
 

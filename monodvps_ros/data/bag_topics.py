@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
 from monodvps_ros.errors import DataError
+from monodvps_ros.types import CAMERA_INFO_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
-IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 TF_TOPIC = "/tf"
 
@@ -21,7 +20,7 @@ TRUTH_TOPICS = {
     "flow_visible": "truth/flow_visible",
 }
 #: Pictures that this package's node makes; a recording of it is not ambiguous for their sake.
-_OWN_PICTURES = ("panoptic/color", "semantic/image", "semantic/confidence")
+_OWN_PICTURES = tuple(f"/{row.topic}" for row in OUTPUT_TOPICS if row.encoding in PICTURE_ENCODINGS)
 
 
 @dataclass(frozen=True, slots=True)

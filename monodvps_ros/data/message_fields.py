@@ -1,17 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fields of our messages hold, whoever makes the message: the node with ROS's classes, bags with their own.
+"""The package's types as fields of ROS messages, without ROS; the node and the bag writer make the messages of them.
 
-A field is named as in the message; headers and points, which are messages themselves, are not among them.
+Fields are named as in the message: numbers, texts, arrays, dictionaries for messages within it, lists of dictionaries
+for lists of messages. The header is left to who makes the message.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.data.image_codec import encode_image
 from monodvps_ros.errors import EncodingError
 from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import POINT_DTYPE, Segment
+from monodvps_ros.types import (
+    CAMERA_INFO_TYPE,
+    IMAGE_TYPE,
+    POINT_CLOUD_TYPE,
+    POINT_DTYPE,
+    SEGMENTS_TYPE,
+    OutputTopic,
+    Perception,
+    Segment,
+)
+
+Fields: TypeAlias = dict[str, Any]
 
 NANOSECONDS = 1_000_000_000
 
@@ -28,15 +42,30 @@ def ns_to_time(stamp_ns: int) -> tuple[int, int]:
     return divmod(stamp_ns, NANOSECONDS)
 
 
-def camera_info_fields(intrinsics: NDArray[np.float64], size: tuple[int, int]) -> dict[str, Any]:
-    """Describe a pinhole camera without distortion.
+def output_fields(row: OutputTopic, perception: Perception) -> Fields | None:
+    """Pack one topic's output of a frame; None where the frame has nothing for the topic."""
+    return None if perception[row.output] is None else _PACK[row.type_name](row, perception)
+
+
+def image_fields(pixels: NDArray[Any], encoding: str) -> Fields:
+    """Pack an Image; arguments and errors are those of `encode_image`."""
+    data, step = encode_image(pixels, encoding)
+    return {
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "encoding": encoding,
+        "is_bigendian": 0,
+        "step": step,
+        "data": data,
+    }
+
+
+def camera_info_fields(intrinsics: NDArray[np.float64], size: tuple[int, int]) -> Fields:
+    """Pack the CameraInfo of a pinhole camera without distortion.
 
     Args:
         intrinsics: (3, 3) K in pixels of the image.
         size: height and width of the image.
-
-    Returns:
-        Fields of a sensor_msgs/CameraInfo; d, k, r and p are float64 arrays.
 
     Raises:
         ShapeError: K is not 3 x 3.
@@ -52,17 +81,17 @@ def camera_info_fields(intrinsics: NDArray[np.float64], size: tuple[int, int]) -
         "k": np.array(intrinsics, np.float64).ravel(),
         "r": np.eye(3).ravel(),
         "p": projection.ravel(),
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False},
     }
 
 
-def cloud_layout(points: NDArray[Any]) -> dict[str, Any]:
-    """Describe how points lie in a sensor_msgs/PointCloud2: x y z rgb label instance, rows without padding.
+def cloud_fields(points: NDArray[Any]) -> Fields:
+    """Pack a PointCloud2: x y z rgb label instance, 24 bytes a point, rows without padding.
 
     Args:
         points: of `POINT_DTYPE`; (h, w) is an organized cloud, NaN where there is no point; (N,) valid points only.
-
-    Returns:
-        All fields but header, fields and data.
 
     Raises:
         EncodingError: the dtype is not `POINT_DTYPE`.
@@ -73,28 +102,30 @@ def cloud_layout(points: NDArray[Any]) -> dict[str, Any]:
     organized = points.ndim == 2
     check_shapes(points=(points, "h w" if organized else "N"))
     height, width = points.shape if organized else (1, points.shape[0])
+    assert POINT_DTYPE.fields is not None
     return {
         "height": height,
         "width": width,
+        "fields": [
+            {"name": name, "offset": offset, "datatype": _UINT32 if kind.kind == "u" else _FLOAT32, "count": 1}
+            for name, (kind, offset, *_) in POINT_DTYPE.fields.items()
+        ],
         "is_bigendian": False,
         "point_step": POINT_DTYPE.itemsize,
         "row_step": POINT_DTYPE.itemsize * width,
         "is_dense": not organized,
+        "data": np.ascontiguousarray(points).reshape(-1).view(np.uint8),
     }
 
 
-def point_fields() -> list[dict[str, Any]]:
-    """Describe `POINT_DTYPE` as fields of the sensor_msgs/PointFields of a cloud."""
-    assert POINT_DTYPE.fields is not None
-    return [
-        {"name": name, "offset": offset, "datatype": _UINT32 if kind.kind == "u" else _FLOAT32, "count": 1}
-        for name, (kind, offset, *_) in POINT_DTYPE.fields.items()
-    ]
+def segments_fields(segments: Sequence[Segment]) -> Fields:
+    """Pack a PanopticSegments."""
+    return {"segments": [_segment_fields(segment) for segment in segments]}
 
 
-def segment_fields(segment: Segment) -> dict[str, Any]:
-    """Return the fields of a monodvps_ros/PanopticSegment but its centroid."""
+def _segment_fields(segment: Segment) -> Fields:
     x_min, y_min, x_max, y_max = segment.box_px
+    x, y, z = segment.centroid_m
     return {
         "panoptic_id": segment.panoptic_id,
         "track_id": segment.track_id,
@@ -108,5 +139,21 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
         "x_max": x_max,
         "y_max": y_max,
         "median_depth_m": segment.median_depth_m,
+        "centroid_m": {"x": x, "y": y, "z": z},
         "age_frames": segment.age_frames,
     }
+
+
+def _camera_info_of_depth(perception: Perception) -> Fields | None:
+    if perception.intrinsics is None or perception.depth_m is None:
+        return None
+    height, width = perception.depth_m.shape
+    return camera_info_fields(perception.intrinsics, (height, width))
+
+
+_PACK: dict[str, Callable[[OutputTopic, Perception], Fields | None]] = {
+    IMAGE_TYPE: lambda row, perception: image_fields(perception[row.output], row.encoding),
+    CAMERA_INFO_TYPE: lambda _, perception: _camera_info_of_depth(perception),
+    SEGMENTS_TYPE: lambda row, perception: segments_fields(perception[row.output]),
+    POINT_CLOUD_TYPE: lambda row, perception: cloud_fields(perception[row.output]),
+}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.errors import DataError
 from monodvps_ros.geometry import crop_intrinsics, flip_intrinsics, scale_intrinsics
+from monodvps_ros.geometry.resizing import resize_nearest_array
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -114,12 +115,12 @@ def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
     scale_y, scale_x = geometry.resized[0] / frame.size[0], geometry.resized[1] / frame.size[1]
     flow = truth.flow_px
     if flow is not None:
-        flow = _part(flow, geometry, cv2.INTER_NEAREST_EXACT) * np.array([scale_x, scale_y], np.float32)
+        flow = _part(flow, geometry) * np.array([scale_x, scale_y], np.float32)
         if geometry.mirror:
             flow = flow * np.array([-1.0, 1.0], np.float32)
     visible = truth.flow_visible
     if visible is not None:
-        visible = _part(visible.astype(np.uint8), geometry, cv2.INTER_NEAREST_EXACT).astype(np.bool_)
+        visible = _part(visible, geometry)
     pose = truth.world_from_camera
     if pose is not None and geometry.mirror:
         pose = _MIRROR @ pose @ _MIRROR
@@ -133,13 +134,13 @@ def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
             intrinsics=transform_intrinsics(frame.intrinsics, frame.size, geometry),
         ),
         truth=FrameTruth(
-            panoptic=_nearest(truth.panoptic, geometry),
-            depth_m=_nearest(truth.depth_m, geometry),
+            panoptic=None if truth.panoptic is None else _part(truth.panoptic, geometry),
+            depth_m=None if truth.depth_m is None else _part(truth.depth_m, geometry),
             flow_px=None if flow is None else flow.astype(np.float32),
             flow_visible=visible,
             world_from_camera=pose,
             panoptic_is_pseudo=truth.panoptic_is_pseudo,
-            inverse_depth=_nearest(truth.inverse_depth, geometry),
+            inverse_depth=None if truth.inverse_depth is None else _part(truth.inverse_depth, geometry),
         ),
     )
 
@@ -185,12 +186,12 @@ def apply_color_jitter(image: NDArray[np.uint8], jitter: ColorJitter) -> NDArray
     return result
 
 
-def _nearest(values: NDArray[Any] | None, geometry: ImageGeometry) -> NDArray[Any] | None:
-    return None if values is None else _part(values, geometry, cv2.INTER_NEAREST_EXACT)
-
-
-def _part(values: NDArray[Any], geometry: ImageGeometry, interpolation: int) -> NDArray[Any]:
+def _part(values: NDArray[Any], geometry: ImageGeometry, interpolation: int | None = None) -> NDArray[Any]:
+    """Transform an array (H, W, ...): by OpenCV's interpolation, or to the nearest pixel."""
     if values.shape[:2] != geometry.resized:
-        values = np.asarray(cv2.resize(values, geometry.resized[::-1], interpolation=interpolation))
+        if interpolation is None:
+            values = resize_nearest_array(values, geometry.resized)
+        else:
+            values = np.asarray(cv2.resize(values, geometry.resized[::-1], interpolation=interpolation))
     part = values[geometry.top : geometry.top + geometry.size[0], geometry.left : geometry.left + geometry.size[1]]
     return np.ascontiguousarray(part[:, ::-1] if geometry.mirror else part)

@@ -30,7 +30,7 @@ from monodvps_ros.evaluation.headline import headline_table
 from monodvps_ros.evaluation.pictures import Panels, video_frame
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
 from monodvps_ros.scenes import Drive
-from monodvps_ros.types import Sample, SampleSource
+from monodvps_ros.types import Output, Sample, SampleSource, topic_of
 
 SYNTHETIC_FRAMES = 60
 SYNTHETIC_RATE_HZ = 4.0
@@ -215,7 +215,7 @@ def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path
         console.print(f"latency: half of the frames within {latency['p50']:.0f} ms, slowest {latency['max']:.0f} ms")
     if report["frames_dropped"] > report["frames_processed"]:
         console.print("[yellow]This machine does not keep up with that rate; --rate 0.2 plays five times slower.[/]")
-    if report["frames_processed"] and not report["outputs"]["/points"]["count"]:
+    if report["frames_processed"] and not report["outputs"][f"/{topic_of(Output.CLOUD)}"]["count"]:
         console.print("[yellow]No cloud: the camera's K is not known.[/]")
     console.print("Look at:")
     for path in [*pictures, folder.report, folder.recording]:

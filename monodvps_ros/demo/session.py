@@ -20,8 +20,7 @@ from monodvps_ros.demo.output_folder import OutputFolder
 from monodvps_ros.demo.processes import Child, ChildError
 from monodvps_ros.demo.report import NodeCounts
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, play
-from monodvps_ros.ros.topics.outputs import OUTPUT_TOPICS
-from monodvps_ros.types import Sample
+from monodvps_ros.types import OUTPUT_TOPICS, Sample
 
 START_LIMIT_S = 180.0  # a cold disk may take this long to load the network
 STALL_LIMIT_S = 120.0  # without a sign of life while frames are waiting
@@ -78,7 +77,7 @@ class DemoSession:
     @property
     def output_topics(self) -> dict[str, str]:
         """Full names of the node's outputs, and the names of their types."""
-        return {self._player.resolve_topic_name(row.topic): _type_name(row.message_type) for row in OUTPUT_TOPICS}
+        return {self._player.resolve_topic_name(row.topic): row.type_name for row in OUTPUT_TOPICS}
 
     def play(self, samples: Iterable[Sample], rate_hz: float, speed: float) -> Iterator[Sample]:
         """Publish samples at their rate times the speed.
@@ -159,7 +158,3 @@ class DemoSession:
         counts = read_counts(message)
         if counts is not None:
             self._counts, self._counts_s = counts, time.monotonic()
-
-
-def _type_name(message_type: type) -> str:
-    return f"{message_type.__module__.partition('.')[0]}/msg/{message_type.__name__}"

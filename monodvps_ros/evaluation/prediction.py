@@ -14,11 +14,12 @@ from monodvps_ros.config import PipelineConfig, settings
 from monodvps_ros.data.bag import BagWriter, is_bag
 from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.manifest import check_manifest, file_digest
+from monodvps_ros.data.message_fields import output_fields
 from monodvps_ros.data.predictions import LAYOUTS, frame_name, read_panoptic, whole_frames, write_prediction
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.types import Output, Perception, Sample, SampleSource, ScaleState
+from monodvps_ros.types import ALL_OUTPUTS, OUTPUT_TOPICS, Output, Perception, Sample, SampleSource, ScaleState
 
 MANIFEST = "predictions.json"
 #: Settings that do not change what is predicted.
@@ -184,9 +185,7 @@ class BagPrediction:
                 continue
             with BagWriter(path) as writer:
                 for sample in samples:
-                    perception = self._run.step(sample, frozenset(Output) - {Output.CLOUD}
-                                                if sample.frame.intrinsics is None else frozenset(Output))  # fmt: skip
-                    write_perception(writer, perception)
+                    write_perception(writer, self._run.step(sample, ALL_OUTPUTS))
                     yield sample
 
     def summary(self, seconds: float) -> list[str]:
@@ -196,24 +195,10 @@ class BagPrediction:
 
 def write_perception(writer: BagWriter, perception: Perception) -> None:
     """Write what was perceived in one frame, on the node's topics; what is None is left out."""
-    stamp, frame = perception.stamp_ns, perception.frame_id
-    images = {
-        "/depth/image": (perception.depth_m, "32FC1"),
-        "/panoptic/image": (perception.panoptic, "16UC1"),
-        "/panoptic/color": (perception.color, "rgb8"),
-        "/semantic/image": (perception.semantic, "mono8"),
-        "/semantic/confidence": (perception.confidence, "mono8"),
-    }
-    for topic, (pixels, encoding) in images.items():
-        if pixels is not None:
-            writer.image(topic, stamp, frame, pixels, encoding)
-    if perception.depth_m is not None and perception.intrinsics is not None:
-        size = perception.depth_m.shape[0], perception.depth_m.shape[1]
-        writer.camera_info("/depth/camera_info", stamp, frame, size, perception.intrinsics)
-    if perception.segments is not None:
-        writer.segments("/panoptic/segments", stamp, frame, perception.segments)
-    if perception.cloud is not None:
-        writer.cloud("/points", stamp, frame, perception.cloud)
+    for row in OUTPUT_TOPICS:
+        fields = output_fields(row, perception)
+        if fields is not None:
+            writer.message(f"/{row.topic}", row.type_name, perception.stamp_ns, perception.frame_id, fields)
 
 
 def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str, Any]:

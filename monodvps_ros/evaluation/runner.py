@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.evaluation.frame_pictures import Filmstrip, WorstFrames, film_pictures, frame_pictures
 from monodvps_ros.evaluation.scaling import DepthScaler, Scaling
+from monodvps_ros.geometry.resizing import resize_nearest_array
 from monodvps_ros.labels import LABEL_DIVISOR, LabelSpace
 from monodvps_ros.metrics import DatasetRules, DepthProtocol, Evaluator, FrameScores, PanopticMap, results
 from monodvps_ros.metrics.segments import as_array
@@ -172,7 +173,7 @@ class Evaluation:
         self.resized_frames += bool(differs)
         if prediction is not None and _size(prediction) != size:
             parts = prediction if isinstance(prediction, tuple) else (prediction,)
-            fitted = tuple(_nearest(as_array(part), size) for part in parts)
+            fitted = tuple(resize_nearest_array(as_array(part), size) for part in parts)
             prediction = (fitted[0], fitted[1]) if isinstance(pair.prediction, tuple) else fitted[0]
         if depth_m is not None and depth_m.shape != size:
             with np.errstate(divide="ignore"):
@@ -219,10 +220,3 @@ def _size(part: Any) -> tuple[int, int] | None:
         return None
     height, width = as_array(part[0] if isinstance(part, tuple) else part).shape
     return height, width
-
-
-def _nearest(ids: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(size, ids.shape, strict=True)
-    )
-    return ids[rows[:, None], columns]

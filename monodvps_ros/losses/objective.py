@@ -6,12 +6,13 @@ from torch import Tensor
 
 from monodvps_ros.config import LossConfig
 from monodvps_ros.errors import ConfigError, NotFiniteError
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.losses.batch import TrainingBatch, TrainingPrediction, select, single_precision
 from monodvps_ros.losses.moving_objects import iou_threshold_at
 from monodvps_ros.losses.panoptic import center_loss, class_target, offset_loss, semantic_loss, small_instance_weights
 from monodvps_ros.losses.panoptic_edge_discontinuity import panoptic_edge_discontinuity
-from monodvps_ros.losses.panoptic_map import panoptic_with_channel, resize_nearest
+from monodvps_ros.losses.panoptic_map import panoptic_with_channel
 from monodvps_ros.losses.panoptic_smoothness import panoptic_smoothness
 from monodvps_ros.losses.pseudo_depth import scale_shift_invariant
 from monodvps_ros.losses.scales import (
@@ -19,7 +20,6 @@ from monodvps_ros.losses.scales import (
     mean_over_scales,
     multi_scale_flow_loss,
     resize_area,
-    resize_bilinear,
     supervised_depth_loss,
 )
 from monodvps_ros.losses.smoothness import edge_aware_smoothness

@@ -65,21 +65,6 @@ def panoptic_edges(panoptic: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def resize_nearest(map_: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a map of any dtype by taking, for each new pixel, the old pixel on which its centre lies.
-
-    Args:
-        map_: (B, C, H, W).
-        size: height and width wanted.
-
-    Returns:
-        (B, C, *size), of the same dtype. A centre between two pixels takes the lower or right one.
-    """
-    rows = ((torch.arange(size[0], device=map_.device) * 2 + 1) * map_.shape[2]) // (2 * size[0])
-    columns = ((torch.arange(size[1], device=map_.device) * 2 + 1) * map_.shape[3]) // (2 * size[1])
-    return map_[:, :, rows[:, None], columns[None]]
-
-
 def thing_pixels(panoptic: Tensor, thing_ids: tuple[int, ...]) -> Tensor:
     """Tell which pixels of a panoptic map belong to classes of things; bool, of the same shape.
 

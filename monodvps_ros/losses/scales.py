@@ -9,20 +9,14 @@ from torch.nn import functional
 
 from monodvps_ros.config import LossConfig
 from monodvps_ros.geometry import disparity_to_depth, resize_matrix, warp_by_depth
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.losses.batch import TrainingBatch, TrainingPrediction
 from monodvps_ros.losses.flow import flow_loss
 from monodvps_ros.losses.moving_objects import moving_object_mask, reconstruct_depth, reconstruct_panoptic
-from monodvps_ros.losses.panoptic_map import panoptic_with_channel, resize_nearest
+from monodvps_ros.losses.panoptic_map import panoptic_with_channel
 from monodvps_ros.losses.photometric import reduce_minimum, reprojection_errors
 from monodvps_ros.losses.reduction import nan_unless_finite
 from monodvps_ros.losses.supervised_depth import scale_invariant_log
-
-
-def resize_bilinear(map_: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a map (B, C, H, W) bilinearly, pixel centres as everywhere; one of that size stays as it is."""
-    if map_.shape[2:] == size:
-        return map_
-    return functional.interpolate(map_, size, mode="bilinear", align_corners=False)
 
 
 def resize_area(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two convolution blocks that decoders and heads are made of, and the way maps are enlarged."""
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel: int, dilation: int = 1, groups: int = 1) -> nn.Sequential:
@@ -35,21 +34,3 @@ def separable(in_channels: int, out_channels: int, kernel: int, dilation: int = 
         conv_norm(in_channels, in_channels, kernel, dilation, groups=in_channels),
         conv_norm(in_channels, out_channels, 1),
     )
-
-
-def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize maps bilinearly.
-
-    Pixel squares are aligned (``align_corners=False``), as everywhere in this package: the corner-aligned resize
-    of the TensorFlow and PyTorch releases of Panoptic-DeepLab belongs to their inputs of odd size (1025 x 2049).
-
-    Args:
-        maps: (B, C, h, w).
-        size: height and width wanted.
-
-    Returns:
-        (B, C, *size).
-    """
-    if maps.shape[2:] == size:
-        return maps
-    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)

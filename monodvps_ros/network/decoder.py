@@ -4,8 +4,9 @@
 import torch
 from torch import Tensor, nn
 
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.network.aspp import ASPP
-from monodvps_ros.network.blocks import conv_norm, enlarge, separable
+from monodvps_ros.network.blocks import conv_norm, separable
 
 #: Channels to which the encoder's maps at strides 8, 4 and 2 are projected: Panoptic-DeepLab's, halved once more.
 SEMANTIC_SKIPS = (64, 32, 16)
@@ -44,7 +45,7 @@ class DecoderStage(nn.Module):
             (B, out_channels, H, W).
         """
         size = (skip.shape[2], skip.shape[3])
-        mixed: Tensor = self.mix(torch.cat([enlarge(maps, size), self.project(skip)], 1))
+        mixed: Tensor = self.mix(torch.cat([resize_bilinear(maps, size), self.project(skip)], 1))
         return mixed
 
 

@@ -6,7 +6,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from monodvps_ros.network.blocks import conv_norm, enlarge, separable
+from monodvps_ros.geometry.resizing import resize_bilinear
+from monodvps_ros.network.blocks import conv_norm, separable
 from monodvps_ros.network.heads import final_convolution
 
 #: Channels that the encoder's maps at strides 2, 4, 8 and 16 are projected to: the decoder's own 64 and 32 at
@@ -55,7 +56,7 @@ class DepthHead(nn.Module):
         Returns:
             Disparity (B, 1, H, W) in (0, 1), and the 32 feature channels before the last convolution.
         """
-        coarse = enlarge(self.coarse(maps), (skip.shape[2], skip.shape[3]))
+        coarse = resize_bilinear(self.coarse(maps), (skip.shape[2], skip.shape[3]))
         features = self.fine(torch.cat([coarse, self.project(skip)], 1))
         return torch.sigmoid(self.final(features)), features
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monodvps_ros.geometry import warp_by_flow
-from monodvps_ros.network.blocks import enlarge
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.shapes import check_shapes
 
 RADIUS = 4
@@ -115,7 +115,7 @@ class FlowDecoder(nn.Module):
         for mine, theirs in zip(reversed(current), reversed(previous), strict=True):
             size = (mine.shape[2], mine.shape[3])
             if flow.shape[2:] != size:
-                flow = 2.0 * enlarge(flow, size)
+                flow = 2.0 * resize_bilinear(flow, size)
             moved = warp_by_flow(theirs, flow, padding="zeros")[0] if found else theirs
             cost = functional.leaky_relu(correlate(mine, moved) / FLOW_FEATURES, _SLOPE)
             hidden = self.estimate(torch.cat([cost, mine, flow], 1))

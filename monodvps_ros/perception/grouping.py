@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from monodvps_ros.config import GroupingConfig
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
@@ -55,11 +56,11 @@ def classify(
     Returns:
         (h, w) int64 class ids; and (h, w) float32 in 0..1, or None.
     """
-    logits = upsample(output.class_logits, size)[0]
+    logits = resize_bilinear(output.class_logits.float(), size)[0]
     best = logits.max(0)
     if not with_probability:
         return best.indices, None
-    return best.indices, (best.values.float() - logits.float().logsumexp(0)).exp()
+    return best.indices, (best.values - logits.logsumexp(0)).exp()
 
 
 def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: GroupingConfig) -> Grouping:
@@ -155,19 +156,12 @@ def code_table(grouping: Grouping, instance_values: Tensor) -> Tensor:
 _MOST_CLASSES = VOID_PANOPTIC_ID // LABEL_DIVISOR
 
 
-def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (B, C, h, w) maps bilinearly, pixel centres as in `geometry`; those of the right size stay as they are."""
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return functional.interpolate(maps.float(), size, mode="bilinear", align_corners=False)
-
-
 def _assign(
     output: NetworkOutput, size: tuple[int, int], thing: Tensor, config: GroupingConfig
 ) -> tuple[Tensor, Tensor]:
     assert output.center_heatmap is not None and output.offsets_px is not None
-    scores, places = find_centers(upsample(output.center_heatmap, size)[0, 0], config)
-    offsets = upsample(output.offsets_px, size)[0].float().flatten(1)
+    scores, places = find_centers(resize_bilinear(output.center_heatmap.float(), size)[0, 0], config)
+    offsets = resize_bilinear(output.offsets_px.float(), size)[0].flatten(1)
     pixels = torch.arange(offsets.shape[1], device=thing.device)
     count = config.top_k
     if thing.device.type == "cpu":  # shapes may vary here, so that only what there is has to be looked at

@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
-from monodvps_ros.perception.grouping import classify, group, upsample
+from monodvps_ros.perception.grouping import classify, group
 from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
-from monodvps_ros.perception.publishing import Findings, nothing, publish
+from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import Rectification
 from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
 from monodvps_ros.perception.timing import StageTimer
@@ -32,11 +33,8 @@ from monodvps_ros.types import (
     Perception,
     PerceptionModel,
     ScaleEstimate,
+    Stage,
 )
-
-#: Outputs that need instances and their tracks.
-_TRACKED = frozenset({Output.PANOPTIC, Output.COLOR, Output.SEGMENTS, Output.CLOUD})
-_METRIC = frozenset({Output.DEPTH, Output.SEGMENTS, Output.CLOUD})
 
 
 class Pipeline:
@@ -109,36 +107,54 @@ class Pipeline:
         self._last_stamp_ns = frame.stamp_ns
         if not wanted:
             self._forget_motion()
-            return nothing(frame, plan, self._scale.update(None, 0))
+            return Perception(
+                stamp_ns=frame.stamp_ns,
+                frame_id=frame.frame_id,
+                intrinsics=plan.published_intrinsics,
+                scale=self._scale.update(None, 0),
+            )
+        needs = frozenset[Stage]().union(*(output.needs for output in wanted))
         image = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.device, non_blocking=True)
         timer.done("upload")
         unseen = None
         if frame.rectification is not None:
             image, unseen = self._rectify(image, frame.rectification, plan)
             timer.done("rectify")
-        seen = self._resize(image, plan)
+        network_input = self._resize(image, plan)
         timer.done("resize")
-        output = self._infer(seen)
+        output = self._infer(network_input)
         timer.done("network")
-        needs_probability = bool(wanted & {Output.CONFIDENCE, Output.SEGMENTS})
-        semantic, probability = classify(output, plan.network_size, needs_probability)
+        semantic, probability = classify(output, plan.network_size, Stage.PROBABILITY in needs)
         timer.done("upsample")
         grouping = tracked = None
-        if wanted & _TRACKED:
+        if Stage.TRACKING in needs:
             grouping = group(output, semantic, self.model.label_space, self.config.grouping)
             if unseen is not None:
                 grouping = replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
             timer.done("grouping")
-            tracked = self._tracker.update(grouping, self._flow(output, seen, plan))
+            tracked = self._tracker.update(grouping, self._flow(output, network_input, plan))
             timer.done("tracker")
         else:
             self._forget_motion()
         inverse_depth = self._inverse_depth(output)
         road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
-        scale = self._measure_scale(inverse_depth, road, plan) if wanted & _METRIC else self._scale.update(None, 0)
+        scale = self._measure_scale(inverse_depth, road, plan) if Stage.SCALE in needs else self._scale.update(None, 0)
         timer.done("scale")
-        found = Findings(image, unseen, inverse_depth, semantic, probability, grouping, tracked, scale)
-        return publish(frame, wanted, plan, found, self.model.label_space, self.config, timer)
+        result = FrameResult(
+            frame=frame,
+            plan=plan,
+            labels=self.model.label_space,
+            config=self.config,
+            image=image,
+            unseen=unseen,
+            inverse_depth=inverse_depth,
+            semantic=semantic,
+            probability=probability,
+            grouping=grouping,
+            tracked=tracked,
+            scale=scale,
+        )
+        return publish(result, wanted, timer)
 
     def _prepare(self, frame: CameraFrame) -> Plan:
         if self._last_stamp_ns is not None and frame.stamp_ns < self._last_stamp_ns:
@@ -160,8 +176,7 @@ class Pipeline:
         """Return the rectified image, and which of the network's pixels the camera did not see."""
         if self._rectification is None or self._rectification.pixels is not pixels:
             self._rectification = Rectification(pixels, self.device)
-        rows, columns = plan.network_pixels_in_camera
-        seen = self._rectification.seen.index_select(0, rows).index_select(1, columns)
+        seen = resize_nearest(self._rectification.seen, plan.network_size)
         return self._rectification.apply(image), ~seen
 
     def _forget(self) -> None:
@@ -187,24 +202,24 @@ class Pipeline:
             )
         return planes.float().div_(255.0).clamp_(0.0, 1.0)
 
-    def _infer(self, seen: Tensor) -> NetworkOutput:
+    def _infer(self, network_input: Tensor) -> NetworkOutput:
         half = self.device.type == "cuda" and self.config.precision != "float32"
         with torch.autocast(self.device.type, torch.float16, enabled=half):
-            output = self.model.infer(seen, self._memory)
+            output = self.model.infer(network_input, self._memory)
         self._memory = output.memory
         return output
 
-    def _flow(self, output: NetworkOutput, seen: Tensor, plan: Plan) -> Tensor | None:
+    def _flow(self, output: NetworkOutput, network_input: Tensor, plan: Plan) -> Tensor | None:
         kind = self.config.tracker.flow
         if kind == "none":
             return None
         if kind == "dis" or (kind == "auto" and not output.memory):
-            return self._dis.step(seen)
+            return self._dis.step(network_input)
         if not output.memory:
             raise ConfigError("tracker.flow is 'network' but the model has no flow; use auto, dis or none")
         if not output.flow_px or not self._tracker.has_history:
             return None
-        return upsample(output.flow_px[0], plan.network_size)[0]
+        return resize_bilinear(output.flow_px[0].float(), plan.network_size)[0]
 
     def _inverse_depth(self, output: NetworkOutput) -> Tensor:
         """(1, 1, h, w) inverse depth in the network's unit; it is what is interpolated, so that edges stay sane."""
@@ -217,7 +232,7 @@ class Pipeline:
         if not self._scale.needs_road or plan.road_rays is None:
             return self._scale.update(None, 0)
         road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
-        sampled = upsample(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
+        sampled = resize_bilinear(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
         points = road.sum() * ROAD_STRIDE**2
         height, spread, agree, tilt, count = torch.cat(
             (fit_road_height(sampled, plan.road_rays, road), points.double()[None])

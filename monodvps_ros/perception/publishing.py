@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what was found in a frame to the maps, segments and cloud that were asked for, at the published size."""
+"""From the results of a frame to the outputs asked for, at the published size: one function for each output."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import PipelineConfig
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.perception.grouping import Grouping, upsample
+from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.plan import Plan
 from monodvps_ros.perception.pointcloud import pack_cloud
 from monodvps_ros.perception.rendering import draw_panoptic, instance_colors
@@ -21,20 +25,29 @@ from monodvps_ros.types import CameraFrame, Output, Perception, ScaleEstimate, S
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
-    """What the pipeline found in one frame, at the network's size, on the device.
+class FrameResult:
+    """What the pipeline computed for one frame, at the network's size, on the device.
 
     Attributes:
+        frame: the camera's image.
+        plan: sizes and tables of this camera.
+        labels: the model's classes.
+        config: range of the cloud, and whether sky has depth.
         image: (H, W, 3) uint8, the camera's, rectified.
-        unseen: (h, w) bool, true where rectifying left nothing to see: void, without depth; None where all is seen.
+        unseen: (h, w) bool, true where rectification left no image: void, without depth; None where there is image
+            everywhere.
         inverse_depth: (1, 1, h, w) float32 in the network's unit.
         semantic: (h, w) int64 class ids.
-        probability: (h, w) float32 of each pixel's class; None where nobody needs it.
-        grouping: segments as codes; None where nobody needs them.
+        probability: (h, w) float32 of each pixel's class; None unless `Stage.PROBABILITY` is needed.
+        grouping: segments as codes; None unless `Stage.TRACKING` is needed.
         tracked: ids of the instances; None likewise.
         scale: metres per unit of the network's depth.
     """
 
+    frame: CameraFrame
+    plan: Plan
+    labels: LabelSpace
+    config: PipelineConfig
     image: Tensor
     unseen: Tensor | None
     inverse_depth: Tensor
@@ -43,6 +56,150 @@ class Findings:
     grouping: Grouping | None
     tracked: TrackedInstances | None
     scale: ScaleEstimate
+
+    @cached_property
+    def depth_m(self) -> Tensor:
+        """Depth at the published size."""
+        return self.depth_at(self.plan.published_size)
+
+    def depth_at(self, size: tuple[int, int]) -> Tensor:
+        """Depth (H, W) float32 in metres at a size; NaN for sky, and where the camera has no image."""
+        depth = self.scale.factor / resize_bilinear(self.inverse_depth, size)[0, 0]
+        missing = self.unseen
+        if not self.config.sky_depth and "sky" in self.labels.names:
+            sky = self.semantic == self.labels.class_id("sky")
+            missing = sky if missing is None else sky | missing
+        return depth if missing is None else depth.masked_fill_(resize_nearest(missing, size), torch.nan)
+
+    @cached_property
+    def codes(self) -> "_CodeTables":
+        """Ids by code of the grouping."""
+        assert self.tracked is not None
+        return _code_tables(self.tracked, len(self.labels))
+
+    @cached_property
+    def panoptic(self) -> Tensor:
+        """Panoptic ids (H, W) int16: the bits of the uint16 ids, which torch cannot gather."""
+        assert self.grouping is not None
+        table = torch.from_numpy(self.codes.panoptic.view(np.int16)).to(self.semantic.device)
+        return self.published(table[self.grouping.codes])
+
+    def published(self, network_map: Tensor) -> Tensor:
+        """Resize a map of the network's size to the published size, to the nearest pixel."""
+        return resize_nearest(network_map, self.plan.published_size)
+
+    def void_where_unseen(self, network_map: Tensor, void: int) -> Tensor:
+        """Fill a value in where the camera has no image."""
+        return network_map if self.unseen is None else network_map.masked_fill(self.unseen, void)
+
+
+def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -> Perception:
+    """Compute the outputs asked for; see `Perception` for their shapes.
+
+    Args:
+        result: of the frame.
+        wanted: what to compute; there is no cloud where the camera is not known.
+        timer: is told of each output.
+    """
+    outputs = {}
+    for output in Output:
+        if output in wanted:
+            outputs[output.field] = _COMPUTE[output](result)
+            timer.done(output.field)
+    return Perception(
+        stamp_ns=result.frame.stamp_ns,
+        frame_id=result.frame.frame_id,
+        intrinsics=result.plan.published_intrinsics,
+        scale=result.scale,
+        timings_ms=timer.result_ms(),
+        **outputs,
+    )
+
+
+def _depth(result: FrameResult) -> NDArray[np.float32]:
+    return result.depth_m.cpu().numpy()
+
+
+def _panoptic(result: FrameResult) -> NDArray[np.uint16]:
+    return result.panoptic.cpu().numpy().view(np.uint16)
+
+
+def _color(result: FrameResult) -> NDArray[np.uint8]:
+    assert result.grouping is not None
+    colors = torch.from_numpy(instance_colors(result.codes.class_id, result.codes.instance_id, result.labels))
+    codes = result.published(result.grouping.codes.int())
+    return draw_panoptic(codes, colors.to(codes.device)).cpu().numpy()
+
+
+def _semantic(result: FrameResult) -> NDArray[np.uint8]:
+    classes = result.void_where_unseen(result.semantic.to(torch.uint8), VOID_CLASS_ID)
+    return result.published(classes).cpu().numpy()
+
+
+def _confidence(result: FrameResult) -> NDArray[np.uint8]:
+    assert result.probability is not None
+    confidence = result.void_where_unseen((result.probability * 255.0).round().to(torch.uint8), 0)
+    return result.published(confidence).cpu().numpy()
+
+
+def _cloud(result: FrameResult) -> NDArray[Any] | None:
+    plan = result.plan
+    if plan.cloud_rays is None:
+        return None
+    stride = plan.cloud_stride
+    ids = result.panoptic[::stride, ::stride].int() & 0xFFFF
+    void = ids == VOID_PANOPTIC_ID
+    image = resize_nearest(result.image.permute(2, 0, 1), plan.published_size)
+    return pack_cloud(
+        result.depth_m[::stride, ::stride],
+        plan.cloud_rays,
+        image[:, ::stride, ::stride].permute(1, 2, 0),
+        torch.where(void, VOID_CLASS_ID, ids // LABEL_DIVISOR),
+        torch.where(void, 0, ids % LABEL_DIVISOR),
+        result.config.cloud,
+    )
+
+
+def _segments(result: FrameResult) -> tuple[Segment, ...]:
+    assert result.grouping is not None and result.probability is not None and result.tracked is not None
+    plan, codes, tracked = result.plan, result.codes, result.tracked
+    depth = result.depth_at(plan.network_size)
+    statistics = measure_segments(
+        result.grouping.codes, len(codes.panoptic), plan.grid, result.probability, depth, plan.network_rays
+    )
+    segments = []
+    for code in np.flatnonzero((statistics.area_px.numpy() > 0) & (codes.class_id != VOID_CLASS_ID)).tolist():
+        is_instance = code <= result.grouping.capacity
+        class_id = int(codes.class_id[code])
+        x_min, y_min, x_max, y_max = statistics.box_px[code].tolist()
+        x, y, z = statistics.centroid_m[code].tolist()
+        segments.append(
+            Segment(
+                panoptic_id=int(codes.panoptic[code]),
+                track_id=int(tracked.track_id[code - 1]) if is_instance else 0,
+                class_id=class_id,
+                class_name=result.labels.names[class_id],
+                is_thing=is_instance,
+                score=float(statistics.score[code]),
+                area_px=int(statistics.area_px[code]),
+                box_px=(x_min, y_min, x_max, y_max),
+                median_depth_m=float(statistics.median_depth_m[code]),
+                centroid_m=(x, y, z),
+                age_frames=int(tracked.age_frames[code - 1]) if is_instance else 0,
+            )
+        )
+    return tuple(segments)
+
+
+_COMPUTE: dict[Output, Callable[[FrameResult], Any]] = {
+    Output.DEPTH: _depth,
+    Output.PANOPTIC: _panoptic,
+    Output.COLOR: _color,
+    Output.SEMANTIC: _semantic,
+    Output.CONFIDENCE: _confidence,
+    Output.SEGMENTS: _segments,
+    Output.CLOUD: _cloud,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,169 +211,9 @@ class _CodeTables:
     panoptic: NDArray[np.uint16]
 
 
-def publish(
-    frame: CameraFrame,
-    wanted: frozenset[Output],
-    plan: Plan,
-    found: Findings,
-    labels: LabelSpace,
-    config: PipelineConfig,
-    timer: StageTimer,
-) -> Perception:
-    """Make what was asked for; see `Perception` for the shapes.
-
-    Args:
-        frame: the camera's image.
-        wanted: what to make; a cloud is not made where the camera is not known.
-        plan: sizes and tables of this camera.
-        found: what was found.
-        labels: the model's classes.
-        config: range of the cloud and whether sky has depth.
-        timer: is told when depth, maps, segments and cloud are done.
-    """
-    depth = None
-    wants_cloud = Output.CLOUD in wanted and plan.cloud_rays is not None
-    if Output.DEPTH in wanted or wants_cloud:
-        depth = _depth(found, plan, plan.published_size, labels, config)
-        timer.done("depth")
-    tables = _tables(found, labels)
-    panoptic = _by_code(found, tables, plan) if tables and wanted & {Output.PANOPTIC, Output.CLOUD} else None
-    color = _color(found, tables, plan, labels) if tables and Output.COLOR in wanted else None
-    semantic = confidence = None
-    if Output.SEMANTIC in wanted:
-        classes = _where_seen(found.semantic.to(torch.uint8), found, VOID_CLASS_ID)
-        semantic = _spread(classes, plan).cpu().numpy()
-    if Output.CONFIDENCE in wanted and found.probability is not None:
-        share = _where_seen((found.probability * 255.0).round().to(torch.uint8), found, 0)
-        confidence = _spread(share, plan).cpu().numpy()
-    timer.done("maps")
-    segments = None
-    if tables and Output.SEGMENTS in wanted:
-        segments = _segments(found, tables, plan, labels, config)
-        timer.done("segments")
-    cloud = None
-    if wants_cloud and depth is not None and panoptic is not None and plan.cloud_rays is not None:
-        stride = plan.cloud_stride
-        ids = panoptic[::stride, ::stride].int() & 0xFFFF
-        void = ids == VOID_PANOPTIC_ID
-        cloud = pack_cloud(
-            depth[::stride, ::stride],
-            plan.cloud_rays,
-            _at_published_size(found.image, plan)[::stride, ::stride],
-            torch.where(void, VOID_CLASS_ID, ids // LABEL_DIVISOR),
-            torch.where(void, 0, ids % LABEL_DIVISOR),
-            config.cloud,
-        )
-        timer.done("cloud")
-    return Perception(
-        stamp_ns=frame.stamp_ns,
-        frame_id=frame.frame_id,
-        intrinsics=plan.published_intrinsics,
-        depth_m=depth.cpu().numpy() if depth is not None and Output.DEPTH in wanted else None,
-        panoptic=panoptic.cpu().numpy().view(np.uint16) if panoptic is not None and Output.PANOPTIC in wanted else None,
-        color=color,
-        semantic=semantic,
-        confidence=confidence,
-        segments=segments,
-        cloud=cloud,
-        scale=found.scale,
-        timings_ms=timer.result_ms(),
-    )
-
-
-def nothing(frame: CameraFrame, plan: Plan, scale: ScaleEstimate) -> Perception:
-    """Return the answer to a frame of which nothing is wanted."""
-    return Perception(
-        frame.stamp_ns, frame.frame_id, plan.published_intrinsics, None, None, None, None, None, None, None, scale
-    )
-
-
-def _depth(found: Findings, plan: Plan, size: tuple[int, int], labels: LabelSpace, config: PipelineConfig) -> Tensor:
-    """(H, W) float32 metres; NaN for sky, and for what the camera did not see."""
-    depth = found.scale.factor / upsample(found.inverse_depth, size)[0, 0]
-    missing = found.unseen
-    if not config.sky_depth and "sky" in labels.names:
-        sky = found.semantic == labels.class_id("sky")
-        missing = sky if missing is None else sky | missing
-    if missing is None:
-        return depth
-    return depth.masked_fill_(_spread(missing, plan) if size == plan.published_size else missing, torch.nan)
-
-
-def _where_seen(network_map: Tensor, found: Findings, nothing_value: int) -> Tensor:
-    return network_map if found.unseen is None else network_map.masked_fill(found.unseen, nothing_value)
-
-
-def _tables(found: Findings, labels: LabelSpace) -> _CodeTables | None:
-    if found.tracked is None:
-        return None
-    class_id = np.concatenate(([VOID_CLASS_ID], found.tracked.class_id, np.arange(len(labels))))
+def _code_tables(tracked: TrackedInstances, classes: int) -> _CodeTables:
+    class_id = np.concatenate(([VOID_CLASS_ID], tracked.class_id, np.arange(classes)))
     class_id[class_id < 0] = VOID_CLASS_ID
-    instance_id = np.concatenate(([0], found.tracked.instance_id, np.zeros(len(labels), np.int64)))
+    instance_id = np.concatenate(([0], tracked.instance_id, np.zeros(classes, np.int64)))
     panoptic = np.where(class_id == VOID_CLASS_ID, VOID_PANOPTIC_ID, class_id * LABEL_DIVISOR + instance_id)
     return _CodeTables(class_id, instance_id, panoptic.astype(np.uint16))
-
-
-def _spread(network_map: Tensor, plan: Plan) -> Tensor:
-    """Show a map of the network's size at the published size, each pixel the nearest one."""
-    if plan.network_size == plan.published_size:
-        return network_map
-    return network_map.index_select(0, plan.grid.rows).index_select(1, plan.grid.columns)
-
-
-def _by_code(found: Findings, tables: _CodeTables, plan: Plan) -> Tensor:
-    """(H, W) int16 with the bits of the uint16 panoptic ids, which torch can gather."""
-    assert found.grouping is not None
-    table = torch.from_numpy(tables.panoptic.view(np.int16)).to(found.semantic.device)
-    return _spread(table[found.grouping.codes], plan)
-
-
-def _color(found: Findings, tables: _CodeTables, plan: Plan, labels: LabelSpace) -> NDArray[np.uint8]:
-    assert found.grouping is not None
-    colors = torch.from_numpy(instance_colors(tables.class_id, tables.instance_id, labels))
-    codes = _spread(found.grouping.codes.int(), plan)
-    return draw_panoptic(codes, colors.to(codes.device)).cpu().numpy()
-
-
-def _at_published_size(image: Tensor, plan: Plan) -> Tensor:
-    if plan.camera_size == plan.published_size:
-        return image
-    rows, columns = (
-        (torch.arange(plan.published_size[i], device=image.device) * 2 + 1) * plan.camera_size[i]
-        // (2 * plan.published_size[i])
-        for i in (0, 1)
-    )  # fmt: skip
-    return image.index_select(0, rows).index_select(1, columns)
-
-
-def _segments(
-    found: Findings, tables: _CodeTables, plan: Plan, labels: LabelSpace, config: PipelineConfig
-) -> tuple[Segment, ...]:
-    assert found.grouping is not None and found.probability is not None and found.tracked is not None
-    capacity, tracked = found.grouping.capacity, found.tracked
-    depth = _depth(found, plan, plan.network_size, labels, config)
-    statistics = measure_segments(
-        found.grouping.codes, len(tables.panoptic), plan.grid, found.probability, depth, plan.network_rays
-    )
-    segments = []
-    for code in np.flatnonzero((statistics.area_px.numpy() > 0) & (tables.class_id != VOID_CLASS_ID)).tolist():
-        is_instance = code <= capacity
-        class_id = int(tables.class_id[code])
-        x_min, y_min, x_max, y_max = statistics.box_px[code].tolist()
-        x, y, z = statistics.centroid_m[code].tolist()
-        segments.append(
-            Segment(
-                panoptic_id=int(tables.panoptic[code]),
-                track_id=int(tracked.track_id[code - 1]) if is_instance else 0,
-                class_id=class_id,
-                class_name=labels.names[class_id],
-                is_thing=is_instance,
-                score=float(statistics.score[code]),
-                area_px=int(statistics.area_px[code]),
-                box_px=(x_min, y_min, x_max, y_max),
-                median_depth_m=float(statistics.median_depth_m[code]),
-                centroid_m=(x, y, z),
-                age_frames=int(tracked.age_frames[code - 1]) if is_instance else 0,
-            )
-        )
-    return tuple(segments)

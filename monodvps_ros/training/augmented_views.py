@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monodvps_ros.perception.grouping import upsample
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.types import NetworkOutput
 
 #: Sizes of images that a network takes are multiples of this.
@@ -49,9 +49,9 @@ def average_views(
             assert output.center_heatmap is not None and output.offsets_px is not None  # our own network
             factor = image.new_tensor([size[0] / viewed[0], size[1] / viewed[1] * (-1 if mirrored else 1)])
             maps = (
-                upsample(output.class_logits, size).float().softmax(1),
-                upsample(output.center_heatmap, size).float(),
-                upsample(output.offsets_px, size).float() * factor[:, None, None],
+                resize_bilinear(output.class_logits.float(), size).softmax(1),
+                resize_bilinear(output.center_heatmap.float(), size),
+                resize_bilinear(output.offsets_px.float(), size) * factor[:, None, None],
                 output.disparities[0].float(),
             )
             of_this_scale.append([map_.flip(3) for map_ in maps] if mirrored else maps)

@@ -14,11 +14,11 @@ from monodvps_ros.data.right_images import RightImages, open_right_images
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
+from monodvps_ros.geometry.resizing import as_image_tensor, resize_bilinear
 from monodvps_ros.geometry.stereo import match_stereo
-from monodvps_ros.perception.grouping import upsample
 from monodvps_ros.training.augmented_views import average_views, resize_image
 from monodvps_ros.training.teachers import SHIPPED, is_own_weights, load_own, weights_digest
-from monodvps_ros.types import Sample, as_image_tensor
+from monodvps_ros.types import Sample
 
 #: Names of depth teachers that measure, with what the recording holds beside its images.
 STEREO = "stereo"
@@ -164,5 +164,5 @@ def load_depth_teacher(spec: str, device: torch.device, recording: Path) -> Dept
 @torch.inference_mode()
 def _guess(look: Callable[[Tensor], Tensor], sample: Sample, device: torch.device) -> NDArray[np.float32]:
     """Show a frame to a network that gives (1, 1, h, w) of an image (1, 3, H, W) in 0..1; (H, W) of the frame."""
-    guessed = upsample(look(as_image_tensor(sample.frame.image, device)), sample.frame.size)
+    guessed = resize_bilinear(look(as_image_tensor(sample.frame.image, device)), sample.frame.size)
     return np.array(guessed[0, 0].float().cpu().numpy(), np.float32)

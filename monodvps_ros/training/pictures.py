@@ -9,9 +9,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from monodvps_ros.geometry import disparity_to_depth, warp_by_depth, warp_by_flow
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.losses import TrainingBatch, TrainingPrediction
-from monodvps_ros.network.blocks import enlarge
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.predict import predict
 
@@ -66,10 +66,10 @@ def draw(
     """
     size, output = batch.size, prediction.output
     pictures = {"image": batch.image}
-    disparity = enlarge(output.disparities[0].float(), size)
+    disparity = resize_bilinear(output.disparities[0].float(), size)
     pictures["disparity"] = (disparity / disparity.amax((2, 3), keepdim=True)).expand(-1, 3, -1, -1)
     colors = torch.from_numpy(labels.colors.copy()).to(batch.image.device).float() / 255.0
-    classes = enlarge(output.class_logits.float(), size).argmax(1)
+    classes = resize_bilinear(output.class_logits.float(), size).argmax(1)
     pictures["classes"] = colors[classes].permute(0, 3, 1, 2)
     if batch.panoptic is not None:
         panoptic = batch.panoptic.reshape(-1, *size).long()
@@ -82,7 +82,7 @@ def draw(
             batch.sources[0], depth, prediction.source_from_target[0], batch.intrinsics
         )[0]
     if output.flow_px:
-        flow = enlarge(output.flow_px[0].float(), size)
+        flow = resize_bilinear(output.flow_px[0].float(), size)
         pictures["flow_warped"] = warp_by_flow(batch.sources[0], flow)[0]
         shares = 0.5 + flow / (2.0 * _FLOW_RANGE * size[1])
         pictures["flow"] = torch.cat([shares, torch.full_like(shares[:, :1], 0.5)], 1)

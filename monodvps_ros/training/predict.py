@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.geometry import invert_transform, transform_from_axis_angle
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.losses import DEPTH_TERMS, Objective, TrainingPrediction
 from monodvps_ros.network import MonoDVPS, PoseNetwork
-from monodvps_ros.network.blocks import enlarge
 from monodvps_ros.training.batch import StepBatch
 
 
@@ -45,7 +45,7 @@ def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, obje
         output=output,
         source_from_target=_motions(pose_network, batch) if reprojects else (),
         flow_back_px=back if "flow" in terms else (),
-        flow_to_target_px=tuple(enlarge(flow, size) for flow in to_target) if masks else (),
+        flow_to_target_px=tuple(resize_bilinear(flow, size) for flow in to_target) if masks else (),
     )
 
 

@@ -14,11 +14,12 @@ from monodvps_ros.data.manifest import file_digest
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.names import PANOPTIC_MODELS, resolve
 from monodvps_ros.foundation.panoptic import HubPanoptic
+from monodvps_ros.geometry.resizing import as_image_tensor, resize_nearest_array
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.network import MonoDVPS, load_network, shipped_weights
 from monodvps_ros.perception.grouping import classify, group, panoptic_without_tracks
 from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image, view_size
-from monodvps_ros.types import NetworkOutput, as_image_tensor
+from monodvps_ros.types import NetworkOutput
 
 #: Names of our own network's weights that are no files: the file that ships, and untrained ones.
 SHIPPED, RANDOM = "shipped", "random"
@@ -181,10 +182,4 @@ def label_image(
     assert probability is not None
     ids = panoptic_without_tracks(group(output, semantic, teacher.labels, config.grouping))
     ids = ids.masked_fill(probability < config.confidence, VOID_PANOPTIC_ID)
-    return _nearest(ids.cpu().numpy().astype(np.uint16), (image.shape[0], image.shape[1]))
-
-
-def _nearest(map_: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
-    """Show a map at another size; each pixel takes the one on which its centre lies, as in the live pipeline."""
-    rows, columns = ((np.arange(to) * 2 + 1) * map_.shape[i] // (2 * to) for i, to in enumerate(size))
-    return np.ascontiguousarray(map_[rows[:, None], columns])
+    return resize_nearest_array(ids.cpu().numpy().astype(np.uint16), (image.shape[0], image.shape[1]))

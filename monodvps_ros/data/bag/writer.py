@@ -3,7 +3,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +15,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from monodvps_ros.data.bag import messages
 from monodvps_ros.data.bag.message_types import known_types, require_type
+from monodvps_ros.data.message_fields import Fields, camera_info_fields, image_fields
 from monodvps_ros.errors import DataError
-from monodvps_ros.types import Segment
+from monodvps_ros.types import CAMERA_INFO_TYPE, IMAGE_TYPE
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
@@ -64,43 +64,39 @@ class BagWriter:
                 self._writer.abort()
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def image(self, topic: str, stamp_ns: int, frame_id: str, pixels: NDArray[Any], encoding: str) -> None:
-        """Write an Image.
+    def message(self, topic: str, type_name: str, stamp_ns: int, frame_id: str, fields: Fields) -> None:
+        """Write a message with a header.
 
         Args:
             topic: its name.
-            stamp_ns: of acquisition; taken as the time of receipt too.
-            frame_id: the camera's optical frame.
-            pixels: as `encode_image` takes.
-            encoding: as `encode_image` takes.
+            type_name: such as ``sensor_msgs/msg/Image``.
+            stamp_ns: of the header; taken as the time of receipt too.
+            frame_id: of the header.
+            fields: all others, as `data.message_fields` packs them.
+
+        Raises:
+            DataError: the definition of the type is not found.
+        """
+        self._write(topic, type_name, stamp_ns, {"header": messages.header_fields(stamp_ns, frame_id), **fields})
+
+    def image(self, topic: str, stamp_ns: int, frame_id: str, pixels: NDArray[Any], encoding: str) -> None:
+        """Write an Image of an array as `encode_image` takes it.
 
         Raises:
             EncodingError: as `encode_image` says.
         """
-        self._write(topic, stamp_ns, messages.image(self._typestore.types, stamp_ns, frame_id, pixels, encoding))
+        self.message(topic, IMAGE_TYPE, stamp_ns, frame_id, image_fields(pixels, encoding))
 
     def camera_info(
         self, topic: str, stamp_ns: int, frame_id: str, size: tuple[int, int], intrinsics: NDArray[np.float64]
     ) -> None:
         """Write the CameraInfo of a rectified image of a size (height, width), with its (3, 3) K."""
-        self._write(topic, stamp_ns, messages.camera_info(self._typestore.types, stamp_ns, frame_id, size, intrinsics))
-
-    def cloud(self, topic: str, stamp_ns: int, frame_id: str, points: NDArray[Any]) -> None:
-        """Write a PointCloud2 of points of `POINT_DTYPE`: (h, w) organized, or (N,) of valid points only."""
-        self._write(topic, stamp_ns, messages.cloud(self._typestore.types, stamp_ns, frame_id, points))
-
-    def segments(self, topic: str, stamp_ns: int, frame_id: str, segments: Sequence[Segment]) -> None:
-        """Write a PanopticSegments.
-
-        Raises:
-            DataError: the definitions of this package's messages are not found.
-        """
-        require_type(self._typestore, messages.SEGMENTS_TYPE)
-        self._write(topic, stamp_ns, messages.panoptic_segments(self._typestore.types, stamp_ns, frame_id, segments))
+        self.message(topic, CAMERA_INFO_TYPE, stamp_ns, frame_id, camera_info_fields(intrinsics, size))
 
     def transform(self, stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]) -> None:
         """Write a transform on /tf: a (4, 4) rigid matrix that carries points of the child into the parent, metres."""
-        self._write("/tf", stamp_ns, messages.transform(self._typestore.types, stamp_ns, parent, child, matrix))
+        fields = messages.transform_fields(stamp_ns, parent, child, matrix)
+        self._write("/tf", "tf2_msgs/msg/TFMessage", stamp_ns, fields)
 
     def raw(self, topic: str, type_name: str, cdr_bytes: bytes, receive_ns: int) -> None:
         """Write a message as it came.
@@ -116,8 +112,9 @@ class BagWriter:
         """
         self._writer.write(self._connection(topic, type_name), receive_ns, cdr_bytes)
 
-    def _write(self, topic: str, stamp_ns: int, message: Any) -> None:
-        type_name = message.__msgtype__
+    def _write(self, topic: str, type_name: str, stamp_ns: int, fields: Fields) -> None:
+        require_type(self._typestore, type_name)
+        message = messages.message(self._typestore, type_name, fields)
         self.raw(topic, type_name, bytes(self._typestore.serialize_cdr(message, type_name)), stamp_ns)
 
     def _connection(self, topic: str, type_name: str) -> Connection:

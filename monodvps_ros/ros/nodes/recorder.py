@@ -9,7 +9,6 @@ then is still written.
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
 import selectors
@@ -28,6 +27,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.errors import DataError
+from monodvps_ros.ros.topics.conversions import message_class
 
 QUEUE_DEPTH = 200  # messages of a topic that may wait here for the disk
 QUIET_S = 0.5  # nothing came for this long after a request to stop: the tail is in
@@ -75,7 +75,7 @@ class Recorder:
                 )
             (type_name,) = types
             self._subscriptions[topic] = self._node.create_subscription(
-                _message_class(type_name),
+                message_class(type_name),
                 topic,
                 partial(self._write, topic, type_name),
                 _matching_qos([publisher.qos_profile for publisher in publishers]),
@@ -147,11 +147,6 @@ def _matching_qos(offered: list[QoSProfile]) -> QoSProfile:
         reliability=QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT,
         durability=QoSDurabilityPolicy.TRANSIENT_LOCAL if latched else QoSDurabilityPolicy.VOLATILE,
     )
-
-
-def _message_class(type_name: str) -> type:
-    package, _, name = type_name.partition("/msg/")
-    return getattr(importlib.import_module(f"{package}.msg"), name)
 
 
 def _stdin_ended() -> bool:

@@ -9,38 +9,28 @@ A message of the frame before may be filled again: fresh memory for a large one 
 cv_bridge and sensor_msgs_py give the same answers, a contract test says, but copy more: docs/node.md has the figures.
 """
 
+import importlib
 from array import array
-from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
-from monodvps_ros.data.image_codec import decode_compressed, decode_image, raw_layout
+from monodvps_ros.data.image_codec import decode_compressed, decode_image
 from monodvps_ros.data.message_fields import (
+    Fields,
     camera_info_fields,
-    cloud_layout,
+    cloud_fields,
+    image_fields,
     ns_to_time,
-    point_fields,
-    segment_fields,
     time_to_ns,
 )
-from monodvps_ros.errors import EncodingError
-from monodvps_ros.msg import PanopticSegment, PanopticSegments
-from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import Segment
 
-#: Encodings of published images: dtype and number of channels.
-OUTPUT_ENCODINGS: dict[str, tuple[np.dtype[Any], int]] = {
-    name: raw_layout(name) for name in ("32FC1", "16UC1", "rgb8", "mono8")
-}
-
-#: PointCloud2's description of `POINT_DTYPE`.
-_POINT_FIELDS = [PointField(**field) for field in point_fields()]
+M = TypeVar("M")
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -85,89 +75,76 @@ def compressed_image_array(message: CompressedImage) -> NDArray[np.uint8]:
     return decode_compressed(np.frombuffer(message.data, np.uint8), message.format)
 
 
-def image_message(pixels: NDArray, encoding: str, header: Header, reuse: Image | None = None) -> Image:
-    """Make an Image.
+def image_message(pixels: NDArray[Any], encoding: str, header: Header, reuse: Image | None = None) -> Image:
+    """Make an Image of an array as `encode_image` takes it; header and `reuse` as `make_message` takes them."""
+    return make_message(Image, image_fields(pixels, encoding), header, reuse)
 
-    Args:
-        pixels: (H, W), or (H, W, 3) for rgb8, of the encoding's dtype.
-        encoding: one of `OUTPUT_ENCODINGS`.
-        header: taken as it is, not copied.
-        reuse: a message to fill, which nobody needs any more.
 
-    Raises:
-        EncodingError: the encoding is not one that is published, or the dtype is not the encoding's.
-        ShapeError: the shape is not the encoding's.
-    """
-    if encoding not in OUTPUT_ENCODINGS:
-        raise EncodingError(f"cannot publish encoding '{encoding}'; there are: {', '.join(OUTPUT_ENCODINGS)}")
-    dtype, channels = OUTPUT_ENCODINGS[encoding]
-    check_shapes(pixels=(pixels, "H W" if channels == 1 else f"H W {channels}"))
-    if pixels.dtype != dtype:
-        raise EncodingError(f"{encoding} pixels must be {dtype} but are {pixels.dtype}; convert them first")
-    message = Image() if reuse is None else reuse
-    message.header = header
-    message.height, message.width = pixels.shape[:2]
-    message.encoding = encoding
-    message.is_bigendian = 0
-    message.step = message.width * channels * dtype.itemsize
-    _fill(message.data, pixels)
-    return message
+def cloud_message(points: NDArray[Any], header: Header, reuse: PointCloud2 | None = None) -> PointCloud2:
+    """Make a PointCloud2 of points as `cloud_fields` takes them; header and `reuse` as `make_message` takes them."""
+    return make_message(PointCloud2, cloud_fields(points), header, reuse)
 
 
 def camera_info_message(intrinsics: NDArray[np.float64], size: tuple[int, int], header: Header) -> CameraInfo:
-    """Make the CameraInfo of a map that is published: a pinhole camera without distortion.
+    """Make the CameraInfo of a pinhole camera without distortion, as `camera_info_fields` packs it."""
+    return make_message(CameraInfo, camera_info_fields(intrinsics, size), header)
 
-    Args:
-        intrinsics: (3, 3) K in pixels of the map.
-        size: height and width of the map.
-        header: taken as it is, not copied.
+
+def message_class(type_name: str) -> type:
+    """Return the class of a type such as ``sensor_msgs/msg/Image``.
 
     Raises:
-        ShapeError: K is not 3 x 3.
+        ImportError: its package is not installed, or has no such message.
     """
-    fields = camera_info_fields(intrinsics, size)
-    fields["d"] = fields["d"].tolist()  # rclpy takes no array for a field of variable length
-    return CameraInfo(header=header, **fields)
+    package, _, name = type_name.partition("/msg/")
+    module = importlib.import_module(f"{package}.msg")
+    if not hasattr(module, name):
+        raise ImportError(f"{package} has no message {name}")
+    found: type = getattr(module, name)
+    return found
 
 
-def cloud_message(points: NDArray, header: Header, reuse: PointCloud2 | None = None) -> PointCloud2:
-    """Make a PointCloud2: x y z rgb label instance, 24 bytes a point, no padding between rows.
+def make_message(kind: type[M], fields: Fields, header: Header, reuse: M | None = None) -> M:
+    """Make a message that has a header.
 
     Args:
-        points: (h, w) of `POINT_DTYPE` for an organized cloud, NaN where there is no point; (N,) for one that holds
-            valid points only.
+        kind: its class.
+        fields: all others, as `data.message_fields` packs them.
         header: taken as it is, not copied.
         reuse: a message to fill, which nobody needs any more.
-
-    Raises:
-        EncodingError: the dtype is not `POINT_DTYPE`.
-        ShapeError: there are neither one nor two axes.
     """
-    layout = cloud_layout(points)
-    message = PointCloud2() if reuse is None else reuse
-    message.header = header
-    message.fields = _POINT_FIELDS
-    for name, value in layout.items():
-        setattr(message, name, value)
-    _fill(message.data, points)
+    message = kind() if reuse is None else reuse
+    message.header = header  # type: ignore[attr-defined]
+    _set_fields(message, fields)
     return message
 
 
-def segments_message(segments: Sequence[Segment], header: Header) -> PanopticSegments:
-    """Make a PanopticSegments; the header is taken as it is, not copied."""
-    return PanopticSegments(header=header, segments=[_segment_message(segment) for segment in segments])
+def _set_fields(message: Any, fields: Fields) -> Any:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _set_fields(getattr(message, name), value)
+        elif isinstance(value, list):
+            kind = _element_class(type(message), name) if value else None
+            setattr(message, name, [_set_fields(kind(), item) for item in value] if kind else [])
+        elif isinstance(value, np.ndarray) and isinstance(getattr(message, name), array):
+            _fill(getattr(message, name), value)
+        else:
+            setattr(message, name, value)
+    return message
 
 
-def _segment_message(segment: Segment) -> PanopticSegment:
-    x, y, z = segment.centroid_m
-    return PanopticSegment(**segment_fields(segment), centroid_m=Point(x=x, y=y, z=z))
+@cache
+def _element_class(kind: Any, name: str) -> type:
+    """Class of the elements of a field: sequence<geometry_msgs/Point> gives Point."""
+    package, _, element = kind.get_fields_and_field_types()[name].partition("<")[2].rstrip(">").partition("/")
+    return message_class(f"{package}/msg/{element}")
 
 
-def _fill(data: "array[int]", pixels: NDArray) -> None:
-    """Put an array's bytes into a message's data; copied twice only where its rows do not follow each other."""
-    content = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
-    if len(data) == content.nbytes:
-        np.frombuffer(data, np.uint8)[:] = content
+def _fill(data: "array[Any]", values: NDArray[Any]) -> None:
+    """Put an array's values into a message's field; copied twice only where its rows do not follow each other."""
+    content = np.ascontiguousarray(values, data.typecode).reshape(-1)
+    if len(data) == content.size:
+        np.frombuffer(data, content.dtype)[:] = content
     else:
         del data[:]
-        data.frombytes(content)  # type: ignore[arg-type]  # any buffer will do
+        data.frombytes(content.view(np.uint8))  # type: ignore[arg-type]  # any buffer will do

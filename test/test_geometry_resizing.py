@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resizing against hand-worked values and a slow loop in exact fractions."""
+
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+import torch
+
+from monodvps_ros.geometry.resizing import nearest_index, resize_bilinear, resize_nearest, resize_nearest_array
+
+SIZES = [(3, 6), (6, 3), (5, 2), (2, 5), (7, 7), (1, 4), (4, 1), (375, 192), (192, 375)]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "expected"),
+    [(3, 6, [0, 0, 1, 1, 2, 2]), (6, 3, [1, 3, 5]), (5, 2, [1, 3]), (2, 5, [0, 0, 1, 1, 1])],
+)
+def test_nearest_of_hand_worked_rows(given, wanted, expected):
+    assert nearest_index(np.arange(wanted), wanted, given).tolist() == expected
+    assert nearest_index(torch.arange(wanted), wanted, given).tolist() == expected
+
+
+@pytest.mark.parametrize(("given", "wanted"), SIZES)
+def test_nearest_is_the_square_that_holds_the_centre(given, wanted):
+    expected = [floor((index + Fraction(1, 2)) * given / wanted) for index in range(wanted)]
+    assert nearest_index(np.arange(wanted), wanted, given).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.bool_])
+@pytest.mark.parametrize("size", [(3, 4), (6, 8), (2, 3), (3, 9)])
+def test_tensors_and_arrays_are_resized_alike(dtype, size):
+    array = np.random.default_rng(0).integers(0, 2, (3, 4, 5)).astype(dtype)
+    resized = resize_nearest_array(array, size)
+    assert resized.dtype == dtype and resized.shape == (*size, 5) and resized.flags.c_contiguous
+    tensor = resize_nearest(torch.from_numpy(array).permute(2, 0, 1), size)
+    np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), resized)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            source = array[(2 * row + 1) * 3 // (2 * size[0]), (2 * column + 1) * 4 // (2 * size[1])]
+            np.testing.assert_array_equal(resized[row, column], source)
+
+
+def test_bilinear_aligns_pixel_squares():
+    row = torch.tensor([[[[0.0, 1.0]]]])
+    assert resize_bilinear(row, (1, 4))[0, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
+    assert resize_bilinear(row, (2, 2))[0, 0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    assert resize_bilinear(row, (1, 2)) is row
