@@ -4,9 +4,10 @@
 PYTHON ?= python3
 OUT ?= out/demo
 ENVIRONMENT := $(PYTHON) tools/environment.py
+DEV := $(ENVIRONMENT) run --extras dev --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build clean
+.PHONY: help demo build dev test lint format clean
 
 help: ## Show this text
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" $(MAKEFILE_LIST)
@@ -14,20 +15,23 @@ help: ## Show this text
 demo: ## Run the node over DDS on a synthetic drive, or INPUT=bag, video file or folder of images; results in out/demo
 	@$(ENVIRONMENT) run -- monodvps demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)")
 
-test: ## Run all tests; ARGS="-m 'not slow'" and the like go to pytest
-	@$(ENVIRONMENT) run --extras test -- python -m pytest $(ARGS)
+build: ## Set up and build; then every command, both nodes and training run
+	@$(ENVIRONMENT) setup --extras all
+
+dev: ## The same with ruff, mypy, pytest and pre-commit
+	@$(ENVIRONMENT) setup --extras dev
+
+test: ## Run the tests that are not slow, in two processes; ARGS="-m slow", "-n 0", "-k tracker" and the like go to pytest
+	@$(DEV) python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: ## Check style and types
-	@$(ENVIRONMENT) run --extras test -- ruff check .
-	@$(ENVIRONMENT) run --extras test -- ruff format --check .
-	@$(ENVIRONMENT) run --extras test -- mypy
+	@$(DEV) ruff check .
+	@$(DEV) ruff format --check .
+	@$(DEV) mypy
 
 format: ## Rewrite the sources in the house's style
-	@$(ENVIRONMENT) run --extras test -- ruff check --fix .
-	@$(ENVIRONMENT) run --extras test -- ruff format .
-
-build: ## Set up and build, nothing else
-	@$(ENVIRONMENT) setup
+	@$(DEV) ruff check --fix .
+	@$(DEV) ruff format .
 
 clean: ## Remove all that was set up, built and made
 	rm -rf .venv build install log out

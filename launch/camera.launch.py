@@ -2,10 +2,9 @@
 """The perception node on a live camera: ``ros2 launch monodvps_ros camera.launch.py image:=/cam/image_raw``."""
 
 import os
-import sys
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
@@ -108,9 +107,8 @@ def parameters(values: dict[str, str]) -> dict[str, object]:
 def recorder(folder: str, namespace: str) -> ExecuteProcess:
     """Record every output, byte for byte."""
     topics = ["/" + "/".join(part for part in (namespace.strip("/"), row.topic) if part) for row in OUTPUT_TOPICS]
-    return ExecuteProcess(
-        cmd=[sys.executable, "-m", "monodvps_ros.ros.nodes.recorder", *topics, "--out", folder], name="recorder"
-    )
+    program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "recorder"
+    return ExecuteProcess(cmd=[str(program), *topics, "--out", folder], name="recorder")
 
 
 def sibling(topic: str, name: str) -> str:

@@ -9,9 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# Before any test imports rclpy: nodes of two test runs, or of a robot on this network, must not meet.
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+# Before any test imports rclpy: nodes of two test processes, or of a robot on this network, must not meet.
+if "ROS_DOMAIN_ID" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:  # a worker inherits its parent's
+    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+# Tensors in tests are small: threads cost more than they gain, and tests run in parallel processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell without job control starts background processes with SIGINT ignored, and what tests start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -86,7 +86,8 @@ def test_every_source_file_is_installed(build):
 
 def test_programs_are_where_ros_and_the_shell_look(build):
     nodes = build.prefix / "lib" / PACKAGE
-    assert os.access(nodes / "perception_node", os.X_OK)
+    programs = {"monodvps", "perception_node", "recorder", "training_node"}
+    assert {path.name for path in nodes.iterdir() if os.access(path, os.X_OK)} == programs
     result = build.run("command -v monodvps && monodvps --help")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(build.prefix / "bin" / "monodvps"))

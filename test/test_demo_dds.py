@@ -16,6 +16,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
 import rclpy
+from ament_index_python.packages import get_package_prefix
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -170,7 +171,8 @@ class TestPlayCommand:
 
 
 def recorder(tmp_path, *topics):
-    command = [sys.executable, "-m", "monodvps_ros.ros.nodes.recorder", "--out", str(tmp_path / "bag"), *topics]
+    program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "recorder"
+    command = [str(program), *topics, "--out", str(tmp_path / "bag")]
     return Child("recorder", command, tmp_path / "log", events=True)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set up what this checkout needs to build, run and test, and run commands inside it.
 
-    python3 tools/environment.py setup [--extras test]             set up what is missing or has changed
-    python3 tools/environment.py run [--extras test] -- COMMAND    the same, then run COMMAND in the environment
-    eval "$(python3 tools/environment.py variables)"               the same, for the shell that asks
+    python3 tools/environment.py setup [--extras dev]             set up what is missing or has changed
+    python3 tools/environment.py run [--extras dev] -- COMMAND    the same, then run COMMAND in the environment
+    eval "$(python3 tools/environment.py variables)"              the same, then set the calling shell's variables
 
 A sourced ROS 2 is used where there is one; else ROS 2 Kilted is installed from PyPI wheels into `.venv`, which is then
 also the ROS prefix. Python packages go into `.venv`, the built package into `install`. Needs the standard library only.
@@ -46,7 +46,8 @@ known = {"": project["dependencies"], **project["optional-dependencies"]}
 def expand(name):
     for line in known[name]:
         own = line.startswith(project["name"] + "[")
-        yield from expand(line.partition("[")[2].rstrip("]")) if own else [line]
+        extras = line.partition("[")[2].rstrip("]").split(",") if own else []
+        yield from [line] if not own else [each for extra in extras for each in expand(extra)]
 for name in sys.argv[2:]:
     print(*expand(name), sep="\\n")
 """

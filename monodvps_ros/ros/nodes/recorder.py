@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records topics to a bag, byte for byte as they arrive; run as ``python -m monodvps_ros.ros.nodes.recorder``.
+"""Records topics to a bag, byte for byte as they arrive; ``ros2 run monodvps_ros recorder TOPIC... --out FOLDER``.
 
 It tells its parent what it does by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is connected,
 ``{"event": "counts", "counts": {topic: messages}}`` while it records, and ``{"event": "stopped", "counts": ...}`` when
