@@ -54,11 +54,6 @@ class LabelSpace:
         return tuple(i for i, info in enumerate(self.classes) if info.is_thing)
 
     @cached_property
-    def stuff_ids(self) -> tuple[int, ...]:
-        """Class ids of stuff, ascending."""
-        return tuple(i for i, info in enumerate(self.classes) if not info.is_thing)
-
-    @cached_property
     def is_thing(self) -> NDArray[np.bool_]:
         """(C,) bool, true for things; not writable."""
         table = np.array([info.is_thing for info in self.classes])

@@ -202,7 +202,7 @@ class TestRecorder:
             if ending == "signal":
                 os.kill(child.pid, signal.SIGINT)
             else:
-                child.close_stdin()
+                child._process.stdin.close()  # as the death of its parent does
             assert child.wait(30) == 0, child.last_lines()
             assert child.latest("stopped")["counts"] == {"/segments": 50, "/image": 50}
         recorded = read(tmp_path / "bag")

@@ -16,7 +16,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".p
 
 #: Depth PNGs hold metres times this as uint16; 0 is none. So do KITTI, Cityscapes-DVPS and SemKITTI-DVPS.
 DEPTH_SCALE = 256.0
-MAX_DEPTH_M = 65535 / DEPTH_SCALE
 
 
 def list_images(folder: Path) -> list[Path]:

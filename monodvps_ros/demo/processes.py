@@ -74,11 +74,6 @@ class Child:
         """Return the end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
 
-    def close_stdin(self) -> None:
-        """End its stdin, as its parent's death does."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-
     def wait(self, timeout_s: float) -> int | None:
         """Wait for it to end by itself; return its exit code, None where the time ran out."""
         try:

@@ -28,14 +28,10 @@ class Grouping:
     Attributes:
         codes: (h, w) int64.
         instance_class: (K,) int64 class of each instance by majority vote; -1 where there is no such instance.
-        instance_area: (K,) int64 pixels.
-        instance_score: (K,) float height of the centre's peak, 0..; 1 where the model gives instances directly.
     """
 
     codes: Tensor
     instance_class: Tensor
-    instance_area: Tensor
-    instance_score: Tensor
 
     @property
     def capacity(self) -> int:
@@ -88,20 +84,17 @@ def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: G
     is_thing = torch.from_numpy(labels.is_thing.copy()).to(semantic.device)
     thing = is_thing[semantic]
     if output.instances is not None:
-        scores = torch.ones(config.top_k, device=semantic.device)
         given = output.instances[0]
         instances = torch.where(thing & (given <= config.top_k), given, 0)
     else:
-        scores, instances = _assign(output, size, thing, config)
+        instances = _assign(output, size, thing, config)
     area_scale = size[0] * size[1] / REFERENCE_AREA
-    classes, areas, instances = _vote(
-        instances, semantic, len(labels), config.top_k, config.min_thing_area * area_scale
-    )
+    classes, instances = _vote(instances, semantic, len(labels), config.top_k, config.min_thing_area * area_scale)
     stuff_area = torch.bincount(semantic.flatten(), minlength=len(labels))
     keep = ~is_thing & (stuff_area >= config.min_stuff_area * area_scale)
     stuff_code = torch.where(keep, torch.arange(len(labels), device=semantic.device) + config.top_k + 1, 0)
     codes = torch.where(thing, instances, stuff_code[semantic])
-    return Grouping(codes, classes, areas, torch.where(classes >= 0, scores, 0.0))
+    return Grouping(codes, classes)
 
 
 def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tensor]:
@@ -156,9 +149,8 @@ def code_table(grouping: Grouping, instance_values: Tensor) -> Tensor:
 _MOST_CLASSES = VOID_PANOPTIC_ID // LABEL_DIVISOR
 
 
-def _assign(
-    output: NetworkOutput, size: tuple[int, int], thing: Tensor, config: GroupingConfig
-) -> tuple[Tensor, Tensor]:
+def _assign(output: NetworkOutput, size: tuple[int, int], thing: Tensor, config: GroupingConfig) -> Tensor:
+    """Assign thing pixels to the centre nearest to where their offset points: 1.. by rank of the peak, 0 for none."""
     assert output.center_heatmap is not None and output.offsets_px is not None
     scores, places = find_centers(resize_bilinear(output.center_heatmap.float(), size)[0, 0], config)
     offsets = resize_bilinear(output.offsets_px.float(), size)[0].flatten(1)
@@ -168,7 +160,7 @@ def _assign(
         pixels, count = thing.flatten().nonzero()[:, 0], int((scores > 0).sum())
     instances = torch.zeros_like(thing, dtype=torch.int64)
     if count == 0 or pixels.numel() == 0:
-        return scores, instances
+        return instances
     # The origin is moved to the middle of the image: small numbers keep float32 exact to a fraction of a pixel.
     middle = torch.tensor(size, device=thing.device) / 2
     pointed = torch.stack((pixels // size[1], pixels % size[1]), 1) + offsets[:, pixels].T - middle
@@ -177,12 +169,11 @@ def _assign(
     nearest = torch.addmm(reach, pointed, centers.T, alpha=-2.0).argmin(1) + 1
     found = nearest * (scores[:1] > 0)
     instances.view(-1)[pixels] = torch.where(thing.flatten()[pixels], found, 0)
-    return scores, instances
+    return instances
 
 
-def _vote(
-    instances: Tensor, semantic: Tensor, classes: int, capacity: int, min_area: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _vote(instances: Tensor, semantic: Tensor, classes: int, capacity: int, min_area: float) -> tuple[Tensor, Tensor]:
+    """Return each instance's class by majority, -1 where it is absent or too small, and the map without these."""
     votes = torch.bincount((instances * classes + semantic).flatten(), minlength=(capacity + 1) * classes)
     votes = votes.view(capacity + 1, classes)
     areas = votes.sum(1)
@@ -190,4 +181,4 @@ def _vote(
     exists[0] = False
     winner = torch.where(exists, votes.argmax(1), -1)
     kept = torch.where(exists, torch.arange(capacity + 1, device=instances.device), 0)
-    return winner[1:], torch.where(exists, areas, 0)[1:], kept[instances]
+    return winner[1:], kept[instances]

@@ -5,6 +5,8 @@ An object that goes behind another shrinks before it is gone, and comes out at i
 its whole mask, from the last frame in which it was not much smaller than before, moved on by the object's own motion.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,12 +14,22 @@ from torch import Tensor
 
 #: Masks are remembered at every second pixel in both directions.
 STRIDE = 2
-#: A mask that is at least this share of the remembered one replaces it: the object is seen whole.
-WHOLE = 0.9
+#: A mask that is at least this share of the remembered one replaces it: the object is visible in full.
+VISIBLE_IN_FULL = 0.9
 #: What the remembered area is multiplied with in each frame that it is kept, so that an object may recede.
 SHRINK = 0.97
 #: Share of the newest displacement in the smoothed one.
 NEWEST = 0.5
+
+
+class _Rows(NamedTuple):
+    """What is remembered of each track, a row each."""
+
+    masks: Tensor  # (N, h, w) bool
+    area: Tensor
+    shift: Tensor  # (dx, dy) since the mask was taken, pixels of the map
+    motion: Tensor  # (dx, dy) a frame, smoothed
+    center: Tensor  # (x, y) where last seen
 
 
 class RememberedMasks:
@@ -30,13 +42,10 @@ class RememberedMasks:
 
     def __init__(self, size: tuple[int, int] | torch.Size, device: torch.device) -> None:
         grid = -(-size[0] // STRIDE), -(-size[1] // STRIDE)
-        self._masks = torch.zeros((0, *grid), dtype=torch.bool, device=device)
-        self._area = torch.zeros(0, device=device)
-        self._shift = torch.zeros((0, 2), device=device)  # (dx, dy) since the mask was taken, pixels of the map
-        self._motion = torch.zeros((0, 2), device=device)  # (dx, dy) a frame, smoothed
-        self._center = torch.zeros((0, 2), device=device)  # (x, y) where last seen
+        masks = torch.zeros((0, *grid), dtype=torch.bool, device=device)
+        self._rows = _Rows(masks, torch.zeros(0, device=device), *torch.zeros((3, 0, 2), device=device))
 
-    def see(self, tracks: Tensor, count: int, flow_px: Tensor | None) -> None:
+    def update(self, tracks: Tensor, count: int, flow_px: Tensor | None) -> None:
         """Take in a frame.
 
         Args:
@@ -47,30 +56,36 @@ class RememberedMasks:
         self._grow(count)
         if count == 0:
             return
-        area, center, motion = self._measure(tracks, count, flow_px)
+        old = self._rows
+        area, center, displacement = self._measure(tracks, count, flow_px)
         seen = area > 0
-        known = self._area > 0
+        known = old.area > 0
         if flow_px is None:
-            motion = torch.where((seen & known)[:, None], center - self._center, 0.0)
-        fresh = seen & known & (self._motion == 0).all(1)
+            displacement = torch.where((seen & known)[:, None], center - old.center, 0.0)
+        fresh = seen & known & (old.motion == 0).all(1)
         blend = torch.where(fresh, 1.0, NEWEST)[:, None]
-        self._motion = torch.where(
+        motion = torch.where(
             (seen & (known | (flow_px is not None)))[:, None],
-            torch.where(known[:, None], self._motion + blend * (motion - self._motion), motion),
-            self._motion,
+            torch.where(known[:, None], old.motion + blend * (displacement - old.motion), displacement),
+            old.motion,
         )
-        self._center = torch.where(seen[:, None], center, self._center + self._motion)
-        self._area *= SHRINK
-        whole = seen & (area >= WHOLE * self._area)
-        self._shift = torch.where(whole[:, None], 0.0, self._shift + self._motion)
+        shrunk = old.area * SHRINK
+        in_full = seen & (area >= VISIBLE_IN_FULL * shrunk)
         small = tracks[::STRIDE, ::STRIDE]
-        rows = torch.arange(1, count + 1, device=tracks.device)
+        ids = torch.arange(1, count + 1, device=tracks.device)
+        masks = old.masks
         if tracks.device.type == "cpu":  # only what changes has to be touched
-            changed = whole.nonzero()[:, 0]
-            self._masks[changed] = small == rows[changed, None, None]
+            changed = in_full.nonzero()[:, 0]
+            masks[changed] = small == ids[changed, None, None]
         else:
-            self._masks = torch.where(whole[:, None, None], small == rows[:, None, None], self._masks)
-        self._area = torch.where(whole, area, self._area)
+            masks = torch.where(in_full[:, None, None], small == ids[:, None, None], masks)
+        self._rows = _Rows(
+            masks=masks,
+            area=torch.where(in_full, area, shrunk),
+            shift=torch.where(in_full[:, None], 0.0, old.shift + motion),
+            motion=motion,
+            center=torch.where(seen[:, None], center, old.center + motion),
+        )
 
     def overlap(self, rows: NDArray[np.int64], instances: Tensor, capacity: int) -> NDArray[np.float64]:
         """Compare masks that are carried on by one more frame of their motion with this frame's instances.
@@ -83,7 +98,7 @@ class RememberedMasks:
         Returns:
             (R, K) shared area over the smaller of the two areas, 0..1.
         """
-        chosen = torch.from_numpy(rows).to(self._masks.device)
+        chosen = torch.from_numpy(rows).to(instances.device)
         carried = self._carried(chosen).flatten(1).float()
         small = instances[::STRIDE, ::STRIDE].flatten()
         shared = torch.zeros((len(rows), capacity + 1), device=small.device)
@@ -94,25 +109,22 @@ class RememberedMasks:
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Drop all rows that are not true."""
-        chosen = torch.from_numpy(np.flatnonzero(rows)).to(self._masks.device)
-        for name in ("_masks", "_area", "_shift", "_motion", "_center"):
-            setattr(self, name, getattr(self, name)[chosen])
+        chosen = torch.from_numpy(np.flatnonzero(rows)).to(self._rows.area.device)
+        self._rows = _Rows(*(part[chosen] for part in self._rows))
 
     def _grow(self, count: int) -> None:
-        for name in ("_masks", "_area", "_shift", "_motion", "_center"):
-            old = getattr(self, name)
-            added = old.new_zeros((count - old.shape[0], *old.shape[1:]))
-            if added.shape[0]:
-                setattr(self, name, torch.cat((old, added)))
+        added = count - self._rows.area.shape[0]
+        if added:
+            self._rows = _Rows(*(torch.cat((part, part.new_zeros((added, *part.shape[1:])))) for part in self._rows))
 
     def _carried(self, rows: Tensor) -> Tensor:
-        height, width = self._masks.shape[1:]
-        shift = ((self._shift[rows] + self._motion[rows]) / STRIDE).round().long()
+        height, width = self._rows.masks.shape[1:]
+        shift = ((self._rows.shift[rows] + self._rows.motion[rows]) / STRIDE).round().long()
         y = torch.arange(height, device=rows.device) - shift[:, 1:]
         x = torch.arange(width, device=rows.device) - shift[:, :1]
         inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
         index = y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]
-        return self._masks[rows].flatten(1).gather(1, index.flatten(1)).view_as(inside) & inside
+        return self._rows.masks[rows].flatten(1).gather(1, index.flatten(1)).view_as(inside) & inside
 
     def _measure(self, tracks: Tensor, count: int, flow_px: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         flat = tracks.flatten()

@@ -9,7 +9,8 @@ carried on by its own motion; an object's class is decided by votes over its lif
 Masks live on the device; what comes down to the CPU is the small table of overlaps, once a frame.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from monodvps_ros.shapes import check_shapes
 
 @dataclass(frozen=True, eq=False)
 class TrackedInstances:
-    """What the tracker says of the K instances of a frame; rows of absent instances hold -1 in `class_id`.
+    """Tracks of the K instances of a frame; rows of absent instances hold -1 in `class_id`.
 
     Attributes:
         track_id: (K,) int64, 1.., never used twice by one tracker.
@@ -41,33 +42,6 @@ class TrackedInstances:
     age_frames: NDArray[np.int64]
 
 
-@dataclass(eq=False)
-class _Tracks:
-    """Objects that are alive, a row each."""
-
-    classes: int
-    track_id: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    instance_id: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    born: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    latest_class: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    votes: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.votes = np.zeros((len(self.track_id), self.classes), np.int64)
-
-    def __len__(self) -> int:
-        return len(self.track_id)
-
-    def keep(self, rows: NDArray[np.bool_]) -> None:
-        for name in ("track_id", "instance_id", "born", "seen", "latest_class", "votes"):
-            setattr(self, name, getattr(self, name)[rows])
-
-    def append(self, other: "_Tracks") -> None:
-        for name in ("track_id", "instance_id", "born", "seen", "latest_class", "votes"):
-            setattr(self, name, np.concatenate((getattr(self, name), getattr(other, name))))
-
-
 class Tracker:
     """Follows the instances of one camera.
 
@@ -78,14 +52,17 @@ class Tracker:
 
     def __init__(self, classes: int, config: TrackerConfig) -> None:
         self.config = config
-        self._classes = classes
+        self._track_dtype = np.dtype(
+            [(name, np.int64) for name in ("track_id", "instance_id", "born", "last_seen", "latest_class")]
+            + [("votes", np.int64, (classes,))]
+        )
         self._next_track_id = 1
         self.reset()
 
     def reset(self) -> None:
         """Forget all objects; track ids go on where they were, so that none is used twice."""
         self._frame = 0
-        self._tracks = _Tracks(self._classes)
+        self._tracks: NDArray[Any] = np.zeros(0, self._track_dtype)  # objects that are alive
         self._map: Tensor | None = None
         self._remembered: RememberedMasks | None = None
         self._id_last_used = np.full(MAX_INSTANCE_ID + 1, -1, np.int64)
@@ -121,14 +98,15 @@ class Tracker:
             self._remembered = RememberedMasks(instances.shape, instances.device)
         detected = grouping.instance_class.cpu().numpy()
         row_of = self._match(instances, capacity, detected, flow_px)
-        row_of = self._begin(detected, row_of)
-        self._see(detected, row_of)
+        row_of = self._start_tracks(detected, row_of)
+        self._update_tracks(detected, row_of)
         lookup = torch.from_numpy(np.concatenate(([0], row_of + 1))).to(instances.device)
         self._map = lookup[instances]
-        self._remembered.see(self._map, len(self._tracks), flow_px)
-        self._forget()
+        self._remembered.update(self._map, len(self._tracks), flow_px)
+        tracked = self._tracked(row_of)
+        self._drop_tracks()
         self._frame += 1
-        return self._tell(detected, row_of)
+        return tracked
 
     def _match(
         self, instances: Tensor, capacity: int, detected: NDArray[np.int64], flow_px: Tensor | None
@@ -141,9 +119,9 @@ class Tracker:
         table = torch.bincount((carried * (capacity + 1) + instances).flatten(),
                                minlength=(len(tracks) + 1) * (capacity + 1))  # fmt: skip
         iou = _iou(table.view(len(tracks) + 1, capacity + 1).cpu().numpy())
-        visible = tracks.seen == self._frame - 1
-        same_class = self._class_of(slice(None))[:, None] == detected[None]
-        same_class |= tracks.latest_class[:, None] == detected[None]
+        visible = tracks["last_seen"] == self._frame - 1
+        same_class = self._class_of(tracks)[:, None] == detected[None]
+        same_class |= tracks["latest_class"][:, None] == detected[None]
         exists = (detected >= 0)[None]
         _assign(np.where(visible[:, None] & exists & same_class, iou, 0.0), self.config.min_iou, row_of)
         if self.config.class_votes:
@@ -155,41 +133,37 @@ class Tracker:
             _assign(np.where(exists & same_class, overlap, 0.0), self.config.min_overlap_hidden, row_of)
         return row_of
 
-    def _begin(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Begin a track for each detection that has none."""
+    def _start_tracks(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Start a track for each detection that has none."""
         fresh = np.flatnonzero((detected >= 0) & (row_of < 0))
         free = np.ones(MAX_INSTANCE_ID + 1, bool)
         free[0] = False
-        free[self._tracks.instance_id] = False
+        free[self._tracks["instance_id"]] = False
         candidates = np.flatnonzero(free)
         order = np.argsort(self._id_last_used[candidates], kind="stable")
         fresh = fresh[: len(candidates)]
-        begun = _Tracks(
-            self._classes,
-            track_id=self._next_track_id + np.arange(len(fresh)),
-            instance_id=candidates[order[: len(fresh)]],
-            born=np.full(len(fresh), self._frame),
-            seen=np.full(len(fresh), self._frame),
-            latest_class=detected[fresh],
-        )
+        started = np.zeros(len(fresh), self._track_dtype)
+        started["track_id"] = self._next_track_id + np.arange(len(fresh))
+        started["instance_id"] = candidates[order[: len(fresh)]]
+        started["born"] = self._frame
         row_of = row_of.copy()
         row_of[fresh] = len(self._tracks) + np.arange(len(fresh))
         self._next_track_id += len(fresh)
-        self._tracks.append(begun)
+        self._tracks = np.concatenate((self._tracks, started))
         return row_of
 
-    def _see(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> None:
-        found = np.flatnonzero(row_of >= 0)
-        rows = row_of[found]
-        self._tracks.seen[rows] = self._frame
-        self._tracks.latest_class[rows] = detected[found]
-        self._tracks.votes[rows, detected[found]] += 1
-        self._id_last_used[self._tracks.instance_id[rows]] = self._frame
+    def _update_tracks(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> None:
+        """Note the frame and the class of the tracks that were matched or started."""
+        rows, classes = row_of[row_of >= 0], detected[row_of >= 0]
+        self._tracks["last_seen"][rows] = self._frame
+        self._tracks["latest_class"][rows] = classes
+        self._tracks["votes"][rows, classes] += 1
+        self._id_last_used[self._tracks["instance_id"][rows]] = self._frame
 
-    def _forget(self) -> None:
+    def _drop_tracks(self) -> None:
         """Drop objects that were hidden for too long, and the longest hidden where ids would run out."""
         assert self._map is not None and self._remembered is not None
-        hidden_for = self._frame - self._tracks.seen
+        hidden_for = self._frame - self._tracks["last_seen"]
         keep = hidden_for <= self.config.max_age
         surplus = int(keep.sum()) - _MOST_TRACKS
         if surplus > 0:
@@ -199,29 +173,26 @@ class Tracker:
         new_row = np.concatenate(([0], np.where(keep, np.cumsum(keep), 0)))
         self._map = torch.from_numpy(new_row).to(self._map.device)[self._map]
         self._remembered.keep(keep)
-        self._tracks.keep(keep)
+        self._tracks = self._tracks[keep]
 
-    def _class_of(self, rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
+    def _class_of(self, tracks: NDArray[Any]) -> NDArray[np.int64]:
         """The most voted class of each track; of equals, the one seen last."""
-        votes = self._tracks.votes[rows]
-        latest = self._tracks.latest_class[rows]
-        if not self.config.class_votes or len(latest) == 0:
-            return latest
-        best = votes.max(1)
-        return np.where(votes[np.arange(len(latest)), latest] == best, latest, votes.argmax(1))
+        votes, latest = tracks["votes"], tracks["latest_class"]
+        if not self.config.class_votes or len(tracks) == 0:
+            return np.asarray(latest)
+        is_best = votes[np.arange(len(tracks)), latest] == votes.max(1)
+        return np.where(is_best, latest, votes.argmax(1))
 
-    def _tell(self, detected: NDArray[np.int64], row_of: NDArray[np.int64]) -> TrackedInstances:
-        """Ids by detection; `row_of` counts rows before anything was forgotten, of which seen tracks never are."""
-        told = TrackedInstances(*(np.full(len(detected), fill, np.int64) for fill in (0, 0, -1, 0)))
-        found = np.flatnonzero(row_of >= 0)
-        order = np.argsort(row_of[found], kind="stable")  # seen rows keep their order when others are dropped
-        rows = np.flatnonzero(self._tracks.seen == self._frame - 1)
-        found = found[order]
-        told.track_id[found] = self._tracks.track_id[rows]
-        told.instance_id[found] = self._tracks.instance_id[rows]
-        told.class_id[found] = self._class_of(rows)
-        told.age_frames[found] = self._frame - self._tracks.born[rows]
-        return told
+    def _tracked(self, row_of: NDArray[np.int64]) -> TrackedInstances:
+        """Look up ids, class and age of each detection; (K,) rows of tracks, -1 for none."""
+        tracked = TrackedInstances(*(np.full(len(row_of), fill, np.int64) for fill in (0, 0, -1, 0)))
+        found = row_of >= 0
+        tracks = self._tracks[row_of[found]]
+        tracked.track_id[found] = tracks["track_id"]
+        tracked.instance_id[found] = tracks["instance_id"]
+        tracked.class_id[found] = self._class_of(tracks)
+        tracked.age_frames[found] = self._frame + 1 - tracks["born"]
+        return tracked
 
 
 #: Seen and hidden objects together; leaves free instance ids for a frame full of new ones.

@@ -28,7 +28,6 @@ from monodvps_ros.scenes.solids import Material, Shape, Solids
 from monodvps_ros.scenes.street import GroundPlan
 from monodvps_ros.scenes.weather import Weather, haze, light, paint_sky
 
-SKY_ID = 10_000
 _GAMMA = 1.0 / 1.35
 _TONES = 4096
 

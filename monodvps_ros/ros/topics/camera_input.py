@@ -109,11 +109,6 @@ class CameraInput:
         return self._newest is not None
 
     @property
-    def newest_info(self) -> CameraInfo | None:
-        """The newest camera_info."""
-        return self._info
-
-    @property
     def incompatible(self) -> dict[str, str]:
         """Topic to the QoS policy that did not fit, where a publisher is not heard because of it."""
         return {part.topic: part.incompatible_policy for part in self._subscriptions if part.incompatible_policy}
