@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of several troubles a camera's status names, and how its values are written."""
+"""Which problems a camera's status names, and how its values are written."""
 
 import subprocess
 import sys
@@ -55,11 +55,11 @@ HEALTH = CameraHealth(
     device_lost=False,
 )
 FAILED = {"last_error": "image of 1.0: broken", "since_error_s": 1.0}
-#: From the most pressing to the least: what makes the status, its level and words of its message.
-TROUBLES = [
+#: In the order of the message: what makes the status, its level and words of its message.
+PROBLEMS = [
     ({"device_lost": True}, {}, ERROR, "device was lost"),
-    ({}, {"since_received_s": None}, WARN, "no image yet"),
     ({}, FAILED, ERROR, "broken"),
+    ({}, {"since_received_s": None}, WARN, "no image yet"),
     ({}, {"output_rate_hz": 4.9}, WARN, "falling behind: 10.0 images/s come in, 4.9 come out"),
     ({"incompatible": {"/points": "DURABILITY"}}, {}, WARN, "/points does not fit: DURABILITY"),
     ({"camera_problem": "no camera_info"}, {}, WARN, "no cloud: no camera_info"),
@@ -68,9 +68,9 @@ TROUBLES = [
 ]
 
 
-def health(*troubles):
+def health(*problems):
     changed, counters = {}, {}
-    for of_health, of_counters, *_ in troubles:
+    for of_health, of_counters, *_ in problems:
         changed |= of_health
         counters |= of_counters
     return replace(HEALTH, **changed, snapshot=replace(WELL, **counters))
@@ -80,11 +80,25 @@ def test_all_is_well():
     assert judge(HEALTH) == (OK, "9.5 frames/s")
 
 
-@pytest.mark.parametrize("index", range(len(TROUBLES)))
-def test_the_most_pressing_trouble_is_named(index):
-    level, message = judge(health(*TROUBLES[index:]))
-    assert level == TROUBLES[index][2]
-    assert TROUBLES[index][3] in message
+@pytest.mark.parametrize("index", range(len(PROBLEMS)))
+def test_a_problem_is_named(index):
+    level, message = judge(health(PROBLEMS[index]))
+    assert level == PROBLEMS[index][2]
+    assert PROBLEMS[index][3] in message
+
+
+@pytest.mark.parametrize("index", range(len(PROBLEMS)))
+def test_all_problems_are_listed_worst_first(index):
+    level, message = judge(health(*PROBLEMS[index:]))
+    assert level == max(problem[2] for problem in PROBLEMS[index:])
+    places = [message.find(problem[3]) for problem in PROBLEMS[index:]]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_an_image_topic_whose_qos_does_not_fit_is_named_once():
+    silent = health(({"incompatible": {"/image": "RELIABILITY"}}, {"since_received_s": None}))
+    assert judge(silent)[1].count("RELIABILITY") == 1
 
 
 @pytest.mark.parametrize(
@@ -111,8 +125,8 @@ def test_why_there_is_no_image(changes, since_s, words):
     assert words in message
 
 
-def test_a_node_that_is_not_active_has_no_trouble():
-    assert judge(replace(health(TROUBLES[1]), active=False)) == (OK, "not active")
+def test_a_node_that_is_not_active_has_no_problem():
+    assert judge(replace(health(PROBLEMS[2]), active=False)) == (OK, "not active")
 
 
 def test_nobody_subscribes():

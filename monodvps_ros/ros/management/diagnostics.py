@@ -220,35 +220,44 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
 
 
 def judge(health: CameraHealth) -> tuple[bytes, str]:
-    """Say how a camera is doing: the level, and the first reason why nothing or little comes out."""
-    return next(_findings(health))
+    """Return a camera's level and message: all problems, worst first; without any, the frame rate."""
+    problems = sorted(_problems(health), key=lambda problem: problem[0], reverse=True)
+    if problems:
+        return problems[0][0], "; ".join(text for _, text in problems)
+    if not health.active:
+        return OK, "not active"
+    if _is_idle(health.snapshot):
+        return OK, "receives images; nobody subscribes to an output"
+    return OK, f"{health.snapshot.output_rate_hz:.1f} frames/s"
 
 
-def _findings(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
-    """What there is to say, the most pressing first."""
+def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
     snapshot = health.snapshot
-    come, go = snapshot.input_rate_hz, snapshot.output_rate_hz
     if health.device_lost:
         yield ERROR, f"the compute device was lost; restart the node. {snapshot.last_error}"
     if not health.active:
-        yield OK, "not active"
-    if snapshot.since_received_s is None or snapshot.since_received_s > SILENCE_S:
-        yield WARN, _why_silent(health)
-    if snapshot.since_error_s is not None and snapshot.since_error_s < WINDOW_S:
+        return
+    if snapshot.since_error_s is not None and snapshot.since_error_s < WINDOW_S and not health.device_lost:
         yield ERROR, snapshot.last_error
-    if go == 0.0 and snapshot.idle:
-        yield OK, "receives images; nobody subscribes to an output"
-    if go < KEEPING_UP * come:
+    silent = snapshot.since_received_s is None or snapshot.since_received_s > SILENCE_S
+    if silent:
+        yield WARN, _why_silent(health)
+    come, go = snapshot.input_rate_hz, snapshot.output_rate_hz
+    if go < KEEPING_UP * come and not _is_idle(snapshot):
         yield WARN, f"falling behind: {come:.1f} images/s come in, {go:.1f} come out"
     for topic, policy in health.incompatible.items():
-        yield WARN, f"QoS of the other end of {topic} does not fit: {policy}"
+        if not (silent and topic == health.image_topic):
+            yield WARN, f"QoS of the other end of {topic} does not fit: {policy}"
     if health.camera_problem:
         yield WARN, f"no cloud: {health.camera_problem}"
     if health.frame_problem:
         yield WARN, health.frame_problem
     if health.cloud_mb is not None and health.cloud_mb > LARGE_CLOUD_MB:
         yield WARN, f"a cloud of {health.cloud_mb:.0f} MB is more than DDS carries well; raise pipeline.cloud.stride"
-    yield OK, f"{go:.1f} frames/s"
+
+
+def _is_idle(snapshot: Snapshot) -> bool:
+    return snapshot.output_rate_hz == 0.0 and snapshot.idle > 0
 
 
 def _why_silent(health: CameraHealth) -> str:
