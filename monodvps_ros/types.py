@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.errors import ShapeError
+from monodvps_ros.geometry.calibration import Calibration
+from monodvps_ros.geometry.rectification import Rectification
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.shapes import check_shapes
 
@@ -39,9 +41,10 @@ class CameraFrame:
         frame_id: name of the camera's optical frame (z forward, x right, y down).
         intrinsics: (3, 3) float64 pinhole matrix K in pixels of this image, integer coordinates at pixel centres;
             None where it is not known. Of the rectified image, where `rectification` is given.
-        rectification: (H, W, 2) float32 (u, v), where each pixel of the rectified image lies in `image`; outside of it
-            nothing is seen. None where the image has no distortion. The pipeline keeps what it makes of an array, so
-            give the same array with each frame of a camera.
+        rectification: removes the distortion of `image`; None where it has none. The pipeline keeps what it makes of
+            one, so give the same with each frame of a camera.
+        calibration: as the camera's driver published it, for whoever publishes the frame again; None where there was
+            none.
 
     Raises:
         ShapeError: a shape or dtype differs.
@@ -51,17 +54,13 @@ class CameraFrame:
     stamp_ns: int
     frame_id: str = "camera"
     intrinsics: NDArray[np.float64] | None = None
-    rectification: NDArray[np.float32] | None = None
+    rectification: Rectification | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes."""
-        check_shapes(
-            image=(self.image, "H W 3"),
-            intrinsics=(self.intrinsics, "3 3"),
-            rectification=(self.rectification, "H W 2"),
-        )
-        if self.rectification is not None and self.rectification.dtype != np.float32:
-            raise ShapeError(f"rectification must be float32 but is {self.rectification.dtype}")
+        pixels = None if self.rectification is None else self.rectification.pixels
+        check_shapes(image=(self.image, "H W 3"), intrinsics=(self.intrinsics, "3 3"), rectification=(pixels, "H W 2"))
         if self.image.dtype != np.uint8:
             raise ShapeError(f"image must be uint8 but is {self.image.dtype}; convert it first")
         if 0 in self.image.shape:
@@ -72,10 +71,16 @@ class CameraFrame:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
+    def rectified(self) -> CameraFrame:
+        """Return the frame with the distortion of its image removed; itself where it has none."""
+        if self.rectification is None:
+            return self
+        return CameraFrame(self.rectification.image(self.image), self.stamp_ns, self.frame_id, self.intrinsics)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FrameTruth:
-    """What is known of one frame beside its image; whatever is not known is None.
+    """What is known of one frame beside its image; whatever is not known is None. Maps are of the rectified image.
 
     Attributes:
         panoptic: (H, W) uint16 panoptic ids whose instance ids persist over the sequence; 65535 is void.

@@ -13,11 +13,10 @@ from rosbags.typesys import Stores, get_typestore
 
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagReader, BagWriter, is_bag, messages, read_messages
-from monodvps_ros.data.bag_source import BagSource, intrinsics_of
-from monodvps_ros.data.message_fields import camera_info_fields, cloud_fields, image_fields, segments_fields
+from monodvps_ros.data.bag_source import BagSource
+from monodvps_ros.data.message_fields import cloud_fields, image_fields, segments_fields
 from monodvps_ros.errors import DataError, EncodingError, ShapeError
 from monodvps_ros.types import (
-    CAMERA_INFO_TYPE,
     IMAGE_TYPE,
     POINT_CLOUD_TYPE,
     POINT_DTYPE,
@@ -200,11 +199,15 @@ def test_camera_info_is_that_of_the_stamp_else_the_last_else_the_first(tmp_path)
     first, second, third, fourth = stamps(4)
     with BagWriter(tmp_path / "bag") as writer:
         writer.image(IMAGE, first, "cam", picture(0), "rgb8")
-        writer.camera_info("/camera/camera_info", second, "cam", (20, 32), K * [[2], [1], [1]])
+        writer.camera_info(
+            "/camera/camera_info", second, "cam", (20, 32), K * np.array([[2, 1, 1], [1, 1, 1], [1, 1, 1]])
+        )
         writer.image(IMAGE, second, "cam", picture(0), "rgb8")
         writer.image(IMAGE, third, "cam", picture(0), "rgb8")
         writer.image(IMAGE, fourth, "cam", picture(0), "rgb8")
-        writer.camera_info("/camera/camera_info", fourth, "cam", (20, 32), K * [[4], [1], [1]])
+        writer.camera_info(
+            "/camera/camera_info", fourth, "cam", (20, 32), K * np.array([[4, 1, 1], [1, 1, 1], [1, 1, 1]])
+        )
     focal = [sample.frame.intrinsics[0, 0] for sample in open_source(tmp_path / "bag")]
     assert focal == [100, 100, 100, 200]
 
@@ -438,43 +441,6 @@ def test_sizes_and_labels_of_truth_are_checked(tmp_path):
         list(bag("b", panoptic=(np.full((20, 32), 19000, np.uint16), "16UC1")))
     with pytest.raises(EncodingError, match="depth_m is of encoding '16UC1'; expected 32FC1"):
         list(bag("c", depth=(np.zeros((20, 32), np.uint16), "16UC1")))
-
-
-def info(**changes):
-    made = message(CAMERA_INFO_TYPE, START, camera_info_fields(K, (20, 32)))
-    for name, value in changes.items():
-        setattr(made, name, value)
-    return made
-
-
-def test_k_follows_region_and_binning():
-    region = STORE.types["sensor_msgs/msg/RegionOfInterest"](4, 8, 16, 24, False)  # x, y, height, width
-    binned = intrinsics_of(info(roi=region, binning_x=2, binning_y=4), (4, 12), "here")
-    # column u of the sensor is (u - 4 + 0.5) / 2 - 0.5 here, row v is (v - 8 + 0.5) / 4 - 0.5
-    np.testing.assert_allclose(binned, [[25, 0, 5.5], [0, 15, 0.0], [0, 0, 1]])
-
-
-def test_an_uncalibrated_camera_has_no_k_and_a_wrong_one_is_refused():
-    assert intrinsics_of(info(k=np.zeros(9)), (20, 32), "here") is None
-    with pytest.raises(DataError, match="here: camera_info has a K that is not finite"):
-        intrinsics_of(info(k=np.where(np.arange(9) == 2, np.nan, K.ravel())), (20, 32), "here")
-    with pytest.raises(DataError, match=r"camera_info's image: is 20 x 32 .* but the image is 10 x 16"):
-        intrinsics_of(info(), (10, 16), "here")
-
-
-@pytest.mark.parametrize(("topic", "focal", "count"), [("image_raw", 50, 2), ("image_rect_color", 40, 0)])
-def test_distortion_is_counted_and_rectified_images_have_the_k_of_p(tmp_path, caplog, topic, focal, count):
-    with BagWriter(tmp_path / "bag") as writer:
-        made = info(d=np.array([0.1, 0, 0, 0, 0]), p=np.hstack([K, np.zeros((3, 1))]).ravel() * 0.8)
-        data = bytes(STORE.serialize_cdr(made, made.__msgtype__))
-        writer.raw("/camera/camera_info", made.__msgtype__, data, START)
-        for stamp in stamps(2):
-            writer.image(f"/camera/{topic}", stamp, "cam", picture(0), "rgb8")
-    source = open_source(tmp_path / "bag")
-    with caplog.at_level(logging.WARNING):
-        samples = list(source)
-    assert samples[0].frame.intrinsics[0, 0] == focal
-    assert source.distorted == count and ("lens distortion" in caplog.text) == (count > 0)
 
 
 def test_what_is_a_recording(tmp_path):

@@ -25,7 +25,7 @@ from monodvps_ros.data.video import VideoSource
 from monodvps_ros.errors import DataError
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample, SampleSource
 
-K = [[50.0, 0, 15.5], [0, 60.0, 9.5], [0, 0, 1]]
+K = [[50.0, 0, 3.5], [0, 60.0, 2.5], [0, 0, 1]]
 CAMERA = {"width": 8, "height": 6, "rate_hz": 4, "K": np.ravel(K).tolist(), "camera_height_m": 1.2}
 SIZE = (6, 8)
 

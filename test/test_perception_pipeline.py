@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from monodvps_ros.config import PipelineConfig, load
-from monodvps_ros.errors import ConfigError, DeviceError
+from monodvps_ros.errors import CameraInfoError, ConfigError, DeviceError
 from monodvps_ros.geometry import scale_intrinsics
+from monodvps_ros.geometry.rectification import Rectification
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.perception import Pipeline, resolve_device
-from monodvps_ros.perception.rectification import Rectification, sampling_grid
+from monodvps_ros.perception.rectification import DeviceRectification, sampling_grid
 from monodvps_ros.types import ALL_OUTPUTS, CameraFrame, NetworkOutput, Output, PerceptionModel, ScaleState
 
 NETWORK = (64, 128)
@@ -236,9 +237,9 @@ def test_the_model_sees_the_whole_image_in_0_to_1():
 
 
 def test_unusable_k_names_it():
-    with pytest.raises(ConfigError, match="focal"):
+    with pytest.raises(CameraInfoError, match="focal"):
         pipeline().step(frame(intrinsics=np.diag([0.0, 1.0, 1.0])))
-    with pytest.raises(ConfigError, match="finite"):
+    with pytest.raises(CameraInfoError, match="finite"):
         pipeline().step(frame(intrinsics=np.full((3, 3), np.nan)))
 
 
@@ -256,7 +257,7 @@ def test_configure_keeps_tracks_and_refuses_what_needs_a_new_pipeline():
 def shifted_map(columns):
     """Each pixel of the rectified image lies `columns` farther right in the raw one."""
     v, u = np.mgrid[0 : CAMERA[0], 0 : CAMERA[1]].astype(np.float32)
-    return np.stack((u + columns, v), axis=2)
+    return Rectification(np.stack((u + columns, v), axis=2))
 
 
 def test_a_distorted_image_is_rectified_before_anything_looks_at_it():
@@ -282,9 +283,8 @@ def test_the_two_ways_to_rectify_agree():
     v, u = np.mgrid[0 : CAMERA[0], 0 : CAMERA[1]].astype(np.float32)
     pixels = np.stack((u + 3 * np.sin(v / 9), v - 2 * np.cos(u / 11)), axis=2)
     image = torch.from_numpy(cv2.GaussianBlur(image_of(3), (0, 0), 2))
-    ours = Rectification(pixels, torch.device("cpu"))
-    other = Rectification(pixels, torch.device("cpu"))
-    other._is_cpu = False
+    ours = DeviceRectification(Rectification(pixels), torch.device("cpu"))
+    other = DeviceRectification(Rectification(pixels), torch.device("cpu"))
     other._grid = sampling_grid(pixels, torch.device("cpu"))
     difference = (ours.apply(image).int() - other.apply(image).int()).abs()
     assert difference[ours.seen].float().max() <= 2  # OpenCV counts in 32nds of a pixel

@@ -19,6 +19,7 @@ from std_msgs.msg import Header
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
 from monodvps_ros.data.message_fields import segments_fields
 from monodvps_ros.errors import EncodingError, ShapeError
+from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.msg import PanopticSegments
 from monodvps_ros.ros.topics import conversions
 from monodvps_ros.types import POINT_DTYPE, Segment
@@ -159,7 +160,7 @@ class TestImagesOut:
 
     def test_camera_info(self):
         k = np.array([[450.0, 0, 310], [0, 460, 235], [0, 0, 1]])
-        message = conversions.camera_info_message(k, (480, 640), HEADER)
+        message = conversions.camera_info_message(Calibration.of_pinhole(k, (480, 640)), HEADER)
         assert (message.height, message.width, message.header) == (480, 640, HEADER)
         assert list(message.k) == [450, 0, 310, 0, 460, 235, 0, 0, 1]
         assert list(message.p) == [450, 0, 310, 0, 0, 460, 235, 0, 0, 0, 1, 0]
@@ -169,7 +170,7 @@ class TestImagesOut:
 
     def test_camera_info_refuses_another_shape(self):
         with pytest.raises(ShapeError):
-            conversions.camera_info_message(np.eye(4), (480, 640), HEADER)
+            conversions.camera_info_message(Calibration.of_pinhole(np.eye(4), (480, 640)), HEADER)
 
 
 class TestCloud:

@@ -103,8 +103,10 @@ def test_without_camera_info_there_are_depth_and_masks_but_no_cloud():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"k": [NAN] * 9}, "K that is not finite"),
-        ({"k": [0.0] * 9}, "not calibrated"),
+        ({"k": [NAN] * 9, "p": [0.0] * 12}, "K is not finite"),
+        ({"k": [0.0] * 9, "p": [0.0] * 12}, "not calibrated"),
+        ({"k": [120.0, 0, 79.5, 0, -110.0, 47.5, 0, 0, 1], "p": [0.0] * 12}, "expected focal lengths above 0"),
+        ({"k": [0.75, 0, 0.5, 0, 1.15, 0.5, 0, 0, 1], "p": [0.0] * 12}, "not in pixels"),
         ({"height": 480, "width": 640}, "for an image of 640x480 but the image is 160x96"),
         ({"d": [0.1] * 5, "distortion_model": "unheard"}, "distortion model 'unheard'"),
     ],

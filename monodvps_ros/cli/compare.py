@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.errors import DataError
 
 #: Decimals shown; what differs by less is the same.
@@ -26,6 +27,7 @@ def compare(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Look at this many frames at most.")] = None,
     image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
+    rectified: RectifiedOption = Rectified.AUTO,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Measure two weights files on the same frames: PQ, VPQ, and absRel after median scaling."""
@@ -38,7 +40,7 @@ def compare(
 
     chosen = resolve_device(device)
     networks = {role: load_own(name, chosen) for role, name in (("against", against), ("weights", weights))}
-    source = open_source(data, image_topic=image_topic)
+    source = open_source(data, image_topic=image_topic, rectified=rectified.value)
     count = len(source) if frames is None else min(frames, len(source))
     guessed = is_pseudo_labelled(data)
     results: dict[str, Any] = {"data": str(data), "frames": count, "reference": "pseudo-labels" if guessed else "truth"}

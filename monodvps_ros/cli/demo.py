@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from monodvps_ros.cli.options import Rectified, RectifiedOption
+
 
 def demo(
     input: Annotated[
@@ -21,6 +23,7 @@ def demo(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
     image_topic: Annotated[str | None, typer.Option(help="To play, of a recording with several cameras.")] = None,
+    rectified: RectifiedOption = Rectified.AUTO,
     rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="0.5 plays at half the recorded rate.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic drive.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -34,4 +37,4 @@ def demo(
     """
     from monodvps_ros.demo.run import run_demo  # noqa: PLC0415 - takes seconds
 
-    return run_demo(input, out, weights, frames, image_topic, rate, seed, device, camera_height)
+    return run_demo(input, out, weights, frames, image_topic, rectified.value, rate, seed, device, camera_height)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.evaluation.pairs import FramePairs, check_any
 from monodvps_ros.evaluation.report import CARDS, card_text, render_report
 from monodvps_ros.evaluation.result_files import read_result_file, write_result_file
@@ -51,12 +52,13 @@ def evaluate(
     baseline: Annotated[Path | None, typer.Option(help="JSON of another run to compare with in the page.")] = None,
     worst: Annotated[int, typer.Option(help="Frames to show in the page, by PQ and by depth error each.", min=0)] = 4,
     image_topic: Annotated[str | None, typer.Option(help="Images of a recording with several cameras.")] = None,
+    rectified: RectifiedOption = Rectified.AUTO,
 ) -> None:
     """Measure depth, panoptic segmentation and tracking against truth: PQ, VPQ, DVPQ, STQ, DSTQ, depth errors."""
     other = None if baseline is None else read_results(baseline)
     rules = dataset_rules(dataset.value)
     protocol = DepthProtocol(max_depth_m=cap, crop=crop.value)
-    pairs = FramePairs(rules, ground_truth, predictions, image_topic)
+    pairs = FramePairs(rules, ground_truth, predictions, image_topic, rectified.value)
     evaluation = Evaluation(
         rules, pairs.space, scaling, protocol, camera_height, pictures=worst if report is not None else 0
     )

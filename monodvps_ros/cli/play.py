@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
+from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.data import open_source
 from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.errors import DataError
@@ -25,16 +26,18 @@ def play(
     namespace: Annotated[str, typer.Option(help="Of the topics image and camera_info.")] = "",
     compressed: Annotated[bool, typer.Option("--compressed", help="Publish image/compressed (JPEG) instead.")] = False,
     image_topic: Annotated[str | None, typer.Option(help="To play, of a recording with several cameras.")] = None,
+    rectified: RectifiedOption = Rectified.AUTO,
     frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
     wait_for: Annotated[int, typer.Option(min=0, help="Subscribers of the image to wait for before playing.")] = 1,
 ) -> None:
     """Publish a recording as a ROS 2 camera, at the rate at which it was recorded.
 
-    Topics: image, and camera_info where K is known. Stamps and frame_id are those of the recording. Nothing is
-    left out: a frame that is late is published late.
+    Topics: image and camera_info. Stamps and frame_id are those of the recording. camera_info is the recorded one,
+    distortion included; of rectified images, whose topic's name is lost, it says that there is no distortion.
+    Nothing is left out: a frame that is late is published late.
     """
     console = Console(highlight=False)
-    source = open_source(input, image_topic=image_topic)
+    source = open_source(input, image_topic=image_topic, rectified=rectified.value)
     if not len(source):
         raise DataError(f"{input} holds no frames; give a recording with at least one")
     count = PlayCount()

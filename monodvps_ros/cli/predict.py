@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.errors import ConfigError, DataError
@@ -34,6 +35,7 @@ def predict(
     format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.CITYSCAPES_DVPS,
     config: Annotated[Path | None, typer.Option(help="Pipeline config, YAML; without it, the defaults.")] = None,
     image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
+    rectified: RectifiedOption = Rectified.AUTO,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Predict this many frames at most.")] = None,
 ) -> None:
@@ -50,7 +52,7 @@ def predict(
     others, overrides = split_words(words or [], PipelineConfig)
     if others:
         raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
-    source = open_source(input_, image_topic=image_topic)
+    source = open_source(input_, image_topic=image_topic, rectified=rectified.value)
     if not len(source):
         raise DataError(f"{input_}: holds no frames")
     height_m = getattr(source, "camera_height_m", None)
@@ -62,7 +64,8 @@ def predict(
     console = Console(stderr=True)
     console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
     kind = BagPrediction if format_ is Format.BAG else FolderPrediction
-    prediction = kind(run, out, format_.value, str(input_.resolve()))
+    name = str(input_.resolve()) + ("" if rectified is Rectified.AUTO else f", rectified: {rectified.value}")
+    prediction = kind(run, out, format_.value, name)
     columns = TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     begin = time.perf_counter()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

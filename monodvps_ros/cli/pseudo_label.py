@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.errors import ConfigError, DataError
@@ -51,6 +52,7 @@ def pseudo_label(
     ] = None,
     keep_labels: Annotated[bool, typer.Option("--keep-labels", help="Frames with true labels keep them.")] = False,
     image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
+    rectified: RectifiedOption = Rectified.AUTO,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Label this many frames at most.")] = None,
 ) -> None:
@@ -75,14 +77,14 @@ def pseudo_label(
     settings = load(PseudoLabelConfig, config, {**overrides, **options})
     chosen = resolve_device(settings.device)
     labeller = None if teacher is None else load_teacher(teacher, settings, chosen)
-    source = open_source(data, image_topic=image_topic)
+    source = open_source(data, image_topic=image_topic, rectified=rectified.value)
     if not len(source):
         raise DataError(f"{data}: holds no frames")
     if labeller is not None and source.label_space.name != labeller.labels.name and not keep_labels:
         # true labels are not looked at
-        source = open_source(data, image_topic=image_topic, labels=labeller.labels)
+        source = open_source(data, image_topic=image_topic, labels=labeller.labels, rectified=rectified.value)
     labelling = PseudoLabelling(
-        Recording(data, source, image_topic),
+        Recording(data, source, image_topic, rectified.value),
         out,
         labeller,
         settings,

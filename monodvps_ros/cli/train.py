@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import TrainingConfig, load
 from monodvps_ros.errors import ConfigError
@@ -24,6 +25,7 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Training config, YAML; without it, the defaults.")] = None,
     validate: Annotated[str, typer.Option(help="Data with truth to measure on.")] = "",
+    rectified: RectifiedOption = Rectified.AUTO,
     max_steps: Annotated[int | None, typer.Option(help="Steps of the whole training.", min=1)] = None,
     weights: Annotated[str, typer.Option(help="Weights file to start from, or a checkpoint.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
@@ -46,10 +48,10 @@ def train(
     names = [*data, *paths]
     result = run(
         settings,
-        [open_source(Path(name)) for name in names],
+        [open_source(Path(name), rectified=rectified.value) for name in names],
         out,
         names=names,
-        validation=open_source(Path(validate)) if validate else None,
+        validation=open_source(Path(validate), rectified=rectified.value) if validate else None,
         weights=weights,
         resume=resume,
         devices=devices,

@@ -76,6 +76,12 @@ class TrainingNodeConfig(Config):
     data: tuple[str, ...] = setting(
         ("",), "What to train on: bags, data sets, folders of images, videos.", read_only=True
     )
+    rectified: str = setting(
+        "auto",
+        "Whether the images of recordings have their lens distortion removed already; as of the perception node.",
+        choices=("auto", "true", "false"),
+        read_only=True,
+    )
     config: str = setting("", "Training config, YAML; empty: the defaults of config/train.yaml.", read_only=True)
     out: str = setting("", "Folder for checkpoints, logs and the weights file.", read_only=True)
     weights: str = setting(

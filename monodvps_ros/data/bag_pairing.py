@@ -16,13 +16,19 @@ CAMERA_INFO = "camera_info"
 #: A transform from one of these straight to the camera is the camera's pose (REP 105 names the last two).
 FIXED_FRAMES = ("world", "map", "odom")
 
+#: Images that wait for their partners at most, and maps of each kind that wait for their image: they are large.
+MOST_WAITING = 20
+#: Stamps of camera_info and of poses that are kept at most.
+MOST_STAMPS = 1000
+
 
 class Pairing:
     """Goes through a recording once; gives each image with its partners by name: those of its stamp.
 
     Names are those of `FrameTruth`; `POSE` is a (4, 4) matrix, all others are messages. `CAMERA_INFO` is that of the
     image's stamp, else the last one before it, else the first one after it. An image waits until every other stream has
-    reached its stamp or has ended, so a stream that lags behind the images makes them wait in memory.
+    reached its stamp or has ended, or until `MOST_WAITING` newer ones wait too: a stream of another clock, or a sparse
+    one, never gets there.
 
     Args:
         reader: the recording.
@@ -30,6 +36,7 @@ class Pairing:
 
     Attributes:
         unpaired: how many messages of truth had no image of their stamp, by name; whole when the end is reached.
+        other_infos: how many images have the camera_info of another stamp.
     """
 
     def __init__(self, reader: BagReader, topics: CameraTopics) -> None:
@@ -45,6 +52,7 @@ class Pairing:
         self._held: dict[str, dict[int, Any]] = {name: {} for name in self._left}
         self._info: Any = None
         self.unpaired: Counter[str] = Counter()
+        self.other_infos = 0
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Give image messages, in the order of the recording, and their partners."""
@@ -54,7 +62,7 @@ class Pairing:
                 waiting.append(message)
             else:
                 self._take(self._names[topic], message)
-            while waiting and self._is_complete(waiting[0]):
+            while waiting and (len(waiting) > MOST_WAITING or self._is_complete(waiting[0])):
                 image = waiting.popleft()
                 yield image, self._partners(image)
         for image in waiting:
@@ -75,8 +83,15 @@ class Pairing:
             self._hold(POSE, time_to_ns(transform.header.stamp), poses)
 
     def _hold(self, name: str, stamp: int, value: Any) -> None:
-        self._held[name][stamp] = value
+        held, is_small = self._held[name], name in {POSE, CAMERA_INFO}
+        lost = int(stamp in held)
+        held[stamp] = value
         self._newest_ns[name] = max(self._newest_ns[name], stamp)
+        if len(held) > (MOST_STAMPS if is_small else MOST_WAITING):
+            del held[min(held)]
+            lost += 1
+        if not is_small:
+            self._drop(name, lost)
 
     def _is_complete(self, image: Any) -> bool:
         stamp = stamp_ns(image)
@@ -99,6 +114,7 @@ class Pairing:
                 self._info = held[until[-1]] if until else self._info or (held[min(held)] if held else None)
                 if self._info is not None:
                     partners[CAMERA_INFO] = self._info
+                    self.other_infos += stamp_ns(self._info) != stamp
             elif name == POSE:
                 partners[POSE] = self._pose(image)
             else:

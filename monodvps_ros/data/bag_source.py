@@ -16,13 +16,14 @@ from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.bag.messages import stamp_ns
 from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, Pairing
 from monodvps_ros.data.bag_topics import CameraTopics, find_camera
+from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
 from monodvps_ros.data.image_codec import decode_compressed, decode_image, decode_raw
 from monodvps_ros.data.reading import Reading
-from monodvps_ros.errors import DataError, EncodingError
-from monodvps_ros.geometry import crop_intrinsics, scale_intrinsics
+from monodvps_ros.errors import EncodingError
+from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
-from monodvps_ros.types import CameraFrame, FrameTruth, Sample
+from monodvps_ros.types import FrameTruth, Sample
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +36,20 @@ _TRUTH_ENCODINGS = {"panoptic": "16UC1", "depth_m": "32FC1", "flow_px": "32FC2",
 class BagSource:
     """The images of one camera in a recording, in the order of their stamps.
 
-    An image has the truth of its very stamp. Its K is that of the camera_info of its stamp, else of the last one
-    before it, else of the first one after it; None without camera_info or with one that is not calibrated.
+    An image has the truth of its very stamp, and the camera_info that `Pairing` finds for it. K, and whether distortion
+    is to be removed, follow from that as in the live node; so does the truth's place (see `CameraSamples`).
 
     Args:
         path: folder or storage file.
         image_topic: None finds it where there is only one.
         camera_info_topic: None takes ``camera_info`` beside the images.
         labels: label space of the panoptic truth.
+        rectified: auto, true or false: whether the images are rectified; as the node's parameter.
 
     Attributes:
         damage: what of the recording cannot be read, in sentences.
         unpaired: truth messages without an image of their stamp, counted while reading, by name in `FrameTruth`.
-        distorted: images, counted while reading, whose lens distortion is in camera_info and is left in the image; K is
-            then that of the image without it. Topics named ``image_rect…`` count as rectified.
+        without_k: images whose camera_info is no use, counted while reading, by the reason.
 
     Raises:
         DataError: as `BagReader` and `find_camera` say.
@@ -60,19 +61,20 @@ class BagSource:
         image_topic: str | None = None,
         camera_info_topic: str | None = None,
         labels: LabelSpace = CITYSCAPES,
+        rectified: str = "auto",
     ) -> None:
         self.path = path
+        self._rectified = rectified
         self._labels = labels
         self._sequence = path.resolve().name.removesuffix(".mcap").removesuffix(".db3")
         self.unpaired: dict[str, int] = {}
-        self.distorted = 0
+        self.without_k: dict[str, int] = {}
         with BagReader(path) as reader:
             self.damage = tuple(reader.damage)
             self.topics: CameraTopics = find_camera(reader, image_topic, camera_info_topic)
             self._length = reader.topics[self.topics.image].count
             first = [stamp_ns(m) for *_, m in islice(reader.messages([self.topics.image]), _RATE_SAMPLES)]
         gaps = [after - before for before, after in pairwise(first)]
-        self._is_rectified = self.topics.image.rpartition("image_rect")[1] != ""
         self._rate_hz = 1e9 / median(gaps) if gaps and median(gaps) > 0 else DEFAULT_RATE_HZ
 
     @property
@@ -100,22 +102,23 @@ class BagSource:
 
     def _makers(self) -> Iterator[Callable[[], Sample]]:
         previous_ns: int | None = None
-        self.distorted = 0
         where = f"{self.path} {self.topics.image}"
+        camera = CameraSamples(where, self._rectified, self.topics.image)
+        self.without_k = camera.problems
         with BagReader(self.path) as reader:
             pairing = Pairing(reader, self.topics)
             for index, (image, partners) in enumerate(pairing):
                 check_increasing(previous_ns, stamp_ns(image), where)
                 previous_ns = stamp_ns(image)
-                yield partial(self._sample, index, image, partners)
+                yield partial(self._sample, camera, index, image, partners)
         self.unpaired = pairing.unpaired
-        if self.distorted:
-            log.warning("%s: %d images have lens distortion, which is left in them; record the rectified topic", where,
-                        self.distorted)  # fmt: skip
+        if pairing.other_infos:
+            log.warning("%s: %d images have no camera_info of their stamp; the one before is taken", where,
+                        pairing.other_infos)  # fmt: skip
         for name, count in self.unpaired.items():
             log.warning("%s: %d messages of %s have no image of their stamp", self.path, count, name)
 
-    def _sample(self, index: int, image: Any, partners: dict[str, Any]) -> Sample:
+    def _sample(self, camera: CameraSamples, index: int, image: Any, partners: dict[str, Any]) -> Sample:
         where = f"{self.path} {self.topics.image} at {stamp_ns(image)} ns"
         try:
             pixels = decode_compressed(image.data, image.format) if self.topics.compressed else _pixels(image)
@@ -129,48 +132,15 @@ class BagSource:
             check_size(values.shape[:2], size, f"{where}: {name}")
         if "panoptic" in truth:
             check_panoptic(truth["panoptic"], self._labels, where)
-        intrinsics = None
-        if CAMERA_INFO in partners:
-            intrinsics = intrinsics_of(partners[CAMERA_INFO], size, where, self._is_rectified)
-            self.distorted += not self._is_rectified and bool(np.any(partners[CAMERA_INFO].d))
-        return Sample(
-            frame=CameraFrame(pixels, stamp_ns(image), image.header.frame_id, intrinsics),
-            truth=FrameTruth(**truth, world_from_camera=partners.get(POSE)),
-            sequence=self._sequence,
-            index=index,
-            source=where,
+        info = partners.get(CAMERA_INFO)
+        frame, rectified_truth = camera.join(
+            pixels,
+            stamp_ns(image),
+            None if info is None else Calibration.from_message(info),
+            FrameTruth(**truth, world_from_camera=partners.get(POSE)),
+            image.header.frame_id,
         )
-
-
-def intrinsics_of(info: Any, size: tuple[int, int], where: str, rectified: bool = False) -> NDArray[np.float64] | None:
-    """Return K of an image from its CameraInfo: calibrated for the full sensor, then cropped by its ROI, then binned.
-
-    Args:
-        info: a sensor_msgs/CameraInfo.
-        size: height and width of the image.
-        where: what it belongs to, for error messages.
-        rectified: whether the image is; its K is then the left part of P, where P is set.
-
-    Returns:
-        (3, 3) K; None where the camera is not calibrated (K[0] is 0).
-
-    Raises:
-        DataError: K is not finite, or camera_info is for an image of another size.
-
-    Source: REP 104; pixels are binned together, so that u becomes (u + 0.5) / n - 0.5.
-    """
-    projection = np.array(info.p, np.float64).reshape(3, 4)[:, :3]
-    intrinsics = projection if rectified and projection[0, 0] else np.array(info.k, np.float64).reshape(3, 3)
-    if intrinsics[0, 0] == 0.0 or intrinsics[1, 1] == 0.0:
-        return None
-    if not np.isfinite(intrinsics).all():
-        raise DataError(f"{where}: camera_info has a K that is not finite: {intrinsics.ravel().tolist()}")
-    rows, columns = max(int(info.binning_y), 1), max(int(info.binning_x), 1)
-    read = int(info.roi.height or info.height), int(info.roi.width or info.width)
-    binned = read[0] // rows, read[1] // columns
-    check_size(binned, size, f"{where}: camera_info's image")
-    cropped = crop_intrinsics(intrinsics, float(info.roi.y_offset), float(info.roi.x_offset))
-    return scale_intrinsics(cropped, (binned[0] * rows, binned[1] * columns), binned)
+        return Sample(frame, rectified_truth, self._sequence, index, where)
 
 
 def _pixels(image: Any) -> NDArray[np.uint8]:

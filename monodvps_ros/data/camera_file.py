@@ -6,6 +6,8 @@ known ``"camera_height_m": 1.65``, the camera's height above the road. K is row 
 rectified stereo pair whose right images are in ``image_right/``, ``"baseline_m": 0.54`` is the distance between the two
 cameras.
 ``"stills": true`` says that the images are apart in time: each is a sequence of its own.
+Where the images have lens distortion, ``"distortion_model": "equidistant", "d": [0.1, -0.02, 0, 0]`` say so in the
+words of sensor_msgs/CameraInfo, and it is removed as the node does; K is then that of the images as they are.
 """
 
 import json
@@ -17,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.image_files import write_bytes
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import CameraInfoError, DataError
+from monodvps_ros.geometry.calibration import Calibration
+from monodvps_ros.geometry.camera_model import camera_model
 
 CAMERA_FILE = "camera.json"
-_KEYS = ("width", "height", "rate_hz", "K", "camera_height_m", "baseline_m", "stills")
+_KEYS = ("width", "height", "rate_hz", "K", "camera_height_m", "baseline_m", "stills", "distortion_model", "d")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,6 +38,8 @@ class CameraFile:
         camera_height_m: of the camera above the road; None where it is not known.
         baseline_m: from this camera to the right one of a rectified stereo pair; None where there is none.
         stills: whether the images are apart in time, so that none follows another.
+        distortion_model: name of the distortion model.
+        d: its coefficients; empty where the images have no distortion.
     """
 
     size: tuple[int, int]
@@ -42,13 +48,24 @@ class CameraFile:
     camera_height_m: float | None = None
     baseline_m: float | None = None
     stills: bool = False
+    distortion_model: str = "plumb_bob"
+    d: tuple[float, ...] = ()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Calibration of the images; None where K is not known."""
+        if self.intrinsics is None:
+            return None
+        distortion = (self.distortion_model, self.d) if self.d else ()
+        return Calibration.of_pinhole(self.intrinsics, self.size, *distortion)
 
 
 def read_camera(path: Path) -> CameraFile:
     """Read a `camera.json`.
 
     Raises:
-        DataError: it cannot be read as JSON, lacks a key, has an unknown one, or a value of the wrong kind or range.
+        DataError: it cannot be read as JSON, lacks a key, has an unknown one, or a value of the wrong kind or range; or
+            K, the distortion model or its coefficients are none that `camera_model` takes.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -68,13 +85,23 @@ def read_camera(path: Path) -> CameraFile:
     if not isinstance(stills, bool):
         raise DataError(f"{path}: 'stills' is {stills!r}; expected true or false")
     matrix = values.get("K")
-    return CameraFile(
+    camera = CameraFile(
         (int(size[0]), int(size[1])),
         _number(path, values, "rate_hz"),
-        None if matrix is None else _matrix(path, matrix),
+        None if matrix is None else _numbers(path, "K", matrix, 9).reshape(3, 3),
         **lengths_m,
         stills=stills,
+        distortion_model=str(values.get("distortion_model", "plumb_bob")),
+        d=tuple(_numbers(path, "d", values.get("d", [])).tolist()),
     )
+    if camera.d and camera.intrinsics is None:
+        raise DataError(f"{path}: has 'd' but no 'K'; give both")
+    try:
+        if camera.calibration is not None:
+            camera_model(camera.calibration, camera.size, rectified=None)
+    except CameraInfoError as error:
+        raise DataError(f"{path}: {error}") from None
+    return camera
 
 
 def write_camera(path: Path, camera: CameraFile) -> None:
@@ -92,6 +119,8 @@ def write_camera(path: Path, camera: CameraFile) -> None:
         values["baseline_m"] = camera.baseline_m
     if camera.stills:
         values["stills"] = True
+    if camera.d:
+        values["distortion_model"], values["d"] = camera.distortion_model, list(camera.d)
     write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
@@ -103,14 +132,12 @@ def _number(path: Path, values: dict[str, object], key: str) -> float:
     return float(value)
 
 
-def _matrix(path: Path, value: object) -> NDArray[np.float64]:
+def _numbers(path: Path, key: str, value: object, count: int | None = None) -> NDArray[np.float64]:
     try:
-        matrix = np.asarray(value, np.float64)
+        numbers = np.asarray(value, np.float64).ravel()
     except (TypeError, ValueError):
-        matrix = np.zeros(0)
-    if matrix.size != 9 or not np.isfinite(matrix).all():
-        raise DataError(f"{path}: 'K' is {value!r}; expected nine finite numbers, row by row")
-    matrix = matrix.reshape(3, 3)
-    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or matrix[2].tolist() != [0, 0, 1]:
-        raise DataError(f"{path}: 'K' is {value!r}; expected focal lengths above 0 and a last row of 0, 0, 1")
-    return matrix
+        numbers = np.full(1, np.nan)
+    if not np.isfinite(numbers).all() or count not in {None, len(numbers)}:
+        expected = "finite numbers" if count is None else "nine finite numbers, row by row"
+        raise DataError(f"{path}: '{key}' is {value!r}; expected {expected}")
+    return numbers

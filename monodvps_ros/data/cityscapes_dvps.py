@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_camera, write_camera
+from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
 from monodvps_ros.data.folder import START_NS
 from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, read_picture, write_image
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.types import CameraFrame, FrameTruth, Sample
+from monodvps_ros.types import FrameTruth, Sample
 
 IMAGE, LABEL, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
 VOID_IN_FILES = 32000
@@ -78,6 +79,7 @@ class CityscapesDvpsSource:
         self._kinds = [kind for kind in (LABEL, DEPTH) if by_kind[kind]]
         for kind in self._kinds:
             check_partners(self.path, by_kind[IMAGE].keys(), by_kind[kind].keys(), kind)
+        self._camera_samples = CameraSamples(str(self.path))
         self._cameras = {sequence: self._camera(sequence) for sequence in {frame.sequence for frame in self._frames}}
 
     @property
@@ -128,13 +130,9 @@ class CityscapesDvpsSource:
         if DEPTH in self._kinds:
             depth_m = read_depth(self._file(frame, DEPTH))
             check_size(depth_m.shape, size, str(self._file(frame, DEPTH)))
-        return Sample(
-            frame=CameraFrame(image, stamp_ns, intrinsics=None if camera is None else camera.intrinsics),
-            truth=FrameTruth(panoptic, depth_m),
-            sequence=frame.sequence,
-            index=index,
-            source=str(path),
-        )
+        calibration = None if camera is None else camera.calibration
+        joined = self._camera_samples.join(image, stamp_ns, calibration, FrameTruth(panoptic, depth_m))
+        return Sample(*joined, frame.sequence, index, str(path))
 
     def _read_label(self, path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
         values = np.asarray(read_map(path, [np.uint16]), np.uint16)

@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.camera_file import CAMERA_FILE, read_camera
+from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_files import list_images, read_depth, read_map, read_picture
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError, LabelError
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.types import CameraFrame, FrameTruth, Sample
+from monodvps_ros.types import FrameTruth, Sample
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class FolderSource:
         path: the folder.
         rate_hz: images per second; None takes that of `camera.json`, or 10 Hz where there is none.
         labels: label space of the panoptic truth.
+        rectified: auto, true or false: whether the images are rectified; auto: where camera.json has no distortion.
 
     Attributes:
         camera_height_m: of the camera above the road; None where it is not known.
@@ -57,8 +59,11 @@ class FolderSource:
         DataError: there are no images, `camera.json` or `poses.txt` is wrong, or truth has no image.
     """
 
-    def __init__(self, path: Path, rate_hz: float | None = None, labels: LabelSpace = CITYSCAPES) -> None:
+    def __init__(
+        self, path: Path, rate_hz: float | None = None, labels: LabelSpace = CITYSCAPES, rectified: str = "auto"
+    ) -> None:
         self.path = path
+        self._frames = CameraSamples(str(path / CAMERA_FILE), rectified)
         self._labels = labels
         folder = path / "image" if (path / "image").is_dir() else path
         if not folder.is_dir():
@@ -108,17 +113,15 @@ class FolderSource:
         size = (image.shape[0], image.shape[1])
         if self._camera is not None:
             check_size(size, self._camera.size, str(path), f"the camera of {self.path / CAMERA_FILE}")
-        return Sample(
-            frame=CameraFrame(
-                image,
-                START_NS + round(index * 1e9 / self._rate_hz),
-                intrinsics=None if self._camera is None else self._camera.intrinsics,
-            ),
-            truth=self._truth(index, path.stem, size),
-            sequence=f"{name}_{path.stem}" if stills else name,
-            index=0 if stills else index,
-            source=str(path),
+        frame, truth = self._frames.join(
+            image,
+            START_NS + round(index * 1e9 / self._rate_hz),
+            None if self._camera is None else self._camera.calibration,
+            self._truth(index, path.stem, size),
         )
+        if stills:
+            return Sample(frame, truth, f"{name}_{path.stem}", 0, str(path))
+        return Sample(frame, truth, name, index, str(path))
 
     def _truth(self, index: int, stem: str, size: tuple[int, int]) -> FrameTruth:
         depth_m = panoptic = None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.image_codec import encode_image
 from monodvps_ros.errors import EncodingError
+from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import (
     CAMERA_INFO_TYPE,
@@ -57,33 +58,6 @@ def image_fields(pixels: NDArray[Any], encoding: str) -> Fields:
         "is_bigendian": 0,
         "step": step,
         "data": data,
-    }
-
-
-def camera_info_fields(intrinsics: NDArray[np.float64], size: tuple[int, int]) -> Fields:
-    """Pack the CameraInfo of a pinhole camera without distortion.
-
-    Args:
-        intrinsics: (3, 3) K in pixels of the image.
-        size: height and width of the image.
-
-    Raises:
-        ShapeError: K is not 3 x 3.
-    """
-    check_shapes(intrinsics=(intrinsics, "3 3"))
-    projection = np.zeros((3, 4))
-    projection[:, :3] = intrinsics
-    return {
-        "height": size[0],
-        "width": size[1],
-        "distortion_model": "plumb_bob",
-        "d": np.zeros(5),
-        "k": np.array(intrinsics, np.float64).ravel(),
-        "r": np.eye(3).ravel(),
-        "p": projection.ravel(),
-        "binning_x": 0,
-        "binning_y": 0,
-        "roi": {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False},
     }
 
 
@@ -148,7 +122,7 @@ def _camera_info_of_depth(perception: Perception) -> Fields | None:
     if perception.intrinsics is None or perception.depth_m is None:
         return None
     height, width = perception.depth_m.shape
-    return camera_info_fields(perception.intrinsics, (height, width))
+    return Calibration.of_pinhole(perception.intrinsics, (height, width)).fields()
 
 
 _PACK: dict[str, Callable[[OutputTopic, Perception], Fields | None]] = {

@@ -49,7 +49,7 @@ class FolderRightImages:
         path: the folder; its `camera.json` has ``baseline_m``.
 
     Raises:
-        DataError: there are no right images, or no baseline.
+        DataError: there are no right images, or no baseline; or the images are not rectified.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,6 +63,8 @@ class FolderRightImages:
                 f"{path / CAMERA_FILE}: must have K and 'baseline_m', the metres between the two cameras, for depth "
                 "from stereo"
             )
+        if camera.d:
+            raise DataError(f"{path / CAMERA_FILE}: has distortion ('d'); depth from stereo needs a rectified pair")
         self._baseline_m = camera.baseline_m
 
     def of(self, sample: Sample) -> RightImage | None:

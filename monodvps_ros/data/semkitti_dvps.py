@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_camera
+from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.cityscapes_dvps import check_partners, image_folder, split_folders
 from monodvps_ros.data.folder import START_NS
@@ -35,7 +36,7 @@ from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import MAX_INSTANCE_ID, SEMKITTI, VOID_CLASS_ID, LabelSpace, encode_panoptic
-from monodvps_ros.types import CameraFrame, FrameTruth, Sample
+from monodvps_ros.types import FrameTruth, Sample
 
 IMAGE, CLASS, INSTANCE, DEPTH = "leftImg8bit", "gtFine_class", "gtFine_instance", "depth"
 RATE_HZ = 10.0
@@ -71,6 +72,7 @@ class SemkittiDvpsSource:
         if self._files[INSTANCE] and not self._files[CLASS]:
             raise DataError(f"{self.path}: holds *_{INSTANCE}.png but no *_{CLASS}.png")
         self._stems = sorted(self._files[IMAGE])
+        self._camera_samples = CameraSamples(str(self.path))
 
     @property
     def rate_hz(self) -> float:
@@ -111,15 +113,13 @@ class SemkittiDvpsSource:
         if self._files[DEPTH]:
             depth_m = read_depth(self._files[DEPTH][stem])
             check_size(depth_m.shape, size, str(self._files[DEPTH][stem]))
-        return Sample(
-            frame=CameraFrame(
-                image, START_NS + round(int(number) * 1e9 / RATE_HZ), intrinsics=camera.intrinsics if camera else None
-            ),
-            truth=FrameTruth(self._panoptic(stem, size, instances), depth_m),
-            sequence=sequence,
-            index=index,
-            source=str(path),
+        joined = self._camera_samples.join(
+            image,
+            START_NS + round(int(number) * 1e9 / RATE_HZ),
+            None if camera is None else camera.calibration,
+            FrameTruth(self._panoptic(stem, size, instances), depth_m),
         )
+        return Sample(*joined, sequence, index, str(path))
 
     def _panoptic(self, stem: str, size: tuple[int, int], instances: InstanceIds) -> NDArray[np.uint16] | None:
         if not self._files[CLASS]:

@@ -24,6 +24,7 @@ def open_source(
     camera_info_topic: str | None = None,
     rate_hz: float | None = None,
     labels: LabelSpace | None = None,
+    rectified: str = "auto",
 ) -> SampleSource:
     """Open what holds a sequence, by what it is.
 
@@ -36,6 +37,8 @@ def open_source(
         camera_info_topic: of a recording where it is not ``camera_info`` beside the images.
         rate_hz: frames per second of a folder or a video; None takes what they say.
         labels: label space of the truth; None takes the data set's own, Cityscapes where it says none.
+        rectified: auto, true or false: whether the images of a recording or a folder are rectified already. auto: where
+            the image topic's name says so, or the camera has no distortion.
 
     Raises:
         DataError: there is nothing, or nothing that is known; an option does not fit it; or as the source says.
@@ -43,24 +46,26 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist")
+    given = None if rectified == "auto" else rectified
     if is_pseudo_labelled(path):
         _refuse(path, "a folder of pseudo-labels", image_topic=image_topic, camera_info_topic=camera_info_topic,
-                rate_hz=rate_hz, labels=labels)  # fmt: skip
+                rate_hz=rate_hz, labels=labels, rectified=given)  # fmt: skip
         return _open_pseudo_labels(path)
     bags = [path] if is_bag(path) else bags_in(path)
     if bags:
         _refuse(path, "a recording", rate_hz=rate_hz)
-        sources = [BagSource(bag, image_topic, camera_info_topic, labels or CITYSCAPES) for bag in bags]
+        sources = [BagSource(bag, image_topic, camera_info_topic, labels or CITYSCAPES, rectified) for bag in bags]
         return sources[0] if len(sources) == 1 else ChainedSource(path, sources)
     _refuse(path, "no recording", image_topic=image_topic, camera_info_topic=camera_info_topic)
     if path.is_dir() and (is_cityscapes_dvps(path) or is_semkitti_dvps(path)):
-        _refuse(path, "a data set with stamps of its own", rate_hz=rate_hz)
+        _refuse(path, "a data set with stamps of its own", rate_hz=rate_hz, rectified=given)
         if is_cityscapes_dvps(path):
             return CityscapesDvpsSource(path, labels or CITYSCAPES)
         return SemkittiDvpsSource(path, labels or SEMKITTI)
     if path.is_dir():
-        return FolderSource(path, rate_hz, labels or CITYSCAPES)
+        return FolderSource(path, rate_hz, labels or CITYSCAPES, rectified)
     if path.suffix.lower() in VIDEO_SUFFIXES:
+        _refuse(path, "a video, whose camera is not known", rectified=given)
         return VideoSource(path, rate_hz, labels or CITYSCAPES)
     raise DataError(
         f"{path}: is neither a recording (.mcap, .db3 or their folder), nor a folder of images, nor a video "
@@ -72,12 +77,13 @@ def _open_pseudo_labels(path: Path) -> SampleSource:
     made = read_manifest(path / MANIFEST)
     try:
         labels, image_topic, keeps = label_space(made["label_space"]), made["image_topic"], made["keep_labels"]
+        rectified = made["rectified"]
         kinds = made["teacher"] is not None, made["inverse_depth"] == METRIC
     except (KeyError, LabelError) as error:
         raise DataError(
             f"{path / MANIFEST}: lacks a key or names unknown labels: {error}; make the labels again"
         ) from None
-    recording = open_source(recording_of(path), image_topic=image_topic, labels=labels)
+    recording = open_source(recording_of(path), image_topic=image_topic, labels=labels, rectified=rectified)
     return PseudoLabelSource(path, recording, bool(keeps), *kinds)
 
 

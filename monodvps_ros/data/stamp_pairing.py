@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs each image with the camera_info of exactly its stamp. Imports nothing of ROS."""
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 #: Messages kept on either side while they wait for the other.
 CAPACITY = 10
 
+IMAGE, INFO = "image", "camera_info"
 
-class Pairing(Protocol):
-    """What holds images and camera_infos until both of one stamp are there.
 
-    A stamp that comes twice replaces what waited under it. Where a side's stamps jump back, as in a recording that is
-    played in a loop, what that side still holds is given up. Each side by itself: the first camera_info of the new
-    sequence may be there before its first image, or after it.
+class Pairing(ABC):
+    """Holds images and camera_infos until both of one stamp are there, the newest `CAPACITY` stamps of either side.
+
+    A stamp that comes twice replaces what waited under it. Where the stamps of either side jump back, as in a recording
+    that is played in a loop, all that waits is given up, and both sides may begin anew.
 
     Attributes:
         description: who does the pairing, in words.
@@ -20,70 +22,80 @@ class Pairing(Protocol):
 
     description: str
 
+    def __init__(self) -> None:
+        self._waiting: set[int] = set()  # stamps of the images
+        self._lost = 0
+        self._begin()
+
     def add_image(self, stamp_ns: int, image: Any) -> tuple[tuple[Any, Any] | None, int]:
         """Take an image.
 
         Returns:
-            The pair, where its camera_info was there already; and how many images were given up.
+            The pair, where its camera_info was there already; and how many images were given up since the last one.
         """
-        ...
+        self._watch(IMAGE, stamp_ns)
+        self._lost += stamp_ns in self._waiting
+        self._waiting.add(stamp_ns)
+        pair = self._matched(IMAGE, stamp_ns, image)
+        if len(self._waiting) > CAPACITY:
+            self._waiting.remove(min(self._waiting))
+            self._lost += 1
+        return pair, self._take_lost()
 
     def add_info(self, stamp_ns: int, info: Any) -> tuple[Any, Any] | None:
         """Take a camera_info; return the pair, where its image was there already."""
-        ...
+        self._watch(INFO, stamp_ns)
+        return self._matched(INFO, stamp_ns, info)
 
     def clear_images(self) -> int:
-        """Give up the images that wait; return how many that were."""
-        ...
+        """Give up all that waits; return how many images that were."""
+        self._begin()
+        return self._take_lost()
+
+    @abstractmethod
+    def _renew(self) -> None:
+        """Forget all that waits."""
+
+    @abstractmethod
+    def _match(self, side: str, stamp_ns: int, message: Any) -> tuple[Any, Any] | None:
+        """Take a message of a side, IMAGE or INFO; return the pair that it completes."""
+
+    def _begin(self) -> None:
+        self._lost += len(self._waiting)
+        self._waiting.clear()
+        self._last_ns: dict[str, int] = {}
+        self._renew()
+
+    def _watch(self, side: str, stamp_ns: int) -> None:
+        if stamp_ns < self._last_ns.get(side, stamp_ns):
+            self._begin()
+        self._last_ns[side] = stamp_ns
+
+    def _matched(self, side: str, stamp_ns: int, message: Any) -> tuple[Any, Any] | None:
+        pair = self._match(side, stamp_ns, message)
+        if pair is not None:
+            self._waiting.discard(stamp_ns)
+        return pair
+
+    def _take_lost(self) -> int:
+        lost, self._lost = self._lost, 0
+        return lost
 
 
-class DictPairing:
+class DictPairing(Pairing):
     """The pairing without message_filters: a dictionary by stamp on either side."""
 
     description = "by the node itself; message_filters is not installed"
 
-    def __init__(self) -> None:
-        self._images: dict[int, Any] = {}
-        self._infos: dict[int, Any] = {}
-        self._last_image_ns: int | None = None
-        self._last_info_ns: int | None = None
+    def _renew(self) -> None:
+        self._held: dict[str, dict[int, Any]] = {IMAGE: {}, INFO: {}}
 
-    def add_image(self, stamp_ns: int, image: Any) -> tuple[tuple[Any, Any] | None, int]:
-        """See `Pairing`."""
-        lost = self.clear_images() if is_before(stamp_ns, self._last_image_ns) else 0
-        self._last_image_ns = stamp_ns
-        lost += _keep(self._images, stamp_ns, image)
-        return self._take(stamp_ns), lost
-
-    def add_info(self, stamp_ns: int, info: Any) -> tuple[Any, Any] | None:
-        """See `Pairing`."""
-        if is_before(stamp_ns, self._last_info_ns):
-            self._infos.clear()
-        self._last_info_ns = stamp_ns
-        _keep(self._infos, stamp_ns, info)
-        return self._take(stamp_ns)
-
-    def clear_images(self) -> int:
-        """See `Pairing`."""
-        lost = len(self._images)
-        self._images.clear()
-        return lost
-
-    def _take(self, stamp_ns: int) -> tuple[Any, Any] | None:
-        if stamp_ns not in self._images or stamp_ns not in self._infos:
+    def _match(self, side: str, stamp_ns: int, message: Any) -> tuple[Any, Any] | None:
+        held = self._held[side]
+        held[stamp_ns] = message
+        if len(held) > CAPACITY:
+            del held[min(held)]
+        images, infos = self._held[IMAGE], self._held[INFO]
+        if stamp_ns not in images or stamp_ns not in infos:
             return None
-        return self._images.pop(stamp_ns), self._infos.pop(stamp_ns)
-
-
-def is_before(stamp_ns: int, last_ns: int | None) -> bool:
-    """Whether a stamp jumps back behind the last one."""
-    return last_ns is not None and stamp_ns < last_ns
-
-
-def _keep(waiting: dict[int, Any], stamp_ns: int, message: Any) -> int:
-    lost = int(waiting.pop(stamp_ns, None) is not None)
-    waiting[stamp_ns] = message
-    while len(waiting) > CAPACITY:
-        waiting.pop(next(iter(waiting)))
-        lost += 1
-    return lost
+        return images.pop(stamp_ns), infos.pop(stamp_ns)

@@ -99,7 +99,7 @@ def draw_color_jitter(generator: np.random.Generator, probability: float = 0.5) 
 
 
 def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
-    """Transform image, truth and K of a frame.
+    """Transform image, truth and K of a frame; lens distortion is removed first.
 
     Images are resized by area or bilinearly; labels and depth by the nearest pixel, so that no value is invented; flow
     vectors are scaled with the image. Mirroring negates x of the world too, so that poses and points still agree.
@@ -111,7 +111,7 @@ def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
     Returns:
         The same frame with maps of `geometry.size`.
     """
-    frame, truth = sample.frame, sample.truth
+    frame, truth = sample.frame.rectified(), sample.truth
     scale_y, scale_x = geometry.resized[0] / frame.size[0], geometry.resized[1] / frame.size[1]
     flow = truth.flow_px
     if flow is not None:

@@ -47,6 +47,7 @@ def run_demo(
     weights: str | None,
     frames: int | None,
     image_topic: str | None,
+    rectified: str,
     rate: float,
     seed: int,
     device: str,
@@ -60,6 +61,7 @@ def run_demo(
         weights: weights file, or 'random'; None: the shipped file, untrained where none ships.
         frames: to play at most; None: all.
         image_topic: to play, of a recording with several cameras.
+        rectified: auto, true or false: whether the images are rectified.
         rate: 0.5 plays at half the recorded rate.
         seed: of the synthetic drive.
         device: auto, cpu, cuda or cuda:N.
@@ -69,7 +71,7 @@ def run_demo(
         Exit code: 0: done. 1: node or recorder failed; their last words are shown.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as at Ctrl-C
-    source, name, height_m = _source(path, image_topic, frames, seed)
+    source, name, height_m = _source(path, image_topic, rectified, frames, seed)
     folder = OutputFolder(out)
     os.environ.update(environment(shipped_profile))
     weights = _weights() if weights is None else weights
@@ -96,11 +98,11 @@ def run_demo(
 
 
 def _source(
-    path: Path | None, image_topic: str | None, frames: int | None, seed: int
+    path: Path | None, image_topic: str | None, rectified: str, frames: int | None, seed: int
 ) -> tuple[SampleSource, str, float | None]:
     """Return what to play, its name in the report, and the camera's height in metres where it is known."""
     if path is not None:
-        source = open_source(path, image_topic=image_topic)
+        source = open_source(path, image_topic=image_topic, rectified=rectified)
         if not len(source):
             raise DataError(f"{path} holds no frames; give a recording with at least one")
         return source, str(path), getattr(source, "camera_height_m", None)  # a folder's camera.json may tell

@@ -35,6 +35,7 @@ class FramePairs:
         truth: data set or recording with truth.
         predictions: folder or recording.
         image_topic: of a recording with several cameras.
+        rectified: auto, true or false: whether the images of the truth are rectified.
 
     Attributes:
         space: label space of the truth.
@@ -44,9 +45,16 @@ class FramePairs:
         DataError: one side cannot be opened.
     """
 
-    def __init__(self, rules: DatasetRules, truth: Path, predictions: Path, image_topic: str | None = None) -> None:
+    def __init__(
+        self,
+        rules: DatasetRules,
+        truth: Path,
+        predictions: Path,
+        image_topic: str | None = None,
+        rectified: str = "auto",
+    ) -> None:
         self._rules = rules
-        self._source = open_source(truth, image_topic=image_topic)
+        self._source = open_source(truth, image_topic=image_topic, rectified=rectified)
         if is_pseudo_labelled(truth):
             raise DataError(
                 f"{truth}: holds pseudo-labels, a teacher's guesses; give --ground-truth data with true ones"
@@ -101,7 +109,7 @@ class FramePairs:
         return FramePair(
             sample.sequence,
             _name(sample),
-            sample.frame.image,
+            sample.frame.rectified().image,
             sample.frame.intrinsics,
             self._truth(sample),
             sample.truth.depth_m,

@@ -75,7 +75,7 @@ class Scoring:
                     FramePair(
                         sequence=sample.sequence,
                         name=f"{sample.sequence} {sample.index}",
-                        image=sample.frame.image,
+                        image=sample.frame.rectified().image,
                         intrinsics=sample.frame.intrinsics,
                         truth=truth,
                         truth_depth_m=sample.truth.depth_m,

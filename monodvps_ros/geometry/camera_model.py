@@ -1,41 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a CameraInfo says of the image beside it: K of the rectified image, and the distortion to take out first.
+"""What a camera_info says of the image beside it: K of the rectified image, and the distortion to remove first.
 
-Nothing here imports rclpy: a message is whatever has CameraInfo's fields.
+The one place where this is decided, for the node and for every reader of recordings and folders.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.errors import CameraInfoError
-from monodvps_ros.geometry import scale_intrinsics
+from monodvps_ros.geometry.calibration import Calibration, intrinsics_fault
+from monodvps_ros.geometry.intrinsics import crop_intrinsics, scale_intrinsics
+from monodvps_ros.geometry.rectification import Distortion, Rectification, make_rectification
 
-#: Distortion models that can be taken out, and how many coefficients each may have.
-DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-
+#: Distortion models that can be removed, and how many coefficients each may have.
+DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (4, 5, 8, 12, 14), "equidistant": (4,)}
+#: Other names of these, and the name of no distortion.
+_ALIASES = {"fisheye": "equidistant"}
+_NO_DISTORTION = "none"
+#: Values of the option `rectified`: whether the image has its distortion removed already.
+RECTIFIED = {"auto": None, "true": True, "false": False}
 
 _RECTIFIED_NAME = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Distortion:
-    """From the raw image to the rectified one.
-
-    Attributes:
-        model: plumb_bob, rational_polynomial or equidistant.
-        coefficients: of the model, as OpenCV orders them.
-        raw_intrinsics: (3, 3) K of the raw image, in its pixels.
-        rotation: (3, 3) from the raw camera's axes to the rectified camera's.
-    """
-
-    model: str
-    coefficients: NDArray[np.float64]
-    raw_intrinsics: NDArray[np.float64]
-    rotation: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,11 +32,69 @@ class CameraModel:
 
     Attributes:
         intrinsics: (3, 3) float64 K of the rectified image, in pixels of the image that was received.
-        distortion: what must be taken out of the image first; None where it is rectified already.
+        distortion: what must be removed from the image first; None where it is rectified already.
     """
 
     intrinsics: NDArray[np.float64]
     distortion: Distortion | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Camera:
+    """The camera of an image as far as it is known, ready for a `CameraFrame`.
+
+    Attributes:
+        intrinsics: (3, 3) float64 K of the rectified image; None where it is not known.
+        rectification: the map that rectifies the image; None where there is nothing to remove.
+        calibration: what to publish beside the image, so that a subscriber of a topic of any name reads the same from
+            it; None without camera_info.
+        problem: why K is not known; empty where it is.
+        treatment: what is done about lens distortion, in words.
+    """
+
+    intrinsics: NDArray[np.float64] | None
+    rectification: Rectification | None
+    calibration: Calibration | None
+    problem: str
+    treatment: str
+
+
+class CameraReader:
+    """Reads the camera_infos of one topic's images; what follows from one is worked out once.
+
+    Args:
+        rectified: auto, true or false: whether the images are rectified. auto: where the topic's name says so, or the
+            camera has no distortion.
+        topic: of the images; empty where they come from no topic.
+    """
+
+    def __init__(self, rectified: str = "auto", topic: str = "") -> None:
+        chosen = RECTIFIED[rectified]
+        self._rectified = True if chosen is None and is_rectified_by_name(topic) else chosen
+        self._key: object = None
+        self._camera = Camera(None, None, None, "there is no camera_info", "none: the camera is not known")
+
+    def read(self, calibration: Calibration | None, size: tuple[int, int]) -> Camera:
+        """Say what is known of the camera of an image of a size (height, width). Never raises."""
+        key = None if calibration is None else (size, calibration.content())
+        if key != self._key:
+            self._key, self._camera = key, self._make(calibration, size)
+        return self._camera
+
+    def _make(self, calibration: Calibration | None, size: tuple[int, int]) -> Camera:
+        unknown = "none: the camera is not known"
+        if calibration is None:
+            return Camera(None, None, None, "there is no camera_info", unknown)
+        try:
+            model = camera_model(calibration, size, self._rectified)
+        except CameraInfoError as error:
+            return Camera(None, None, calibration, f"camera_info: {error}", unknown)
+        if model.distortion is not None:
+            rectification = make_rectification(model.distortion, model.intrinsics, size)
+            return Camera(model.intrinsics, rectification, calibration, "", f"{model.distortion.model} is taken out")
+        published = Calibration.of_pinhole(model.intrinsics, size) if self._rectified else calibration
+        already = "none: the image is rectified already or the camera has no distortion"
+        return Camera(model.intrinsics, None, published, "", already)
 
 
 def is_rectified_by_name(topic: str) -> bool:
@@ -56,85 +102,114 @@ def is_rectified_by_name(topic: str) -> bool:
     return _RECTIFIED_NAME.search(topic) is not None
 
 
-def camera_model(info: Any, image_size: tuple[int, int], rectified: bool | None) -> CameraModel:
-    """Read a CameraInfo.
+def camera_model(calibration: Calibration, image_size: tuple[int, int], rectified: bool | None) -> CameraModel:
+    """Read a calibration.
 
     Args:
-        info: a sensor_msgs/CameraInfo; calibrated for the full sensor, then cropped by its ROI, then binned.
+        calibration: of the full sensor, which is then cropped by its ROI, then binned.
         image_size: height and width of the image that came with it.
         rectified: whether the image is rectified already; None: it is where the camera has no distortion.
 
     Returns:
-        P's left part where the image is rectified (K where P is not set); else K and the distortion, with P's left
-        part as the K that the rectified image shall have (K where P is not set).
+        Rectified: P's left part (K where P is not set), no distortion.
+        No distortion: K (P's left part where only P is usable).
+        Else K and the distortion, with P's left part as the K that the rectified image shall have (K where P is not
+        set).
 
     Raises:
-        CameraInfoError: not calibrated (K[0] is 0), not finite, of another size than the image, or with a distortion
-            model that is not known; the message says which.
+        CameraInfoError: K, or P where it is needed, is one that no camera has (see `intrinsics_fault`); the image is of
+            another size; or the distortion model, its coefficients or R cannot be used. The message says which.
 
     Source: REP 104. Pixels are binned together, so that u becomes (u + 0.5) / n - 0.5.
     """
-    raw = _matrix(info.k, "K")
-    if raw[0, 0] == 0.0 or raw[1, 1] == 0.0:
-        raise CameraInfoError("camera_info is not calibrated: K[0] or K[4] is 0; calibrate the camera")
-    projection = np.asarray(info.p, np.float64).reshape(3, 4)[:, :3]
-    target = projection if projection[0, 0] != 0.0 and projection[1, 1] != 0.0 else raw
-    if not np.isfinite(target).all():
-        raise CameraInfoError(f"camera_info has a P that is not finite: {projection.ravel().tolist()}")
-    crop, binning = _crop(info), (max(int(info.binning_y), 1), max(int(info.binning_x), 1))
-    coefficients = np.asarray(info.d, np.float64).ravel()
-    if rectified is None:
-        rectified = not coefficients.any()
-        target = raw if rectified else target
-    fitted = _fit(target, crop, binning, image_size)
-    if rectified or not coefficients.any():
-        return CameraModel(fitted if rectified else _fit(raw, crop, binning, image_size), None)
-    _check_distortion(info.distortion_model, coefficients)
-    rotation = np.asarray(info.r, np.float64).reshape(3, 3)
-    rotation = rotation if rotation.any() else np.eye(3)
-    raw_fitted = _fit(raw, crop, binning, image_size)
-    return CameraModel(fitted, Distortion(info.distortion_model, coefficients, raw_fitted, rotation))
+    crop, binning = _crop(calibration, image_size)
+    sensor = calibration.height or crop[0] + crop[2], calibration.width or crop[1] + crop[3]
+    k, p = calibration.k, calibration.p[:, :3]
+    has_p = p[0, 0] != 0.0 and p[1, 1] != 0.0
+    is_fisheye = _model_name(calibration) == "equidistant"
+    straight = not calibration.d.any() and not (rectified is False and is_fisheye)
+    if straight or rectified:
+        named = [("K", k), ("P", p)] if has_p else [("K", k)]
+        chosen = _usable(named if not rectified else named[::-1] if straight else named[-1:], sensor)
+        return CameraModel(_fit(chosen, crop, binning), None)
+    raw = _usable([("K", k)], sensor)
+    target = _usable([("P", p)], sensor) if has_p else raw
+    distortion = Distortion(
+        *_distortion(calibration), raw_intrinsics=_fit(raw, crop, binning), rotation=_rotation(calibration.r)
+    )
+    return CameraModel(_fit(target, crop, binning), distortion)
 
 
-def _matrix(values: Any, name: str) -> NDArray[np.float64]:
-    matrix = np.asarray(values, np.float64).reshape(3, 3)
-    if not np.isfinite(matrix).all():
-        raise CameraInfoError(f"camera_info has a {name} that is not finite: {matrix.ravel().tolist()}")
-    return matrix
+def _usable(candidates: list[tuple[str, NDArray[np.float64]]], sensor: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the first matrix that a camera can have.
+
+    Raises:
+        CameraInfoError: there is none; the message says what is wrong with the first.
+    """
+    faults = [intrinsics_fault(matrix, sensor) for _, matrix in candidates]
+    if "" in faults:
+        return candidates[faults.index("")][1]
+    raise CameraInfoError(f"{candidates[0][0]} is {faults[0]}")
 
 
-def _crop(info: Any) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of the region that was read from the sensor."""
-    roi = info.roi
-    return int(roi.y_offset), int(roi.x_offset), int(roi.height or info.height), int(roi.width or info.width)
+def _crop(calibration: Calibration, image_size: tuple[int, int]) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """Return top, left, height and width of the region that was read from the sensor, and its binning.
 
-
-def _fit(
-    intrinsics: NDArray[np.float64],
-    crop: tuple[int, int, int, int],
-    binning: tuple[int, int],
-    image_size: tuple[int, int],
-) -> NDArray[np.float64]:
-    top, left, height, width = crop
+    Raises:
+        CameraInfoError: the image that comes of it is not of the image's size.
+    """
+    binning = max(calibration.binning[0], 1), max(calibration.binning[1], 1)
+    top, left, height, width = calibration.roi
+    height = height or calibration.height or image_size[0] * binning[0]
+    width = width or calibration.width or image_size[1] * binning[1]
     size = height // binning[0], width // binning[1]
     if size != image_size:
         raise CameraInfoError(
-            f"camera_info is for an image of {size[1]}x{size[0]} but the image is {image_size[1]}x{image_size[0]}; "
+            f"it is for an image of {size[1]}x{size[0]} but the image is {image_size[1]}x{image_size[0]}; "
             "publish the camera_info of this image"
         )
-    moved = np.array(intrinsics)
-    moved[:2, 2] -= (left, top)
-    return scale_intrinsics(moved, (size[0] * binning[0], size[1] * binning[1]), size)
+    return (top, left, height, width), binning
 
 
-def _check_distortion(model: str, coefficients: NDArray[np.float64]) -> None:
+def _fit(
+    intrinsics: NDArray[np.float64], crop: tuple[int, int, int, int], binning: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Carry K of the sensor over to the image."""
+    top, left, height, width = crop
+    size = height // binning[0], width // binning[1]
+    cropped = crop_intrinsics(intrinsics, top, left)
+    return scale_intrinsics(cropped, (size[0] * binning[0], size[1] * binning[1]), size)
+
+
+def _model_name(calibration: Calibration) -> str:
+    return _ALIASES.get(calibration.distortion_model, calibration.distortion_model)
+
+
+def _distortion(calibration: Calibration) -> tuple[str, NDArray[np.float64]]:
+    """Return the distortion model's name and coefficients; zeros beyond the most that it can have are dropped."""
+    model, coefficients = _model_name(calibration), calibration.d
     if model not in DISTORTION_MODELS:
+        known = [*DISTORTION_MODELS, *_ALIASES]
         raise CameraInfoError(
-            f"camera_info has distortion model '{model}'; known are {', '.join(DISTORTION_MODELS)}; "
-            "rectify the image first and set rectified to 'true'"
+            f"distortion model '{model}' is not known; known are {', '.join(known)}, and '{_NO_DISTORTION}' without "
+            "coefficients; rectify the image first and set rectified to 'true'"
         )
-    if len(coefficients) not in DISTORTION_MODELS[model] or not np.isfinite(coefficients).all():
+    counts = DISTORTION_MODELS[model]
+    while len(coefficients) > counts[-1] and coefficients[-1] == 0.0:
+        coefficients = coefficients[:-1]
+    if not len(coefficients) and model == "equidistant":
+        coefficients = np.zeros(4)
+    if len(coefficients) not in counts or not np.isfinite(coefficients).all():
         raise CameraInfoError(
-            f"camera_info has {len(coefficients)} coefficients for '{model}': {coefficients.tolist()}; "
-            f"it must have {' or '.join(map(str, DISTORTION_MODELS[model]))} finite ones"
+            f"there are {len(coefficients)} coefficients for '{model}': {coefficients.tolist()}; "
+            f"it must have {' or '.join(map(str, counts))} finite ones"
         )
+    return model, coefficients
+
+
+def _rotation(r: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not r.any():
+        return np.eye(3)
+    if not np.isfinite(r).all() or np.abs(r @ r.T - np.eye(3)).max() > 1e-3 or np.linalg.det(r) < 0:
+        raise CameraInfoError(f"R is no rotation: {r.ravel().tolist()}")
+    return r

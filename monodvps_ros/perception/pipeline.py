@@ -9,19 +9,19 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.geometry.rectification import Rectification
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import classify, group
 from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
 from monodvps_ros.perception.publishing import FrameResult, publish
-from monodvps_ros.perception.rectification import Rectification
+from monodvps_ros.perception.rectification import DeviceRectification
 from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import Tracker
@@ -61,7 +61,7 @@ class Pipeline:
         self._scale = ScaleEstimator(self.config.scale)
         self._dis = DisFlow()
         self._plan: Plan | None = None
-        self._rectification: Rectification | None = None
+        self._rectification: DeviceRectification | None = None
         self.resets = 0
         self._last_stamp_ns: int | None = None
         self._forget()
@@ -100,7 +100,8 @@ class Pipeline:
             What was wanted, at the camera's or the network's size as configured; the rest is None.
 
         Raises:
-            ConfigError: K is unusable; or `tracker.flow` is `network` and the model has no flow.
+            CameraInfoError: K is one that no camera has.
+            ConfigError: `tracker.flow` is `network` and the model has no flow.
         """
         timer = StageTimer(self.config.timing, self.device)
         plan = self._prepare(frame)
@@ -172,10 +173,10 @@ class Pipeline:
             )
         return self._plan
 
-    def _rectify(self, image: Tensor, pixels: NDArray[np.float32], plan: Plan) -> tuple[Tensor, Tensor]:
+    def _rectify(self, image: Tensor, rectification: Rectification, plan: Plan) -> tuple[Tensor, Tensor]:
         """Return the rectified image, and which of the network's pixels the camera did not see."""
-        if self._rectification is None or self._rectification.pixels is not pixels:
-            self._rectification = Rectification(pixels, self.device)
+        if self._rectification is None or self._rectification.source is not rectification:
+            self._rectification = DeviceRectification(rectification, self.device)
         seen = resize_nearest(self._rectification.seen, plan.network_size)
         return self._rectification.apply(image), ~seen
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monodvps_ros.errors import ConfigError
 from monodvps_ros.geometry import scale_intrinsics
+from monodvps_ros.geometry.calibration import check_intrinsics
 from monodvps_ros.geometry.resizing import nearest_index
 from monodvps_ros.perception.pointcloud import pixel_rays
 from monodvps_ros.perception.segments import PublishedGrid
@@ -72,7 +72,7 @@ def make_plan(
         device: where the tensors are to lie.
 
     Raises:
-        ConfigError: K is not finite, or a focal length is not positive.
+        CameraInfoError: K is one that no camera has.
     """
     published_size = camera_size if output_size == "camera" else network_size
     rows, columns = (
@@ -88,8 +88,7 @@ def make_plan(
     )
     if intrinsics is None:
         return plan
-    if not np.isfinite(intrinsics).all() or min(intrinsics[0, 0], intrinsics[1, 1]) <= 0:
-        raise ConfigError(f"K is {intrinsics.tolist()}; focal lengths must be positive and all numbers finite")
+    check_intrinsics(intrinsics)
     published = scale_intrinsics(intrinsics, camera_size, published_size)
     network_rays = pixel_rays(scale_intrinsics(intrinsics, camera_size, network_size), network_size, 1, device)
     road = network_rays[:, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten(1)

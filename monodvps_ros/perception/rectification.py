@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes lens distortion out of images, on the device that everything else runs on."""
+"""Removes lens distortion from images on the device that everything else runs on."""
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from monodvps_ros.shapes import check_shapes
+from monodvps_ros.geometry.rectification import Rectification
 
 
 def sampling_grid(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
@@ -18,46 +17,27 @@ def sampling_grid(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
     return torch.from_numpy(pixels * scale - 1.0)[None].to(device)
 
 
-class Rectification:
-    """What is made once of a rectifying map.
+class DeviceRectification:
+    """A rectification on a device: OpenCV on a CPU, torch elsewhere.
 
     Args:
-        pixels: (H, W, 2) float32 (u, v), where each pixel of the rectified image lies in the raw one.
+        rectification: what to do.
         device: where images are rectified.
 
     Attributes:
-        pixels: the map it was made from.
+        source: the rectification it was made from.
         seen: (H, W) bool on the device, true where the raw image has the pixel.
-
-    Raises:
-        ShapeError: the map has another shape.
     """
 
-    def __init__(self, pixels: NDArray[np.float32], device: torch.device) -> None:
-        sizes = check_shapes(pixels=(pixels, "H W 2"))
-        height, width = sizes["H"], sizes["W"]
-        self.pixels = pixels
-        u, v = pixels[..., 0], pixels[..., 1]
-        inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
-        self.seen = torch.from_numpy(inside).to(device)
-        self._is_cpu = device.type == "cpu"
-        if self._is_cpu:
-            self._maps = cv2.convertMaps(u, v, cv2.CV_16SC2)
-        else:
-            self._grid = sampling_grid(pixels, device)
+    def __init__(self, rectification: Rectification, device: torch.device) -> None:
+        self.source = rectification
+        self.seen = torch.from_numpy(rectification.seen).to(device)
+        self._grid = None if device.type == "cpu" else sampling_grid(rectification.pixels, device)
 
     def apply(self, image: Tensor) -> Tensor:
-        """Rectify an image.
-
-        Args:
-            image: (H, W, 3) uint8 on the device.
-
-        Returns:
-            (H, W, 3) uint8, bilinear; the nearest edge's colour where the raw image saw nothing (see `seen`).
-        """
-        if self._is_cpu:
-            moved = cv2.remap(image.numpy(), *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            return torch.from_numpy(moved)
+        """Rectify an (H, W, 3) uint8 image on the device; as `Rectification.image`, on CUDA to 2 grey levels."""
+        if self._grid is None:
+            return torch.from_numpy(self.source.image(image.numpy()))
         planes = image.permute(2, 0, 1)[None].float()
         sampled = functional.grid_sample(planes, self._grid, "bilinear", "border", align_corners=True)
         return sampled[0].round_().to(torch.uint8).permute(1, 2, 0)

@@ -61,8 +61,8 @@ def prepare(config: TrainingNodeConfig) -> TrainingJob:
     settings = load(TrainingConfig, Path(config.config) if config.config else None, overrides)
     job = TrainingJob(
         settings,
-        {name: open_source(name) for name in data},
-        {name: open_source(name) for name in validation},
+        {name: open_source(name, rectified=config.rectified) for name in data},
+        {name: open_source(name, rectified=config.rectified) for name in validation},
         config.weights,
         Path(config.out),
     )

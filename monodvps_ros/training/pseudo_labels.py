@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels a recording by a teacher, frame by frame; goes on where an interrupted run ended."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from monodvps_ros.config import PseudoLabelConfig, to_dict
 from monodvps_ros.data.manifest import check_manifest
@@ -30,7 +32,7 @@ from monodvps_ros.training.depth_teachers import DepthTeacher
 from monodvps_ros.training.ego_region import EgoRegion
 from monodvps_ros.training.frames import readable_samples
 from monodvps_ros.training.teachers import Teacher, label_image
-from monodvps_ros.types import Sample, SampleSource
+from monodvps_ros.types import CameraFrame, Sample, SampleSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +43,13 @@ class Recording:
         path: where it lies, for the folder of labels to find it again.
         source: its frames.
         image_topic: which of several cameras; None where it was not asked for.
+        rectified: auto, true or false: whether its images are rectified.
     """
 
     path: Path
     source: SampleSource
     image_topic: str | None = None
+    rectified: str = "auto"
 
 
 class PseudoLabelling:
@@ -148,34 +152,39 @@ class PseudoLabelling:
         is_true = self._teacher is not None and keeps_truth(sample, self._keep_labels)
         panoptic_there = self._teacher is None or is_true or label_file(self._out, PANOPTIC_FOLDER, sample).is_file()
         depth_there = self._depth_teacher is None or label_file(self._out, INVERSE_DEPTH_FOLDER, sample).is_file()
-        has_depth = depth_there or self._write_depth(sample)
+        blank = self._blank(sample.frame)
+        sample = dataclasses.replace(sample, frame=sample.frame.rectified())
+        has_depth = depth_there or self._write_depth(sample, blank)
         if not panoptic_there:  # written last: the frame is whole when it is there
-            self._write_panoptic(sample)
+            self._write_panoptic(sample, blank)
         is_new = not panoptic_there or (has_depth and not depth_there)
         self.without_depth += not has_depth
         self.true += is_true
         self.written += is_new and not is_true
         self.kept += not (is_new or is_true) and (self._teacher is not None or depth_there)
 
-    def _write_depth(self, sample: Sample) -> bool:
+    def _write_depth(self, sample: Sample, blank: NDArray[np.bool_]) -> bool:
         assert self._depth_teacher is not None
         inverse_depth = self._depth_teacher.inverse_depth(sample)
         if inverse_depth is None:
             return False
-        if self._ego is not None:
-            inverse_depth[self._ego.mask(sample.frame.size)] = np.nan
+        inverse_depth[blank] = np.nan
         self._known += float(np.isfinite(inverse_depth).mean())
         self._new_depth += 1
         write_inverse_depth(self._out, sample, inverse_depth, self._depth_teacher.is_metric)
         return True
 
-    def _write_panoptic(self, sample: Sample) -> None:
+    def _write_panoptic(self, sample: Sample, blank: NDArray[np.bool_]) -> None:
         assert self._teacher is not None
         panoptic = label_image(self._teacher, sample.frame.image, self._config, self._device)
-        if self._ego is not None:
-            panoptic[self._ego.mask(sample.frame.size)] = VOID_PANOPTIC_ID
+        panoptic[blank] = VOID_PANOPTIC_ID
         write_panoptic(self._out, sample, panoptic)
         self._void += float((panoptic == VOID_PANOPTIC_ID).mean())
+
+    def _blank(self, frame: CameraFrame) -> NDArray[np.bool_]:
+        """(H, W), true for the ego car, and for what the camera did not see of a rectified image."""
+        blank = np.zeros(frame.size, bool) if self._ego is None else self._ego.mask(frame.size)
+        return blank if frame.rectification is None else blank | ~frame.rectification.seen
 
     def _manifest(self, recording: Recording) -> dict[str, Any]:
         """Say how labels are made: all that must be the same for a second run to go on with them."""
@@ -185,6 +194,7 @@ class PseudoLabelling:
             "data": str(path),
             "data_from_here": os.path.relpath(path, self._out.resolve()),
             "image_topic": recording.image_topic,
+            "rectified": recording.rectified,
             "label_space": recording.source.label_space.name,
             **({"teacher": None} if self._teacher is None else self._teacher.made_with),
             "confidence": config["confidence"],

@@ -15,8 +15,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from monodvps_ros.data.bag import messages
 from monodvps_ros.data.bag.message_types import known_types, require_type
-from monodvps_ros.data.message_fields import Fields, camera_info_fields, image_fields
+from monodvps_ros.data.message_fields import Fields, image_fields
 from monodvps_ros.errors import DataError
+from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.types import CAMERA_INFO_TYPE, IMAGE_TYPE
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
@@ -91,7 +92,11 @@ class BagWriter:
         self, topic: str, stamp_ns: int, frame_id: str, size: tuple[int, int], intrinsics: NDArray[np.float64]
     ) -> None:
         """Write the CameraInfo of a rectified image of a size (height, width), with its (3, 3) K."""
-        self.message(topic, CAMERA_INFO_TYPE, stamp_ns, frame_id, camera_info_fields(intrinsics, size))
+        self.calibration(topic, stamp_ns, frame_id, Calibration.of_pinhole(intrinsics, size))
+
+    def calibration(self, topic: str, stamp_ns: int, frame_id: str, calibration: Calibration) -> None:
+        """Write a CameraInfo."""
+        self.message(topic, CAMERA_INFO_TYPE, stamp_ns, frame_id, calibration.fields())
 
     def transform(self, stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]) -> None:
         """Write a transform on /tf: a (4, 4) rigid matrix that carries points of the child into the parent, metres."""

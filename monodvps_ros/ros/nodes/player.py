@@ -17,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from monodvps_ros.data.schedule import Schedule
+from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.ros.topics.conversions import camera_info_message, image_message, stamp_from_ns
 from monodvps_ros.types import CameraFrame, Sample, SampleSource
 
@@ -27,7 +28,7 @@ CAMERA_QOS = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=10, reliabilit
 
 
 class CameraPublisher:
-    """Publishes frames on `image` (rgb8) or `image/compressed` (JPEG), and `camera_info` where K is known.
+    """Publishes frames on `image` (rgb8) or `image/compressed` (JPEG), and `camera_info` as it was recorded.
 
     Names are relative to the node, so that namespaces and remappings hold.
 
@@ -59,10 +60,16 @@ class CameraPublisher:
         return self._image.get_subscription_count(), self._camera_info.get_subscription_count()
 
     def publish(self, frame: CameraFrame) -> None:
-        """Publish a frame: its camera_info first, so that who pairs them finds it there when the image comes."""
+        """Publish a frame: its camera_info first, so that who pairs them finds it there when the image comes.
+
+        camera_info is the frame's calibration, usable or not; a pinhole camera's where only K is known; none without K.
+        """
         header = Header(stamp=stamp_from_ns(frame.stamp_ns), frame_id=frame.frame_id)
-        if frame.intrinsics is not None:
-            self._camera_info.publish(camera_info_message(frame.intrinsics, frame.size, header))
+        calibration = frame.calibration
+        if calibration is None and frame.intrinsics is not None:
+            calibration = Calibration.of_pinhole(frame.intrinsics, frame.size)
+        if calibration is not None:
+            self._camera_info.publish(camera_info_message(calibration, header))
         if self._compressed:
             self._image.publish(compressed_image(frame.image, header))
         else:
@@ -80,7 +87,7 @@ class PlayCount:
 
     Attributes:
         published: frames.
-        without_camera_info: those of them that had no K.
+        without_camera_info: those of them whose K is not known.
         late: those published more than one period after they were due (a source or a machine that is too slow).
         sent_ns: (stamp, wall-clock time just before publishing) of each frame, nanoseconds, in order; kept on request.
     """

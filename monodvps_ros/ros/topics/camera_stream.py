@@ -4,17 +4,14 @@
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
 from monodvps_ros.config import NodeConfig
-from monodvps_ros.errors import CameraInfoError, DeviceError, EncodingError, MonoDVPSError
-from monodvps_ros.geometry.camera_model import CameraModel, camera_model, is_rectified_by_name
-from monodvps_ros.geometry.undistortion import rectifying_map
+from monodvps_ros.errors import DeviceError, EncodingError, MonoDVPSError
+from monodvps_ros.geometry.calibration import Calibration
+from monodvps_ros.geometry.camera_model import Camera, CameraReader
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
 from monodvps_ros.ros.topics.camera_input import CameraInput, Received
@@ -59,9 +56,8 @@ class CameraStream:
         self.scale: ScaleEstimate | None = None
         self.device_lost = False
         self._was_idle = False
-        self._camera_key: tuple[Any, ...] | None = None
-        self._camera: CameraModel | None = None
-        self._rectification: NDArray[np.float32] | None = None
+        self._cameras = CameraReader(config.rectified, self.input.image_topic)
+        self.rectification = "none: the camera is not known"
         self.served_at = 0.0
 
     def configure(self, config: NodeConfig) -> None:
@@ -87,15 +83,6 @@ class CameraStream:
             text = f"{type(error).__name__}: {error}"
             self._note_error(received, text, FAILED, traceback.format_exc())
         return True
-
-    @property
-    def rectification(self) -> str:
-        """What is done about lens distortion, in words."""
-        if self._camera is None:
-            return "none: the camera is not known"
-        if self._camera.distortion is None:
-            return "none: the image is rectified already or the camera has no distortion"
-        return f"{self._camera.distortion.model} is taken out"
 
     def waits(self) -> bool:
         """Whether an image is there."""
@@ -142,28 +129,18 @@ class CameraStream:
             image=image,
             stamp_ns=stamp_to_ns(message.header.stamp),
             frame_id=message.header.frame_id,
-            intrinsics=None if camera is None else camera.intrinsics,
-            rectification=self._rectification,
+            intrinsics=camera.intrinsics,
+            rectification=camera.rectification,
         )
 
-    def _camera_of(self, info: CameraInfo | None, size: tuple[int, int]) -> CameraModel | None:
-        """Return the camera; None, with the reason noted, where it cannot be known. Kept until camera_info changes."""
-        key = None if info is None else (size, *_content(info))
-        if key is not None and key == self._camera_key:
-            return self._camera
-        self._camera_key, self._camera, self._rectification = key, None, None
-        if info is None:
-            self._set_camera_problem(f"no camera_info on {self.input.info_topic}")
-            return None
-        try:
-            self._camera = camera_model(info, size, self._is_rectified())
-        except CameraInfoError as error:
-            self._set_camera_problem(str(error))
-            return None
-        if self._camera.distortion is not None:
-            self._rectification = rectifying_map(self._camera, size)
-        self._set_camera_problem("")
-        return self._camera
+    def _camera_of(self, info: CameraInfo | None, size: tuple[int, int]) -> Camera:
+        """Return what is known of the camera; where K is not, say why."""
+        camera = self._cameras.read(None if info is None else Calibration.from_message(info), size)
+        problem = camera.problem if info is not None else f"no camera_info on {self.input.info_topic}"
+        if problem and problem != self.camera_problem:
+            self._node.get_logger().warning(f"{self._label()}: {problem}; depth and masks are published, no cloud")
+        self.camera_problem, self.rectification = problem, camera.treatment
+        return camera
 
     def _compare_frames(self, info: CameraInfo | None) -> None:
         """Say where camera_info names another frame than the image; its K is used all the same."""
@@ -174,16 +151,6 @@ class CameraStream:
         elif problem != self.frame_problem:
             self._node.get_logger().warning(f"{self._label()}: {problem}; one of the two must be wrong")
         self.frame_problem = problem
-
-    def _is_rectified(self) -> bool | None:
-        if self._config.rectified != "auto":
-            return self._config.rectified == "true"
-        return True if is_rectified_by_name(self.input.image_topic) else None
-
-    def _set_camera_problem(self, problem: str) -> None:
-        if problem and problem != self.camera_problem:
-            self._node.get_logger().warning(f"{self._label()}: {problem}; depth and masks are published, no cloud")
-        self.camera_problem = problem
 
     def _note_error(self, received: Received, text: str, reason: str, details: str = "") -> None:
         stamp = received.message.header.stamp
@@ -201,16 +168,3 @@ class CameraStream:
 def is_device_loss(error: Exception) -> bool:
     """Whether an exception tells that the compute device is gone for this process, as CUDA's sticky errors do."""
     return isinstance(error, RuntimeError) and "CUDA error" in str(error)
-
-
-def _content(info: CameraInfo) -> tuple[Any, ...]:
-    numbers: list[NDArray] = [np.asarray(values) for values in (info.d, info.k, info.r, info.p)]
-    roi = info.roi
-    return (
-        info.height,
-        info.width,
-        info.distortion_model,
-        *(values.tobytes() for values in numbers),
-        (info.binning_x, info.binning_y),
-        (roi.x_offset, roi.y_offset, roi.height, roi.width),
-    )

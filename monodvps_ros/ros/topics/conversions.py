@@ -23,12 +23,12 @@ from std_msgs.msg import Header
 from monodvps_ros.data.image_codec import decode_compressed, decode_image
 from monodvps_ros.data.message_fields import (
     Fields,
-    camera_info_fields,
     cloud_fields,
     image_fields,
     ns_to_time,
     time_to_ns,
 )
+from monodvps_ros.geometry.calibration import Calibration
 
 M = TypeVar("M")
 
@@ -85,9 +85,9 @@ def cloud_message(points: NDArray[Any], header: Header, reuse: PointCloud2 | Non
     return make_message(PointCloud2, cloud_fields(points), header, reuse)
 
 
-def camera_info_message(intrinsics: NDArray[np.float64], size: tuple[int, int], header: Header) -> CameraInfo:
-    """Make the CameraInfo of a pinhole camera without distortion, as `camera_info_fields` packs it."""
-    return make_message(CameraInfo, camera_info_fields(intrinsics, size), header)
+def camera_info_message(calibration: Calibration, header: Header) -> CameraInfo:
+    """Make a CameraInfo; the header as `make_message` takes it."""
+    return make_message(CameraInfo, calibration.fields(), header)
 
 
 def message_class(type_name: str) -> type:

@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pairing of message_filters, where that is installed, made to hold what `Pairing` promises.
-
-Three faults of its Python `TimeSynchronizer` are mended around it: it does not count what it drops; after a jump back
-of the stamps it drops whatever comes until they have passed the old ones, so that a recording played in a loop yields
-hardly a pair; and it never lets go of its lock once an exception passed through it.
-"""
+"""Pairs image and camera_info by `message_filters.TimeSynchronizer`, where that is installed."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from std_msgs.msg import Header
 
-from monodvps_ros.data.stamp_pairing import CAPACITY, DictPairing, Pairing, is_before
+from monodvps_ros.data.stamp_pairing import CAPACITY, IMAGE, INFO, DictPairing, Pairing
 from monodvps_ros.ros.topics.conversions import stamp_from_ns
 
 try:
     from message_filters import SimpleFilter, TimeSynchronizer
 except ImportError:
     TimeSynchronizer = None
-
-_IMAGES, _INFOS = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,45 +23,22 @@ class _Stamped:
     content: Any
 
 
-class FilterPairing:
-    """The pairing by `message_filters.TimeSynchronizer`."""
+class FilterPairing(Pairing):
+    """The pairing by a `TimeSynchronizer`; a new one after a jump back, since it keeps the greatest stamps."""
 
     description = "by message_filters"
 
-    def __init__(self) -> None:
-        self._inputs = [SimpleFilter(), SimpleFilter()]
-        self._synchronizer = TimeSynchronizer(self._inputs, CAPACITY)
-        self._synchronizer.registerCallback(self._on_pair)
-        self._last_ns: list[int | None] = [None, None]
+    def _renew(self) -> None:
+        self._inputs = {IMAGE: SimpleFilter(), INFO: SimpleFilter()}
         self._pair: tuple[Any, Any] | None = None
+        TimeSynchronizer(list(self._inputs.values()), CAPACITY).registerCallback(self._on_pair)
 
-    def add_image(self, stamp_ns: int, image: Any) -> tuple[tuple[Any, Any] | None, int]:
-        """See `Pairing`."""
-        waited = len(self._waiting(_IMAGES))
-        pair = self._add(_IMAGES, stamp_ns, image)
-        return pair, waited + 1 - int(pair is not None) - len(self._waiting(_IMAGES))
-
-    def add_info(self, stamp_ns: int, info: Any) -> tuple[Any, Any] | None:
-        """See `Pairing`."""
-        return self._add(_INFOS, stamp_ns, info)
-
-    def clear_images(self) -> int:
-        """See `Pairing`."""
-        lost = len(self._waiting(_IMAGES))
-        self._waiting(_IMAGES).clear()
-        return lost
-
-    def _waiting(self, side: int) -> dict[int, _Stamped]:
-        waiting: dict[int, _Stamped] = self._synchronizer.queues[side]
-        return waiting
-
-    def _add(self, side: int, stamp_ns: int, content: Any) -> tuple[Any, Any] | None:
-        if is_before(stamp_ns, self._last_ns[side]):
-            self._waiting(side).clear()
-        self._last_ns[side] = stamp_ns
-        if stamp_ns < 0:  # rclpy's Time, which it compares by, refuses these with an exception, under the lock
+    def _match(self, side: str, stamp_ns: int, message: Any) -> tuple[Any, Any] | None:
+        if stamp_ns < 0:  # rclpy's Time, by which it compares, refuses these with an exception, under its lock
+            self._lost += stamp_ns in self._waiting
+            self._waiting.discard(stamp_ns)
             return None
-        self._inputs[side].signalMessage(_Stamped(Header(stamp=stamp_from_ns(stamp_ns)), content))
+        self._inputs[side].signalMessage(_Stamped(Header(stamp=stamp_from_ns(stamp_ns)), message))
         pair, self._pair = self._pair, None
         return pair
 

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+
+class Rectified(str, Enum):
+    """Whether the images of a recording have their lens distortion removed already."""
+
+    AUTO = "auto"
+    TRUE = "true"
+    FALSE = "false"
+
+
+RectifiedOption = Annotated[
+    Rectified,
+    typer.Option(
+        help="Whether the images have their lens distortion removed already; if not, it is removed. auto: they have "
+        "where the image topic's name says so (image_rect, rect/image) or camera_info has no distortion."
+    ),
+]
