@@ -17,9 +17,10 @@ from monodvps_ros.geometry.rectification import Distortion, Rectification, make_
 
 #: Distortion models that can be removed, and how many coefficients each may have.
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (4, 5, 8, 12, 14), "equidistant": (4,)}
-#: Other names of these, and the name of no distortion.
+#: Other names of these.
 _ALIASES = {"fisheye": "equidistant"}
-_NO_DISTORTION = "none"
+#: All names that a camera_info may have where it has distortion coefficients.
+KNOWN_MODELS = (*DISTORTION_MODELS, *_ALIASES)
 #: Values of the option `rectified`: whether the image has its distortion removed already.
 RECTIFIED = {"auto": None, "true": True, "false": False}
 
@@ -189,9 +190,8 @@ def _distortion(calibration: Calibration) -> tuple[str, NDArray[np.float64]]:
     """Return the distortion model's name and coefficients; zeros beyond the most that it can have are dropped."""
     model, coefficients = _model_name(calibration), calibration.d
     if model not in DISTORTION_MODELS:
-        known = [*DISTORTION_MODELS, *_ALIASES]
         raise CameraInfoError(
-            f"distortion model '{model}' is not known; known are {', '.join(known)}, and '{_NO_DISTORTION}' without "
+            f"distortion model '{model}' is not known; known are {', '.join(KNOWN_MODELS)}, and 'none' without "
             "coefficients; rectify the image first and set rectified to 'true'"
         )
     counts = DISTORTION_MODELS[model]
