@@ -133,6 +133,7 @@ def run(*words):
     return ended.value.code
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_kept(tmp_path, data, small, capsys):
     words = ("--data", data, "--out", tmp_path, "--configs", small, "--only", "depth_weight_50")
     assert run(*words) == 0

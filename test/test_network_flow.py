@@ -73,6 +73,7 @@ def test_flow_sizes_and_units():
     assert torch.allclose(coarsest[:, 0], torch.full((2, 2, 3), 32.0))
 
 
+@pytest.mark.slow
 def test_flow_can_be_learnt_and_points_to_the_previous_frame():
     torch.manual_seed(0)
     decoder = FlowDecoder((4, 6, 8, 10, 12), 16)

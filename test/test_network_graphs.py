@@ -207,6 +207,7 @@ def test_a_compiled_package_runs_and_knows_its_machine(tmp_path, monkeypatch):
         GraphModel(tmp_path / "other.pt2", CPU)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_is_said(tmp_path, monkeypatch):
     config = pytest.importorskip("torch._inductor.config")
     monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "none"),))

@@ -35,6 +35,7 @@ class TrueDepthOverFactor:
                              depth_m=depth_m[None, None] / self.factor)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "height_m", "pitch_deg"), [(3, 1.5, 0.0), (4, 1.8, 4.0)])
 def test_an_unknown_factor_in_each_frame_is_recovered(seed, height_m, pitch_deg):
     scene = SceneConfig(frames=20, height=SIZE[0], width=SIZE[1], camera_height_m=height_m, camera_pitch_deg=pitch_deg,

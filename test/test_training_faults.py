@@ -95,6 +95,7 @@ def finished(clip, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_fewer_steps_than_were_made_are_refused(finished, clip, tmp_path):
     shutil.copytree(finished, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"stands at step 4, beyond max_steps, which is 3; go on with --max-steps"):
@@ -102,6 +103,7 @@ def test_fewer_steps_than_were_made_are_refused(finished, clip, tmp_path):
     assert read_checkpoint(tmp_path / "out" / LAST_CHECKPOINT)["global_step"] == 4
 
 
+@pytest.mark.slow
 def test_more_steps_go_on_at_the_rate_of_the_longer_run(finished, clip, tmp_path):
     shutil.copytree(finished, tmp_path / "out")
     rates = []
@@ -155,6 +157,7 @@ def test_ctrl_c_in_a_terminal_ends_with_a_checkpoint_and_resume_goes_on(clip, tm
     assert read_checkpoint(out / LAST_CHECKPOINT)["global_step"] == step + 2
 
 
+@pytest.mark.slow
 def test_sigterm_ends_with_a_checkpoint_too(clip, tmp_path, capsys):
     class Terminated:
         """Validation data that stands for a machine that is shut down."""
@@ -230,6 +233,7 @@ def test_a_full_disk_while_frames_are_stored(clip, tmp_path, small_files):
     assert len(store_frames([open_source(clip)], SIZE, tmp_path / "frames", "")) == 6
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(clip, tmp_path, small_files):
     out = tmp_path / "out"
 
@@ -298,6 +302,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint(clip, tmp_path):
 # --- frames -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_unreadable_image_is_left_out_and_said(clip, tmp_path, capsys):
     damaged = tmp_path / "damaged"
     shutil.copytree(clip, damaged)
@@ -370,6 +375,7 @@ def test_an_error_from_a_worker_is_one_line(tmp_path):
         raise DataError(f"{text}monodvps_ros.errors.DataError: frame 7 is damaged\n")
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_a_step_keeps_the_checkpoint(clip, tmp_path, monkeypatch):
     honest = TrainingModule.losses
 

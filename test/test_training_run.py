@@ -48,6 +48,7 @@ def test_a_run_leaves_weights_that_load(finished):
     assert {tag.partition("/")[0] for tag in log.Tags()["images"]} == pictures
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_unbroken_one(finished, tmp_path):
     unbroken, _, config = finished
 
@@ -95,6 +96,7 @@ def test_what_is_no_checkpoint_is_not_exported(tmp_path):
         export_checkpoint(tmp_path / "other.ckpt", tmp_path / "w.safetensors")
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_weights_is_exported_where_asked_for(tmp_path):
     config = make_config(optimizer={"average": 0.99999, "learning_rate": 0.01}, max_steps=2, checkpoint_every=2)
     train(config, [Clip()], tmp_path / "out", names=["clip"])
@@ -156,6 +158,7 @@ def test_starting_from_a_checkpoint_brings_the_pose_network(finished, tmp_path):
         TrainingModule(replace(config, "pose_encoder", "resnet18"), str(out / LAST_CHECKPOINT))
 
 
+@pytest.mark.slow
 def test_starting_from_what_fits(finished, tmp_path):
     result, out, config = finished
     finer = replace(replace(config, "network.head_stride", 2), "partial_start", True)
