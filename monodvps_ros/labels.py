@@ -20,6 +20,8 @@ VOID_PANOPTIC_ID = 65535
 VOID_CLASS_ID = 255
 MAX_INSTANCE_ID = LABEL_DIVISOR - 1
 MAX_CLASS_ID = VOID_PANOPTIC_ID // LABEL_DIVISOR - 1
+#: In maps of class groups: a class that no group names.
+OTHER_GROUP = 254
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,36 @@ class LabelSpace:
         if name not in self.names:
             raise LabelError(f"no class '{name}' in label space '{self.name}'; it has: {', '.join(self.names)}")
         return self.names.index(name)
+
+
+@dataclass(frozen=True)
+class ClassGroups:
+    """Classes as a set of labels tells them apart: a group is one class, or several that the labels call the same.
+
+    Maps of groups are uint8: the group's place in `names`, 254 for a class that no group names, 255 for void.
+
+    Attributes:
+        names: of the groups.
+        members: class ids of each group.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def table(self) -> NDArray[np.uint8]:
+        """(256,) uint8 group of each class id, void included; not writable."""
+        table = np.full(256, OTHER_GROUP, np.uint8)
+        for group, members in enumerate(self.members):
+            table[list(members)] = group
+        table[VOID_CLASS_ID] = VOID_CLASS_ID
+        table.setflags(write=False)
+        return table
+
+
+def single_classes(space: LabelSpace) -> ClassGroups:
+    """Return the groups of labels that tell all classes of a label space apart."""
+    return ClassGroups(space.names, tuple((index,) for index in range(len(space))))
 
 
 def encode_panoptic(class_id: NDArray[np.integer[Any]], instance_id: NDArray[np.integer[Any]]) -> NDArray[np.uint16]:

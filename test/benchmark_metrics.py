@@ -12,8 +12,8 @@ import tracemalloc
 
 import numpy as np
 
-from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.metrics import Evaluator
+from monodvps_ros.labels import CITYSCAPES, single_classes
+from monodvps_ros.metrics import Evaluator, MetricSettings
 
 SIZE = (1024, 2048)
 
@@ -42,20 +42,21 @@ def main() -> None:
     frames = [frame(number) for number in range(6)]
     seconds, busy = [], []
     for _ in range(3):
-        evaluator = Evaluator(CITYSCAPES)
+        evaluator = Evaluator(MetricSettings(CITYSCAPES, single_classes(CITYSCAPES)))
         start, busy_start = time.perf_counter(), time.process_time()
         for maps in frames:
-            evaluator.update(*maps)
+            evaluator.update(*maps[:3], {"none": maps[3]})
         evaluator.end_sequence()
-        evaluator.compute()
+        evaluator.result()
         seconds.append(time.perf_counter() - start)
         busy.append(time.process_time() - busy_start)
     print(f"6 frames {SIZE[0]}x{SIZE[1]}, everything: best of 3 runs {min(seconds):.2f} s, {min(busy):.2f} s of CPU")
     tracemalloc.start()
-    evaluator = Evaluator(CITYSCAPES)
+    evaluator = Evaluator(MetricSettings(CITYSCAPES, single_classes(CITYSCAPES)))
     small = [tuple(part[::8, ::8] for part in maps) for maps in frames]
     for count in range(1, 2401):
-        evaluator.update(*small[count % 6])
+        truth, prediction, depth, predicted = small[count % 6]
+        evaluator.update(truth, prediction, depth, {"none": predicted})
         if count in (10, 60, 300, 600, 1200, 2400):
             gc.collect()
             held, peak = tracemalloc.get_traced_memory()

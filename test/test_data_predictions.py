@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_refused(tmp_path, classes, instances, words):
 
 
 def test_refusals_of_the_reader(tmp_path, layout):
-    with pytest.raises(ConfigError, match="no data set 'kitti'; there are: cityscapes-dvps, semkitti-dvps, bag"):
+    with pytest.raises(ConfigError, match="no data set 'kitti'; there are: cityscapes-dvps, semkitti-dvps, recording"):
         open_predictions(tmp_path, "kitti")
     with pytest.raises(DataError, match="does not exist"):
         open_predictions(tmp_path / "x", layout.name)
@@ -132,7 +132,7 @@ def test_predictions_of_a_recording(tmp_path):
                     writer.image("/cam/depth/image", stamp, "cam", DEPTH, "32FC1")
                 if stamp != 30:
                     writer.image("/cam/panoptic/image", stamp, "cam", panoptic, "16UC1")
-    predictions = open_predictions(tmp_path, "bag")
+    predictions = open_predictions(tmp_path, "recording")
     frames = list(predictions)
     assert [(frame.sequence, frame.stamp_ns) for frame in frames] == [
         ("drive_1", 10), ("drive_1", 40), ("drive_2", 10), ("drive_2", 40)
@@ -144,7 +144,7 @@ def test_predictions_of_a_recording(tmp_path):
     with BagWriter(tmp_path / "x") as writer:
         writer.image("/image", 1, "cam", np.zeros((2, 3), np.uint8), "mono8")
     with pytest.raises(DataError, match=r"must hold one topic panoptic/image .*; found none"):
-        open_predictions(tmp_path / "x", "bag")
+        open_predictions(tmp_path / "x", "recording")
 
 
 def assign(ids, *instances, class_id=13):
@@ -318,7 +318,7 @@ def test_recordings_one_a_sequence(tmp_path):
     again = Seen()
     prediction = run(tmp_path, again, kind=BagPrediction, name="bag")
     assert again.steps == 3 and "3 frames written, 6 kept" in prediction.summary(1.0)[0]
-    frames = list(open_predictions(tmp_path, "bag"))
+    frames = list(open_predictions(tmp_path, "recording"))
     assert [f.sequence for f in frames] == ["s0"] * 6 + ["s1"] * 3
     assert set(np.unique(frames[8].instance_ids)) == {0, 402}
     assert frames[8].stamp_ns == 1_200_000_000 and (frames[8].depth_m == 2.5).all()
@@ -341,7 +341,7 @@ def test_the_command_from_a_drive_to_predictions(tmp_path, capsys):
     for format_ in (Format.CITYSCAPES_DVPS, Format.BAG):
         out = tmp_path / format_.value
         predict(bag, out, weights=weights, format_=format_)
-        frames = list(open_predictions(out, format_.value))
+        frames = list(open_predictions(out, "cityscapes-dvps"))
         assert [frame.stamp_ns for frame in frames] == [1_000_000_000, 1_100_000_000]
         assert frames[0].class_ids.shape == (48, 96)
         assert "2 frames written, 0 kept" in capsys.readouterr().out

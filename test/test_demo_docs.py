@@ -8,10 +8,10 @@ import pytest
 
 from monodvps_ros.cli.main import COMMANDS
 from monodvps_ros.demo.report import NodeCounts, RecordedTopic, make_report
-from monodvps_ros.evaluation.headline import HEADLINE
+from monodvps_ros.evaluation.result import FIGURES
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/demo.md", "docs/drives.md"]
+PAGES = ["README.md", "docs/demo.md", "docs/drives.md", "docs/evaluation.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -37,7 +37,7 @@ def test_every_key_of_the_report_is_described():
     outputs = {"/depth/image": RecordedTopic("sensor_msgs/msg/Image", "32FC1", [0], [5])}
     report = make_report("a drive", [(0, 1)], node, outputs)
     keys = [*report, *report["outputs"]["/depth/image"], *report["latency_ms"]]
-    keys += ["metrics", "drive", "card", "split", *HEADLINE]
+    keys += ["metrics", "drive", "card", "split", *FIGURES]
     text = (ROOT / "docs" / "demo.md").read_text()
     assert [key for key in keys if f"`{key}`" not in text] == []
 

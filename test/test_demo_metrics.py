@@ -13,7 +13,7 @@ from monodvps_ros.config import NetworkConfig, SceneConfig
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.demo.metrics import drive_metrics
 from monodvps_ros.errors import DataError
-from monodvps_ros.evaluation.headline import CARD_KEY, HEADLINE, LIVE, MEDIAN, for_card
+from monodvps_ros.evaluation.result import CARD_KEY, FIGURES, for_card
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.network import MonoDVPS, read_card, save_weights
 from monodvps_ros.scenes import Drive
@@ -25,7 +25,9 @@ SCORE = {
     "min_area_px": 0,
     "settings": {},
     "weights": "tiny",
-    "headline": {MEDIAN: dict.fromkeys(HEADLINE, 1.0), LIVE: dict.fromkeys(HEADLINE, 2.0)},
+    "dataset": "recording",
+    "figures": {"median": dict.fromkeys(FIGURES, 1.0), "live": dict.fromkeys(FIGURES, 2.0)},
+    "by_depth_scaling": {},
 }
 
 
@@ -55,7 +57,7 @@ def test_the_truth_scores_full_marks_and_dropped_frames_do_not_count(samples, tm
     recording = record(tmp_path / "recording", [samples[0], samples[2], samples[3]], factor=1.1)
     found = drive_metrics(samples, recording, CITYSCAPES, header())
     assert found["frames"] == 3 and found["card"] is None
-    assert found["drive"].keys() == HEADLINE.keys()
+    assert found["drive"].keys() == FIGURES.keys()
     assert found["drive"]["pq"] == 100.0 and found["drive"]["id_switches_per_track"] == 0.0
     assert found["drive"]["abs_rel"] == pytest.approx(0.1, abs=1e-5)
 
@@ -63,7 +65,7 @@ def test_the_truth_scores_full_marks_and_dropped_frames_do_not_count(samples, tm
 def test_the_cards_figures_stand_beside(samples, tmp_path):
     recording = record(tmp_path / "recording", samples)
     found = drive_metrics(samples, recording, CITYSCAPES, header(**{CARD_KEY: for_card(SCORE)}))
-    assert found["card"] == {"split": "test", **SCORE["headline"][LIVE]}
+    assert found["card"] == {"split": "test", **SCORE["figures"]["live"]}
     assert drive_metrics(samples, recording, CITYSCAPES, None)["card"] is None
 
 
@@ -107,5 +109,6 @@ def test_export_puts_a_score_into_the_card(tmp_path, capsys):
     card = read_card(tmp_path / "new.safetensors")["card"]
     assert card["steps"] == 7
     assert card[CARD_KEY] == {
-        "split": "test", "frames": 320, "min_area_px": 0, "settings": {}, **SCORE["headline"],
+        "split": "test", "dataset": "recording", "frames": 320, "min_area_px": 0, "settings": {},
+        "figures": SCORE["figures"],
     }  # fmt: skip

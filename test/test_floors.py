@@ -15,6 +15,8 @@ FLOORS = [
     {"ros", "demo", "benchmark", "cli"},
 ]
 WITHIN_FLOOR = {  # rooms of one floor that know each other
+    ("evaluation", "scenes"),  # measures on the splits of 'drives'
+    ("training", "evaluation"),  # validation is an evaluation
     ("perception", "foundation"),  # the model that a configuration names may be a pair of hub models
     ("demo", "ros"),
     ("benchmark", "ros"),

@@ -131,6 +131,19 @@ def test_error_over_distance():
     assert bands[10.0].abs_rel is None
 
 
+def test_what_stands_and_what_moves_apart():
+    metric = DepthErrors()
+    truth = np.full((1, 6), 10.0)
+    metric.update(truth, np.array([[11.0, 13.0, 15.0, 20.0, np.nan, 10.0]]), np.array([[0, 0, 1, -1, 1, 1]], np.int8))
+    metric.update(truth, np.full((1, 6), 12.0), np.zeros((1, 6), np.int8))
+    metric.update(truth, np.full((1, 6), 90.0))  # nothing is known of what moves in this frame
+    scores = metric.compute()
+    assert (scores.standing_pixels, scores.moving_pixels) == (8, 2)
+    assert scores.abs_rel_standing == pytest.approx((0.1 + 0.3 + 6 * 0.2) / 8)
+    assert scores.abs_rel_moving == pytest.approx((0.5 + 0.0) / 2)
+    assert DepthErrors().compute().abs_rel_moving is None
+
+
 def test_torch_and_float32_agree():
     one = errors(TRUTH, TOLD)
     other = errors(torch.tensor(TRUTH, dtype=torch.float64), torch.tensor(TOLD, dtype=torch.float64))

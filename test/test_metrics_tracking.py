@@ -3,20 +3,24 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from monodvps_ros.errors import ConfigError, ShapeError
-from monodvps_ros.labels import CITYSCAPES, ClassInfo, LabelSpace
+from monodvps_ros.evaluation.result import at_scaling
+from monodvps_ros.labels import CITYSCAPES, ClassInfo, LabelSpace, single_classes
 from monodvps_ros.metrics import (
+    DepthErrors,
     DepthQuality,
     Evaluator,
     IdSwitches,
+    MetricSettings,
     SegmentationTrackingQuality,
     cooccurrence,
     dstq,
-    results,
+    figures,
     void_removed,
 )
 
@@ -24,6 +28,10 @@ CARS_AND_SKY = LabelSpace(
     "cars and sky", (ClassInfo("car", (0, 0, 142), True), ClassInfo("sky", (70, 130, 180), False))
 )
 SKY, VOID = 1000, 65535
+
+
+def new_evaluator():
+    return Evaluator(MetricSettings(CITYSCAPES, single_classes(CITYSCAPES)))
 
 
 def stq(truth, prediction, space=CARS_AND_SKY):
@@ -226,50 +234,71 @@ def test_switches_end_with_their_sequence_and_the_worst_come_first():
     assert [track.sequence for track in scores.worst] == ["wilder", "wild"]
 
 
-def test_different_settings_do_not_merge():
-    with pytest.raises(ConfigError, match="cannot merge"):
-        SegmentationTrackingQuality(CITYSCAPES).merge(SegmentationTrackingQuality(CARS_AND_SKY))
-    with pytest.raises(ConfigError, match="cannot merge"):
-        DepthQuality((1.25,)).merge(DepthQuality())
-    with pytest.raises(ShapeError, match="state holds"):
-        DepthQuality().from_state({})
-    with pytest.raises(ShapeError, match="must be"):
-        DepthQuality().from_state({"inliers": np.zeros(5, np.int64), "pixels": np.zeros(1, np.int64)})
-
-
 def test_frames_with_an_unknown_map_are_left_out():
-    evaluator = Evaluator(CITYSCAPES)
+    evaluator = new_evaluator()
     frame, depth = np.full((2, 4), 13001), np.full((2, 4), 5.0)
-    evaluator.update(frame, frame, depth, depth)
-    evaluator.update(frame, None, depth, depth)
+    evaluator.update(frame, frame, depth, {"none": depth})
+    evaluator.update(frame, None, depth, {"none": depth})
     evaluator.update(frame, frame, depth, None)
-    evaluator.update(frame, frame, depth, depth)
-    scores = evaluator.compute()
-    assert scores.video.windows == {1: 3, 2: 2, 3: 1, 4: 0}
-    assert scores.depth_video.windows == {1: 2, 2: 1, 3: 0, 4: 0}
-    assert (scores.depth.frames, scores.tracking.tracks) == (3, 1)
+    evaluator.update(frame, frame, depth, {"none": depth})
+    result = evaluator.result()
+    assert result["vpq"]["counts"] == {"1": 3, "2": 2, "3": 1, "4": 0}
+    of_depth = result["by_depth_scaling"]["none"]
+    assert of_depth["dvpq"]["counts"] == {"1": 2, "2": 1, "3": 0, "4": 0}
+    assert (of_depth["depth"]["frames"], result["stq"]["tracks"]) == (3, 1)
 
 
-def test_results_of_a_perfect_run_and_of_nothing():
-    evaluator = Evaluator(CITYSCAPES)
-    nothing = results(evaluator.compute())
+def test_without_any_true_depth_there_is_no_figure_of_depth():
+    evaluator = new_evaluator()
+    frame = np.full((2, 4), 13001)
+    for nothing in (np.full((2, 4), np.nan), np.zeros((2, 4)), None):
+        evaluator.update(frame, frame, nothing, {"none": np.full((2, 4), 5.0)})
+    result = evaluator.result()
+    assert result["figures"]["none"]["vpq"] == 100.0
+    of_depth = {"dvpq", "dstq", *(figure.name for figure in DepthErrors.figures)}
+    assert {name for name, value in result["figures"]["none"].items() if value is None} == {*of_depth, "pq_stuff"}
+
+
+def test_depth_is_measured_once_for_each_way_to_metres():
+    evaluator = Evaluator(MetricSettings(CITYSCAPES, single_classes(CITYSCAPES)), ("none", "median"))
+    frame, depth = np.full((2, 4), 13001), np.full((2, 4), 10.0)
+    evaluator.update(frame, frame, depth, {"none": depth * 1.2, "median": depth})
+    found = evaluator.result()["figures"]
+    assert found["none"]["abs_rel"] == pytest.approx(0.2)
+    assert found["none"]["dvpq"] == pytest.approx(200 / 3)  # void where lambda is 0.1
+    assert (found["median"]["abs_rel"], found["median"]["dvpq"]) == (0.0, 100.0)
+    assert found["none"]["pq"] == found["median"]["pq"] == 100.0
+
+
+def test_result_of_a_perfect_run_and_of_nothing():
+    evaluator = new_evaluator()
+    nothing = at_scaling(evaluator.result(), "none")
     assert nothing["pq"]["all"] is nothing["dvpq"]["mean"]["things"] is nothing["stq"]["stq"] is None
-    assert nothing["depth"]["abs_rel"] is nothing["zero_filled"]["pq"]["all"] is None
+    assert nothing["depth"]["abs_rel"] is nothing["pq"]["zero_filled"]["all"] is nothing["classes"]["miou"] is None
     frame, depth = np.array([[13001, 13001, 0, 0]]), np.full((1, 4), 5.0)
     for _ in range(4):
-        evaluator.update(frame, frame, depth, depth)
-    said = results(evaluator.compute())
-    assert said["pq"]["all"] == said["vpq"]["4"]["things"] == said["dvpq"]["0.1"]["4"]["stuff"] == 100.0
+        evaluator.update(frame, frame, depth, {"none": depth})
+    said = at_scaling(evaluator.result(), "none")
+    assert said["pq"]["all"] == said["vpq"]["windows"]["4"]["things"] == 100.0
+    assert said["dvpq"]["thresholds"]["0.1"]["4"]["stuff"] == 100.0
     assert said["dvpq"]["mean"] == {"all": 100.0, "things": 100.0, "stuff": 100.0}
-    assert said["stq"]["stq"] == said["dstq"]["dstq"] == 100.0
+    assert said["stq"]["stq"] == said["dstq"]["dstq"] == said["classes"]["miou"] == 100.0
     assert said["depth"]["abs_rel"] == said["depth"]["rmse_log"] == 0.0
     assert said["depth"]["d1"] == 1.0
-    assert said["zero_filled"]["pq"] == {
+    filled = said["pq"]["zero_filled"]
+    assert {group: filled[group] for group in ("all", "things", "stuff")} == {
         "all": pytest.approx(200 / 19),
         "things": pytest.approx(100 / 8),
         "stuff": pytest.approx(100 / 11),
-        "sq": said["zero_filled"]["pq"]["sq"],
-        "rq": said["zero_filled"]["pq"]["rq"],
     }
-    assert said["per_class"]["car"]["pq"] == 100.0
+    assert said["per_class"]["car"]["pq"] == said["per_class"]["car"]["iou"] == 100.0
     assert said["per_class"]["bus"]["pq"] is None
+    assert (said["per_class"]["car"]["thing"], said["per_class"]["road"]["thing"]) == (True, False)
+    assert said["figures"]["dvpq"] == 100.0
+
+
+def test_figures_have_names_of_their_own_and_are_described():
+    names = [figure.name for _, figure in figures()]
+    assert len(names) == len(set(names))
+    text = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text()
+    assert [name for name in names if f"`{name}`" not in text] == []

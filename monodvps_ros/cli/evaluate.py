@@ -1,31 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps evaluate`: measure predictions against truth; a JSON file and a page to look at."""
+"""`monodvps evaluate`: measure predictions, or weights, against truth; a JSON file and a page to look at."""
 
-import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from monodvps_ros.cli.options import Rectified, RectifiedOption
-from monodvps_ros.evaluation.pairs import FramePairs, check_any
-from monodvps_ros.evaluation.report import CARDS, card_text, render_report
-from monodvps_ros.evaluation.result_files import read_result_file, write_result_file
-from monodvps_ros.evaluation.runner import Evaluation
-from monodvps_ros.evaluation.scaling import Scaling
-from monodvps_ros.metrics import DepthProtocol, dataset_rules
+from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.cli.splits import Split
+from monodvps_ros.config import PipelineConfig
+from monodvps_ros.errors import ConfigError
 
 
 class Dataset(str, Enum):
-    """Data sets and the constants by which they are measured."""
+    """Data sets with constants of their own."""
 
     CITYSCAPES_DVPS = "cityscapes-dvps"
     SEMKITTI_DVPS = "semkitti-dvps"
-    BAG = "bag"
+    RECORDING = "recording"
+
+
+class Scaling(str, Enum):
+    """What brings predicted depth to metres."""
+
+    NONE = "none"
+    MEDIAN = "median"
+    CAMERA_HEIGHT = "camera-height"
+    LIVE = "live"
 
 
 class Crop(str, Enum):
@@ -38,84 +41,81 @@ class Crop(str, Enum):
 
 
 def evaluate(
-    ground_truth: Annotated[Path, typer.Option(help="Data set or recording with truth.")],
-    predictions: Annotated[Path, typer.Option(help="Folder with pan/ and dep/, or recording of the node's topics.")],
-    dataset: Annotated[Dataset, typer.Option(help="Whose constants and file names apply.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page here that opens in any browser, offline.")] = None,
-    scaling: Annotated[Scaling, typer.Option(help="What brings predicted depth to metres.")] = Scaling.NONE,
-    camera_height: Annotated[
-        float | None, typer.Option(help="Height of the camera above the road, for --scaling camera-height [m].")
+    data: Annotated[Path, typer.Option(help="Data set, recording or folder of images with truth; folder of 'drives'.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Pipeline settings for --weights, such as tracker.max_age=0."),
     ] = None,
-    cap: Annotated[float, typer.Option(help="True depth beyond this is not measured by depth errors [m].")] = 80.0,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Predictions made before: folder with pan/ and dep/, or recording of the node.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="Without --predictions: weights file that predicts now, 'shipped' or 'random'.")
+    ] = "shipped",
+    against: Annotated[str, typer.Option(help="Weights file to compare --weights with on the same frames.")] = "",
+    split: Annotated[Split | None, typer.Option(help="Measure --weights on this split of 'drives' in --data.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="YAML that says what label images mean. Default: labels.yaml in --data.")
+    ] = None,
+    stills: Annotated[bool, typer.Option("--stills", help="Treat each image alone: no tracking, no flow.")] = False,
+    frames: Annotated[int | None, typer.Option(min=1, help="Measure the first N frames of each recording.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Measure the last N frames of each recording.")] = None,
+    dataset: Annotated[
+        Dataset | None, typer.Option(help="Whose windows and prediction layout apply. Default: that of --data.")
+    ] = None,
+    depth_scaling: Annotated[
+        Scaling | None,
+        typer.Option(
+            help="Scaling of predicted depth to metres. Default: none; for --weights all, median in the page."
+        ),
+    ] = None,
+    camera_height: Annotated[float | None, typer.Option(help="Height of the camera above the road [m].")] = None,
+    cap: Annotated[float, typer.Option(help="Leave true depth beyond this out of depth errors [m].")] = 80.0,
     crop: Annotated[Crop, typer.Option(help="Part of the image in which depth errors are measured.")] = Crop.NONE,
-    baseline: Annotated[Path | None, typer.Option(help="JSON of another run to compare with in the page.")] = None,
-    worst: Annotated[int, typer.Option(help="Frames to show in the page, by PQ and by depth error each.", min=0)] = 4,
-    image_topic: Annotated[str | None, typer.Option(help="Images of a recording with several cameras.")] = None,
+    min_area: Annotated[int, typer.Option(min=0, help="Treat true things of fewer pixels as void.")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page here that opens offline.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="JSON of another evaluation to compare with.")] = None,
+    worst: Annotated[int, typer.Option(help="Worst frames to show in the page, by kind of error.", min=0)] = 4,
+    image_topic: Annotated[str | None, typer.Option(help="Image topic of a recording with several cameras.")] = None,
     rectified: RectifiedOption = Rectified.AUTO,
+    device: Annotated[str, typer.Option(help="Device for --weights: auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Measure depth, panoptic segmentation and tracking against truth: PQ, VPQ, DVPQ, STQ, DSTQ, depth errors."""
-    other = None if baseline is None else read_results(baseline)
-    rules = dataset_rules(dataset.value)
-    protocol = DepthProtocol(max_depth_m=cap, crop=crop.value)
-    pairs = FramePairs(rules, ground_truth, predictions, image_topic, rectified.value)
-    evaluation = Evaluation(
-        rules, pairs.space, scaling, protocol, camera_height, pictures=worst if report is not None else 0
-    )
-    _run(evaluation, pairs)
-    check_any(evaluation.frames, evaluation.without_prediction, pairs.without_truth, ground_truth)
-    results = {
-        **evaluation.results(),
-        "ground_truth": str(ground_truth),
-        "predictions": str(predictions),
-        "unpaired": {
-            "predictions": pairs.without_truth.summary(),
-            "ground_truth": evaluation.without_prediction.summary(),
-        },
-    }
-    if json_file is not None:
-        write_result_file(json_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
-    if report is not None:
-        title = predictions.resolve().name
-        name = "baseline" if baseline is None else baseline.name
-        page = render_report(results, evaluation.worst_frames(), evaluation.film.contents(), other, name, title)
-        write_result_file(report, page)
-    _print_summary(results, json_file, report)
+    """Measure depth, segmentation and tracking against truth: PQ, VPQ, DVPQ, STQ, DSTQ, mIoU, depth errors and more.
 
-
-def read_results(path: Path) -> dict[str, Any]:
-    """Read the JSON of an evaluation.
-
-    Raises:
-        DataError: it cannot be read, or is something else.
+    docs/evaluation.md describes every figure, the JSON, and label images.
     """
-    return read_result_file(path, "pq", "depth")
+    # torch takes seconds to import, and --help must not
+    from monodvps_ros.evaluation import command  # noqa: PLC0415
+    from monodvps_ros.evaluation.depth_scaling import DepthScaling  # noqa: PLC0415
+    from monodvps_ros.metrics import DepthProtocol  # noqa: PLC0415
 
-
-def _run(evaluation: Evaluation, pairs: FramePairs) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("evaluate", total=len(pairs))
-        for pair in pairs:
-            evaluation.add(pair)
-            progress.advance(task)
-
-
-def _print_summary(results: dict[str, Any], json_file: Path | None, report: Path | None) -> None:
-    console = Console()
-    table = Table(title=f"{results['dataset']}: {results['frames']} frames in {results['sequences']} sequences")
-    for title, *_ in CARDS:
-        table.add_column(title, justify="right")
-    table.add_row(*(card_text(results, card) for card in CARDS))
-    console.print(table)
-    for side, what in (
-        ("predictions", "predictions without a true frame"),
-        ("ground_truth", "true frames without a prediction"),
-    ):
-        unpaired = results["unpaired"][side]
-        if unpaired["count"]:
-            shown = ", ".join(unpaired["names"][:5]) + (", …" if unpaired["count"] > 5 else "")
-            console.print(f"{unpaired['count']} {what} left out: {shown}", highlight=False)
-    for path in (json_file, report):
-        if path is not None:
-            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    others, settings = split_words(words or [], PipelineConfig)
+    if others:
+        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    command.evaluate(
+        command.Request(
+            data=data,
+            predictions=predictions,
+            weights=weights,
+            against=against,
+            split="" if split is None else split.value,
+            settings=settings,
+            device=device,
+            dataset="" if dataset is None else dataset.value,
+            labels=labels,
+            stills=stills,
+            frames=frames,
+            last=last,
+            min_area_px=min_area,
+            scaling=None if depth_scaling is None else DepthScaling(depth_scaling.value),
+            camera_height_m=camera_height,
+            protocol=DepthProtocol(max_depth_m=cap, crop=crop.value),
+            image_topic=image_topic,
+            rectified=rectified.value,
+            json=json_file,
+            report=report,
+            baseline=baseline,
+            worst=worst,
+        )
+    )

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.score import read_score
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.evaluation.headline import CARD_KEY, for_card
+from monodvps_ros.evaluation.result import CARD_KEY, for_card, read_result
 
 
 class Format(str, Enum):
@@ -35,7 +34,7 @@ def export(
     ] = Format.SAFETENSORS,
     half: Annotated[bool, typer.Option("--half", help="Store float16, half the size; safetensors alone.")] = False,
     score: Annotated[
-        Path | None, typer.Option(help="JSON of monodvps score: its headline goes into the card, for the demo to show.")
+        Path | None, typer.Option(help="JSON of monodvps evaluate: its figures go into the card, for the demo to show.")
     ] = None,
     device: Annotated[str, typer.Option(help="Device that an aoti package is compiled for: cpu, cuda.")] = "cpu",
 ) -> None:
@@ -47,7 +46,7 @@ def export(
 
     if out.suffix != _ENDINGS[format_]:
         raise ConfigError(f"--out is {out}, but a file of format {format_.value} ends in {_ENDINGS[format_]}")
-    measured = {} if score is None else {CARD_KEY: for_card(read_score(score))}
+    measured = {} if score is None else {CARD_KEY: for_card(read_result(score))}
     if format_ is Format.SAFETENSORS:
         card = export_checkpoint(checkpoint, out, half, measured)
     elif half:

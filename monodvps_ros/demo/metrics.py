@@ -2,12 +2,14 @@
 """Measures what the demo recorded against the truth of the drive, and reads what the weights' card says beside it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from monodvps_ros.data.bag_predictions import BagPredictions
-from monodvps_ros.evaluation.headline import CARD_KEY, LIVE, headline
-from monodvps_ros.evaluation.runner import Evaluation, FramePair
+from monodvps_ros.evaluation.pairs import TruthReader
+from monodvps_ros.evaluation.result import CARD_KEY
+from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.metrics import dataset_rules
 from monodvps_ros.types import Sample
@@ -33,31 +35,28 @@ def drive_metrics(
     """
     if header is not None and list(header["label_space"]) != list(space.names):
         return None
-    evaluation = Evaluation(dataset_rules("bag"), space)
-    remaining = iter(samples)
+    evaluation = Evaluation(dataset_rules("recording"), space)
+    reader = TruthReader(Path())
+    remaining = ((sample, reader.read(sample)) for sample in samples)
     for predicted in BagPredictions([recording]):
-        sample = next((sample for sample in remaining if sample.frame.stamp_ns == predicted.stamp_ns), None)
-        if sample is None:
+        found = next((pair for pair in remaining if pair[0].frame.stamp_ns == predicted.stamp_ns), None)
+        if found is None:
             break
-        truth = None if sample.truth.panoptic_is_pseudo else sample.truth.panoptic
-        if truth is None and sample.truth.depth_m is None:
-            continue
-        evaluation.add(
-            FramePair(
-                sequence="drive",
-                name=str(predicted.stamp_ns),
-                truth=truth,
-                truth_depth_m=sample.truth.depth_m,
-                prediction=(predicted.class_ids, predicted.instance_ids),
-                # without K there are no metres
-                predicted_depth_m=None if sample.frame.intrinsics is None else predicted.depth_m,
-            )
+        sample, pair = found
+        pair = replace(
+            pair,
+            truth=None if sample.truth.panoptic_is_pseudo else pair.truth,
+            prediction=(predicted.class_ids, predicted.instance_ids),
+            # without K there are no metres
+            predicted_depth_m=None if sample.frame.intrinsics is None else predicted.depth_m,
         )
+        if pair.has_truth:
+            evaluation.add(pair)
     if not evaluation.frames:
         return None
     card = None if header is None else header["card"].get(CARD_KEY)
     return {
         "frames": evaluation.frames,
-        "drive": headline(evaluation.results()),
-        "card": None if card is None else {"split": card["split"], **card[LIVE]},
+        "drive": evaluation.result()["figures"]["none"],
+        "card": None if card is None else {"split": card["split"], **card["figures"].get("live", {})},
     }

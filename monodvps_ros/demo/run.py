@@ -26,8 +26,8 @@ from monodvps_ros.demo.report import RecordedTopic, make_report
 from monodvps_ros.demo.session import DemoSession
 from monodvps_ros.demo.video import write_video
 from monodvps_ros.errors import DataError
-from monodvps_ros.evaluation.headline import headline_table
 from monodvps_ros.evaluation.pictures import Panels, video_frame
+from monodvps_ros.evaluation.result import figures_table
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import Output, Sample, SampleSource, topic_of
@@ -174,7 +174,7 @@ def _measure(source: SampleSource, frames: int | None, folder: OutputFolder, wei
     columns = {"this drive": metrics["drive"]}
     if metrics["card"] is not None:
         columns[f"card, {metrics['card']['split']} split"] = metrics["card"]
-    console.print(headline_table(columns, f"Against the truth, {metrics['frames']} frames that came through"))
+    console.print(figures_table(columns, f"Against the truth, {metrics['frames']} frames that came through"))
     return metrics
 
 

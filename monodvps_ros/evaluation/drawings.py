@@ -23,12 +23,13 @@ DASH = "\N{EN DASH}"
 def class_bars(per_class: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Rows of the bar chart: things first, then stuff, each in the order of class ids; absent classes are left out."""
     rows = []
-    for name, values in sorted(per_class.items(), key=lambda item: (not item[1]["thing"], item[1]["class_id"])):
-        if values["pq"] is None and values["iou"] is None:
+    for name, values in sorted(per_class.items(), key=lambda item: not item[1]["thing"]):
+        pq, iou = values.get("pq"), values.get("iou")
+        if pq is None and iou is None:
             continue
         other = (baseline or {}).get(name, {}).get("pq")
-        difference = None if other is None or values["pq"] is None else values["pq"] - other
-        rows.append({"name": name, **values, "baseline": other, "difference": difference})
+        difference = None if other is None or pq is None else pq - other
+        rows.append({**values, "name": name, "pq": pq, "iou": iou, "baseline": other, "difference": difference})
     return rows
 
 

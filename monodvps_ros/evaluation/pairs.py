@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brings together truth and predictions, by name or by stamp, reading each once and holding one frame of each."""
+"""A true and a predicted frame together, and pairs of truth with what was predicted before, by name or by stamp."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,85 +11,175 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.image_files import read_map
+from monodvps_ros.data.label_file import LabelFile
 from monodvps_ros.data.natural_order import natural_key
 from monodvps_ros.data.predicted_frame import PredictedFrame
-from monodvps_ros.data.predictions import frame_name, open_predictions
-from monodvps_ros.data.pseudo_labels import is_pseudo_labelled
+from monodvps_ros.data.predictions import Predictions, frame_name
 from monodvps_ros.data.semkitti_dvps import CLASS, IMAGE, INSTANCE
-from monodvps_ros.data.sources import open_source
 from monodvps_ros.errors import DataError
-from monodvps_ros.evaluation.runner import FramePair, Names
-from monodvps_ros.metrics import DatasetRules, PanopticMap
+from monodvps_ros.evaluation.motion import MotionFinder
+from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID
+from monodvps_ros.metrics import PanopticMap
 from monodvps_ros.types import Sample
 
 Key: TypeAlias = tuple[Any, ...]
 
+#: Names of frames without a partner that are listed; all are counted.
+MOST_NAMES_LISTED = 200
 
-class FramePairs:
-    """Pairs of a true and a predicted frame, in the order of the truth.
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FramePair:
+    """One frame of the truth and what was predicted for it; what is not known is None.
+
+    Attributes:
+        sequence: name of its sequence; frames of one sequence follow each other.
+        name: what it is called in reports: a file's name, or a stamp.
+        image: (H, W, 3) uint8.
+        intrinsics: (3, 3) float64 K of the image.
+        truth: (H, W) panoptic ids, or a pair of class and instance ids.
+        true_groups: (H, W) uint8 class groups, where the truth has classes alone.
+        truth_depth_m: (H, W) float32 metres, NaN where there is none.
+        moving: (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known.
+        prediction: like `truth`, of any size.
+        predicted_depth_m: (H, W) float32 of any size, NaN where there is none, as it was predicted.
+        metres_per_unit: factor with which the node would publish that depth; None where it would have no metres.
+        paired: false where there is truth but nothing was predicted.
+    """
+
+    sequence: str
+    name: str
+    image: NDArray[np.uint8] | None = None
+    intrinsics: NDArray[np.float64] | None = None
+    truth: PanopticMap | None = None
+    true_groups: NDArray[np.uint8] | None = None
+    truth_depth_m: NDArray[np.float32] | None = None
+    moving: NDArray[np.int8] | None = None
+    prediction: PanopticMap | None = None
+    predicted_depth_m: NDArray[np.float32] | None = None
+    metres_per_unit: float | None = None
+    paired: bool = True
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is anything to measure against."""
+        return not (self.truth is None and self.true_groups is None and self.truth_depth_m is None)
+
+
+class TruthReader:
+    """Turns samples into pairs that have the truth alone.
+
+    Args:
+        data: folder of the data set, for the label images of `labels`.
+        labels: of a folder of label images: classes are measured by them alone. None: by the panoptic truth.
+        min_area_px: true things of which fewer pixels are to be seen count as void, in that frame.
+        semkitti: read instance ids beyond the range of panoptic ids from the data set's files.
+    """
+
+    def __init__(
+        self, data: Path, labels: LabelFile | None = None, min_area_px: int = 0, semkitti: bool = False
+    ) -> None:
+        self._data, self._labels, self._min_area_px, self._semkitti = data, labels, min_area_px, semkitti
+        self._motion = MotionFinder()
+
+    def read(self, sample: Sample) -> FramePair:
+        """Read the truth of the next sample.
+
+        Raises:
+            DataError: a label image cannot be read, is of another size, or has an unknown value.
+        """
+        moving, groups, truth = self._motion.find(sample), None, self._panoptic(sample)
+        stem, size = Path(sample.source).stem, sample.frame.size
+        if self._labels is not None:
+            moving = self._labels.read_moving(self._data, stem, size) if self._labels.moving else moving
+            if self._labels.groups is not None:
+                groups, truth = self._labels.read_groups(self._data, stem, size), None
+            rectification = sample.frame.rectification
+            if rectification is not None:
+                groups = None if groups is None else rectification.nearest(groups, VOID_CLASS_ID)
+                moving = None if moving is None else rectification.nearest(moving, -1)
+        return FramePair(
+            sample.sequence, _name(sample), sample.frame.rectified().image, sample.frame.intrinsics, truth, groups,
+            sample.truth.depth_m, moving,
+        )  # fmt: skip
+
+    def _panoptic(self, sample: Sample) -> PanopticMap | None:
+        panoptic, path, ending = sample.truth.panoptic, Path(sample.source), f"_{IMAGE}.png"
+        if panoptic is not None and self._semkitti and path.name.endswith(ending):
+            # Its instances go beyond panoptic ids, and its void may have instances: both change the numbers.
+            stem = path.name.removesuffix(ending)
+            return _ids(path.with_name(f"{stem}_{CLASS}.png")), _ids(path.with_name(f"{stem}_{INSTANCE}.png"))
+        return (
+            panoptic if panoptic is None or not self._min_area_px else without_small_things(panoptic, self._min_area_px)
+        )
+
+
+def without_small_things(panoptic: NDArray[np.uint16], min_area_px: int) -> NDArray[np.uint16]:
+    """Return a copy of an (H, W) map of panoptic ids in which things of fewer pixels are void."""
+    ids, place, area = np.unique(panoptic, return_inverse=True, return_counts=True)
+    small = (area < min_area_px) & (ids % LABEL_DIVISOR > 0)
+    return np.where(small, np.uint16(VOID_PANOPTIC_ID), ids)[place].reshape(panoptic.shape)
+
+
+class Names:
+    """Counts names and lists the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.names: list[str] = []
+
+    def add(self, name: str) -> None:
+        """Count a name."""
+        self.count += 1
+        if len(self.names) < MOST_NAMES_LISTED:
+            self.names.append(name)
+
+    def summary(self) -> dict[str, Any]:
+        """Return count and names."""
+        return {"count": self.count, "names": list(self.names)}
+
+
+class PredictionPairs:
+    """Pairs of samples with what was predicted for them before, in the order of the samples.
 
     Predictions that say their stamp are paired by it, others by the name of the picture. Where either side is several
     recordings, sequences are paired by name as well.
 
     Args:
-        rules: of the data set.
-        truth: data set or recording with truth.
-        predictions: folder or recording.
-        image_topic: of a recording with several cameras.
-        rectified: auto, true or false: whether the images of the truth are rectified.
+        truth: reads the samples' truth.
+        predictions: in the order of the samples.
+        by_sequence: whether sequences are paired by name.
 
     Attributes:
-        space: label space of the truth.
         without_truth: predictions that no true frame belongs to; whole when all pairs are read.
-
-    Raises:
-        DataError: one side cannot be opened.
     """
 
-    def __init__(
-        self,
-        rules: DatasetRules,
-        truth: Path,
-        predictions: Path,
-        image_topic: str | None = None,
-        rectified: str = "auto",
-    ) -> None:
-        self._rules = rules
-        self._source = open_source(truth, image_topic=image_topic, rectified=rectified)
-        if is_pseudo_labelled(truth):
-            raise DataError(
-                f"{truth}: holds pseudo-labels, a teacher's guesses; give --ground-truth data with true ones"
-            )
-        self._predictions = open_predictions(predictions, rules.name)
-        self._many = max(len(bags_in(truth)), len(bags_in(predictions))) > 1
-        self.space = self._source.label_space
+    def __init__(self, truth: TruthReader, predictions: Predictions, by_sequence: bool) -> None:
+        self._truth, self._predictions, self._by_sequence = truth, predictions, by_sequence
         self.without_truth = Names()
 
-    def __len__(self) -> int:
-        """Number of frames of the truth's source."""
-        return len(self._source)
-
-    def __iter__(self) -> Iterator[FramePair]:
+    def pairs(self, samples: Iterable[Sample]) -> Iterator[FramePair]:
         """Read pair by pair; frames that have truth but no prediction come with `paired` false.
 
         Raises:
-            DataError: a file cannot be read.
+            DataError: a file cannot be read, or a sample has pseudo-labels.
         """
-        self.without_truth = Names()
         predictions = iter(self._predictions)
         predicted = next(predictions, None)
-        for sample in self._source:
+        for sample in samples:
+            pair = self._truth.read(sample)
             if sample.truth.panoptic_is_pseudo:
-                raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels")
-            if sample.truth.panoptic is None and sample.truth.depth_m is None:
+                raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give --data with true labels")
+            if not pair.has_truth:
                 continue
             while predicted is not None and self._key_of(predicted) < self._key_like(predicted, sample):
                 self.without_truth.add(predicted.name)
                 predicted = next(predictions, None)
             if predicted is None or self._key_of(predicted) != self._key_like(predicted, sample):
-                yield FramePair(sample.sequence, _name(sample), paired=False)
+                yield FramePair(pair.sequence, pair.name, paired=False)
                 continue
-            yield self._pair(sample, predicted)
+            prediction = predicted.class_ids, predicted.instance_ids
+            yield replace(pair, prediction=prediction, predicted_depth_m=predicted.depth_m, metres_per_unit=1.0)
             predicted = next(predictions, None)
         while predicted is not None:
             self.without_truth.add(predicted.name)
@@ -97,58 +188,25 @@ class FramePairs:
     def _key_of(self, predicted: PredictedFrame) -> Key:
         if predicted.stamp_ns is None:
             return (predicted.name,)
-        return (natural_key(Path(predicted.sequence)) if self._many else (), predicted.stamp_ns)
+        return (natural_key(Path(predicted.sequence)) if self._by_sequence else (), predicted.stamp_ns)
 
     def _key_like(self, predicted: PredictedFrame, sample: Sample) -> Key:
-        # the truth's key, of the kind that the prediction has
+        # the sample's key, of the kind that the prediction has
         if predicted.stamp_ns is None:
             return (frame_name(sample),)
-        return (natural_key(Path(sample.sequence)) if self._many else (), sample.frame.stamp_ns)
-
-    def _pair(self, sample: Sample, predicted: PredictedFrame) -> FramePair:
-        return FramePair(
-            sample.sequence,
-            _name(sample),
-            sample.frame.rectified().image,
-            sample.frame.intrinsics,
-            self._truth(sample),
-            sample.truth.depth_m,
-            (predicted.class_ids, predicted.instance_ids),
-            predicted.depth_m,
-        )
-
-    def _truth(self, sample: Sample) -> PanopticMap | None:
-        # Instances of SemKITTI-DVPS go beyond panoptic ids, and its void may have instances: both change the numbers.
-        path = Path(sample.source)
-        ending = f"_{IMAGE}.png"
-        if self._rules.name != "semkitti-dvps" or not path.name.endswith(ending) or sample.truth.panoptic is None:
-            return sample.truth.panoptic
-        stem = path.name.removesuffix(ending)
-        return _ids(path.with_name(f"{stem}_{CLASS}.png")), _ids(path.with_name(f"{stem}_{INSTANCE}.png"))
+        return (natural_key(Path(sample.sequence)) if self._by_sequence else (), sample.frame.stamp_ns)
 
 
-def check_any(frames: int, without_prediction: Names, without_truth: Names, truth: Path) -> None:
-    """Check that there was anything to measure.
-
-    Raises:
-        DataError: there is no truth, or no prediction has a true frame; the message shows the first names of both.
-    """
-    if frames:
-        return
-    if not without_prediction.count:
-        raise DataError(
-            f"{truth}: holds no truth, neither panoptic labels nor depth; give --ground-truth the data set or "
-            "recording that has it (a recording of the node alone has predictions only)"
-        )
-    raise DataError(
-        f"no prediction belongs to a true frame: true frames are named {', '.join(without_prediction.names[:2])}, "
-        f"predictions {', '.join(without_truth.names[:2])}; check that both are of the same recording"
-    )
+def are_many(*paths: Path) -> bool:
+    """Say whether one of some paths is a folder of several recordings."""
+    return max(len(bags_in(path)) for path in paths) > 1
 
 
 def _name(sample: Sample) -> str:
     path = Path(sample.source)
-    return frame_name(sample) if path.name.endswith(f"_{IMAGE}.png") else str(sample.frame.stamp_ns)
+    if path.name.endswith(f"_{IMAGE}.png"):
+        return frame_name(sample)
+    return path.name if path.is_file() else str(sample.frame.stamp_ns)
 
 
 def _ids(path: Path) -> NDArray[Any]:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth errors: absRel, sqRel, RMSE, RMSE log and shares within 1.25^n (Eigen et al. 2014), with cap, crop and scaling.
 
-Each is taken over the pixels of a frame, then averaged over frames, as the field does since Zhou et al. 2017.
+Each is taken over the pixels of a frame, then averaged over frames, as the field does since Zhou et al. 2017. absRel of
+what stands, of what moves and by distance is the mean over all such pixels, of which a frame may have few or none.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.metrics.metric import Metric, State
+from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals
 from monodvps_ros.metrics.segments import as_array
 from monodvps_ros.shapes import check_shapes
 
@@ -113,9 +114,13 @@ class DepthErrorScores:
         d1: share 0..1 of pixels with max(p / g, g / p) below 1.25.
         d2: the same, below 1.25^2.
         d3: the same, below 1.25^3.
+        abs_rel_standing: absRel of pixels that are known to stand, None where there are none.
+        abs_rel_moving: absRel of pixels that are known to move over the ground, None where there are none.
         bands: absRel by true depth.
         frames: frames with at least one pixel to count.
         pixels: pixels counted.
+        standing_pixels: of these, known to stand.
+        moving_pixels: of these, known to move.
         missing_pixels: pixels with true depth but no prediction; they are not in the errors.
     """
 
@@ -126,27 +131,53 @@ class DepthErrorScores:
     d1: float | None
     d2: float | None
     d3: float | None
+    abs_rel_standing: float | None
+    abs_rel_moving: float | None
     bands: tuple[DepthBand, ...]
     frames: int
     pixels: int
+    standing_pixels: int
+    moving_pixels: int
     missing_pixels: int
 
 
 class DepthErrors(Metric):
-    """Depth errors under a protocol."""
+    """Depth errors over frames.
+
+    Args:
+        protocol: which pixels count; None: all up to 80 m.
+    """
+
+    needs = frozenset({Need.DEPTH})
+    figures = (
+        Figure("abs_rel", "absRel", ("abs_rel",), 3, "", True, "mean relative depth error"),
+        Figure("abs_rel_standing", "absRel of what stands", ("abs_rel_standing",), 3, "", True),
+        Figure("abs_rel_moving", "absRel of what moves", ("abs_rel_moving",), 3, "", True),
+        Figure("sq_rel", "sqRel", ("sq_rel",), 2, "m", True),
+        Figure("rmse", "RMSE", ("rmse",), 2, "m", True),
+        Figure("rmse_log", "RMSE log", ("rmse_log",), 3, "", True),
+        Figure("d1", "δ < 1.25", ("d1",), 3, "", False, "share of depth pixels within a quarter"),
+        Figure("d2", "δ < 1.25²", ("d2",), 3, ""),
+        Figure("d3", "δ < 1.25³", ("d3",), 3, ""),
+    )
 
     def __init__(self, protocol: DepthProtocol | None = None) -> None:
-        """Choose which pixels count; all up to 80 m where nothing is said."""
         self.protocol = protocol or DepthProtocol()
         super().__init__()
 
-    def update(self, truth_m: ArrayLike | Tensor, prediction_m: ArrayLike | Tensor) -> float | None:
+    def update(
+        self,
+        truth_m: ArrayLike | Tensor,
+        prediction_m: ArrayLike | Tensor,
+        moving: NDArray[np.int8] | None = None,
+    ) -> float | None:
         """Count one frame.
 
         Args:
             truth_m: (H, W) metres; NaN and 0 are no depth.
             prediction_m: (H, W) metres, scaled as it is to be measured; pixels that are NaN, infinite or not above 0
                 are counted as missing and left out.
+            moving: (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known.
 
         Returns:
             absRel of this frame, or None where no pixel counts.
@@ -164,12 +195,28 @@ class DepthErrors(Metric):
         g = truth[known].astype(np.float64)
         p = prediction[known].astype(np.float64).clip(self.protocol.min_depth_m, self.protocol.max_depth_m)
         band = np.searchsorted(DISTANCE_EDGES_M, g, side="right") - 1
-        self._totals["band_sum"] += np.bincount(band, np.abs(p - g) / g, len(DISTANCE_EDGES_M))
+        relative = np.abs(p - g) / g
+        self._totals["band_sum"] += np.bincount(band, relative, len(DISTANCE_EDGES_M))
         self._totals["band_pixels"] += np.bincount(band, minlength=len(DISTANCE_EDGES_M))
+        if moving is not None:
+            state = moving[known] + 1
+            self._totals["motion_sum"] += np.bincount(state, relative, 3)
+            self._totals["motion_pixels"] += np.bincount(state, minlength=3)
         errors = _frame_errors(g, p)
         self._totals["sums"] += errors
         self._totals["frames"] += 1
         return float(errors[0])
+
+    def measure(self, frame: Frame) -> float | None:
+        """Count one frame; return its absRel."""
+        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
+        return self.update(frame.true_depth_m, frame.predicted_depth_m, frame.moving)
+
+    def result(self) -> dict[str, Any]:
+        """Return the errors, the pixels that they are of, and absRel by band of true depth."""
+        scores = asdict(self.compute())
+        return {**{name: value for name, value in scores.items() if name != "bands"},
+                "over_distance": list(scores["bands"])}  # fmt: skip
 
     def compute(self) -> DepthErrorScores:
         """Return the means over everything measured."""
@@ -184,20 +231,33 @@ class DepthErrors(Metric):
             DepthBand(start, end, int(n), float(total / n) if n else None)
             for start, end, n, total in zip(DISTANCE_EDGES_M, ends, pixels, self._totals["band_sum"], strict=True)
         )
-        missing = int(self._totals["missing"].item())
-        return DepthErrorScores(**means, bands=bands, frames=frames, pixels=int(pixels.sum()), missing_pixels=missing)
+        motion = [
+            float(total / n) if n else None
+            for total, n in zip(self._totals["motion_sum"], self._totals["motion_pixels"], strict=True)
+        ]
+        return DepthErrorScores(
+            **means,
+            abs_rel_standing=motion[1],
+            abs_rel_moving=motion[2],
+            bands=bands,
+            frames=frames,
+            pixels=int(pixels.sum()),
+            standing_pixels=int(self._totals["motion_pixels"][1]),
+            moving_pixels=int(self._totals["motion_pixels"][2]),
+            missing_pixels=int(self._totals["missing"].item()),
+        )
 
-    def _zeros(self) -> State:
+    def _zeros(self) -> Totals:
         return {
             "sums": np.zeros(len(MEASURES), np.float64),
             "frames": np.zeros(1, np.int64),
             "missing": np.zeros(1, np.int64),
             "band_sum": np.zeros(len(DISTANCE_EDGES_M), np.float64),
             "band_pixels": np.zeros(len(DISTANCE_EDGES_M), np.int64),
+            # by what `moving` says, plus 1: not known, stands, moves
+            "motion_sum": np.zeros(3, np.float64),
+            "motion_pixels": np.zeros(3, np.int64),
         }
-
-    def _settings(self) -> tuple[object, ...]:
-        return (self.protocol,)
 
 
 def _frame_errors(g: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,165 +1,140 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All measures of a run at once: each pixel is counted once for all of them."""
+"""All metrics of the table at once; those of depth once for each way to bring depth to metres."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from numpy.typing import ArrayLike
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from monodvps_ros.labels import LabelSpace
-from monodvps_ros.metrics.cooccurrence import CooccurrenceTable
-from monodvps_ros.metrics.depth_errors import DepthErrors, DepthErrorScores, DepthProtocol
-from monodvps_ros.metrics.id_switches import IdSwitches, IdSwitchScores
-from monodvps_ros.metrics.metric import Metric
-from monodvps_ros.metrics.panoptic_quality import PanopticCounts, PanopticQuality, count_matches
-from monodvps_ros.metrics.segmentation_tracking_quality import (
-    DepthQuality,
-    DepthQualityScores,
-    SegmentationTrackingQuality,
-    SegmentationTrackingScores,
-)
-from monodvps_ros.metrics.segments import PanopticMap
-from monodvps_ros.metrics.video_panoptic_quality import VideoPanopticQuality, VideoPanopticScores
+from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, single_classes
+from monodvps_ros.metrics.metric import Frame, Metric, Need
+from monodvps_ros.metrics.segments import PanopticMap, as_array
+from monodvps_ros.metrics.table import METRICS, MetricSettings, figures
 
-
-@dataclass(frozen=True, slots=True)
-class FrameScores:
-    """What one frame alone scores, to find the worst: PQ 0..1, absRel and id switches; None where not measured."""
-
-    pq: float | None
-    abs_rel: float | None
-    id_switches: int
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Scores:
-    """The scores of all measures."""
-
-    panoptic: PanopticCounts
-    video: VideoPanopticScores
-    depth_video: VideoPanopticScores
-    tracking: SegmentationTrackingScores
-    depth: DepthErrorScores
-    depth_quality: DepthQualityScores
-    switches: IdSwitchScores
+#: Two ways in which classes are averaged; the first is that of the figures.
+AVERAGING = {
+    "figures": "mean over classes with tp + fp + fn > 0",
+    "zero_filled": "mean over all classes of the label space, absent classes counted as 0",
+}
 
 
 class Evaluator:
-    """PQ, VPQ, DVPQ, STQ, DSTQ, depth errors and id switches over sequences.
+    """Every metric over sequences; a frame is counted by those metrics whose maps it has.
 
-    A map may be None where it is not known: the measures that need it leave the frame out, as if it were not annotated.
-    Windows of VPQ and DVPQ are over the frames that they measure.
+    Args:
+        settings: what metrics are made from.
+        depth_scalings: names of the ways to metres; metrics that need depth are measured once for each.
+
+    Raises:
+        ConfigError: a window, a threshold or a ratio is out of range.
     """
 
-    def __init__(
-        self,
-        space: LabelSpace,
-        windows: Sequence[int] = (1, 2, 3, 4),
-        depth_thresholds: Sequence[float] = (0.5, 0.25, 0.1),
-        depth_ratios: Sequence[float] = (1.25, 1.1),
-        protocol: DepthProtocol | None = None,
-    ) -> None:
-        """Choose classes and constants; `monodvps_ros.metrics.datasets` has those of the data sets.
-
-        Raises:
-            ConfigError: a window, a threshold or a ratio is out of range.
-        """
-        self.space = space
-        self.panoptic = PanopticQuality(space)
-        self.video = VideoPanopticQuality(space, windows)
-        self.depth_video = VideoPanopticQuality(space, windows, depth_thresholds)
-        self.tracking = SegmentationTrackingQuality(space)
-        self.depth = DepthErrors(protocol)
-        self.depth_quality = DepthQuality(depth_ratios)
-        self.switches = IdSwitches(space)
-
-    @property
-    def metrics(self) -> dict[str, Metric]:
-        """All metrics by name."""
-        return {
-            "panoptic": self.panoptic,
-            "video": self.video,
-            "depth_video": self.depth_video,
-            "tracking": self.tracking,
-            "depth": self.depth,
-            "depth_quality": self.depth_quality,
-            "switches": self.switches,
+    def __init__(self, settings: MetricSettings, depth_scalings: Sequence[str] = ("none",)) -> None:
+        self.settings = settings
+        self._classes = single_classes(settings.space)
+        needs_depth = {name: Need.DEPTH in entry.kind.needs for name, entry in METRICS.items()}
+        self._plain = {name: METRICS[name].make(settings) for name, needs in needs_depth.items() if not needs}
+        self._by_scaling = {
+            scaling: {name: METRICS[name].make(settings) for name, needs in needs_depth.items() if needs}
+            for scaling in depth_scalings
         }
 
     def update(
         self,
         truth: PanopticMap | None,
         prediction: PanopticMap | None,
-        truth_depth_m: ArrayLike | Tensor | None = None,
-        predicted_depth_m: ArrayLike | Tensor | None = None,
+        true_depth_m: NDArray[Any] | None = None,
+        depths_m: Mapping[str, NDArray[Any] | None] | None = None,
+        *,
+        true_groups: NDArray[np.uint8] | None = None,
+        moving: NDArray[np.int8] | None = None,
         sequence: str = "",
-    ) -> FrameScores:
-        """Count one frame of the open sequence.
+    ) -> dict[str, float]:
+        """Count one frame of the open sequence; what is not known is None, and all maps are of one size.
 
         Args:
             truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
-            prediction: the same, of the same size.
-            truth_depth_m: (H, W) metres, NaN or 0 where there is none.
-            predicted_depth_m: (H, W) metres, scaled as it is to be measured.
+            prediction: the same.
+            true_depth_m: (H, W) metres, NaN or 0 where there is none.
+            depths_m: predicted depth, (H, W) metres, by the way to metres.
+            true_groups: (H, W) uint8 class groups (254 none of them, 255 void); None takes the classes of `truth`.
+            moving: (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known.
             sequence: name of the open sequence.
 
         Returns:
-            The scores of this frame alone.
+            Score of this frame alone by metric, where it has one; that of depth is by the last way to metres.
 
         Raises:
             ShapeError: maps differ in size, or ids are not whole numbers.
             LabelError: an id is of a class that the label space has not.
         """
-        abs_rel = None
-        depths = truth_depth_m is not None and predicted_depth_m is not None
-        if truth_depth_m is not None and predicted_depth_m is not None:
-            abs_rel = self.depth.update(truth_depth_m, predicted_depth_m)
-            self.depth_quality.update(truth_depth_m, predicted_depth_m)
-        if truth is None or prediction is None:
-            return FrameScores(None, abs_rel, 0)
-        if depths:
-            table = self.depth_video.table(truth, prediction, truth_depth_m, predicted_depth_m)
-            self.depth_video.update_table(table)
-        else:
-            table = self.video.table(truth, prediction)
-        return self._count(table, abs_rel, sequence)
+        groups, rules = self.settings.groups, self.settings.rules
+        if true_groups is None and truth is not None and groups == self._classes:
+            true_groups = groups.table[class_map(truth)]
+        frame = Frame(
+            self.settings.space, tuple(sorted(rules.depth_thresholds)), truth, prediction, true_groups,
+            None if prediction is None else groups.table[class_map(prediction)], true_depth_m, None, moving, sequence,
+        )  # fmt: skip
+        scores = _measure(self._plain, frame)
+        for scaling, metrics in self._by_scaling.items():
+            scores |= _measure(metrics, replace(frame, predicted_depth_m=(depths_m or {}).get(scaling)))
+        return scores
 
     def end_sequence(self) -> None:
         """Say that the next frame does not follow the last one."""
-        for metric in self.metrics.values():
-            metric.end_sequence()
+        for metrics in (self._plain, *self._by_scaling.values()):
+            for metric in metrics.values():
+                metric.end_sequence()
 
-    def reset(self) -> None:
-        """Forget everything measured."""
-        for metric in self.metrics.values():
-            metric.reset()
+    def result(self) -> dict[str, Any]:
+        """Return everything measured, ready for JSON; docs/evaluation.md describes it."""
+        plain = _sections(self._plain)
+        by_scaling = {scaling: _sections(metrics) for scaling, metrics in self._by_scaling.items()}
+        return {
+            "figures": {scaling: _figures({**plain, **sections}) for scaling, sections in by_scaling.items()},
+            "averaging": dict(AVERAGING),
+            **plain,
+            "per_class": self._per_class(self._plain),
+            "by_depth_scaling": {
+                scaling: {**sections, "per_class": self._per_class(self._by_scaling[scaling])}
+                for scaling, sections in by_scaling.items()
+            },
+        }
 
-    def merge(self, other: "Evaluator") -> None:
-        """Add what another evaluator with the same settings has measured.
+    def _per_class(self, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+        space, found = self.settings.space, {}
+        if self.settings.groups == self._classes:
+            found = {name: {"thing": space.classes[index].is_thing} for index, name in enumerate(space.names)}
+        for metric in metrics.values():
+            for name, values in metric.per_class().items():
+                found.setdefault(name, {"thing": False}).update(values)
+        return found
 
-        Raises:
-            ConfigError: the other has other settings.
-        """
-        for name, metric in self.metrics.items():
-            metric.merge(other.metrics[name])
 
-    def compute(self) -> Scores:
-        """Return the scores of everything measured."""
-        return Scores(
-            self.panoptic.compute(),
-            self.video.compute(),
-            self.depth_video.compute(),
-            self.tracking.compute(),
-            self.depth.compute(),
-            self.depth_quality.compute(),
-            self.switches.compute(),
-        )
+def class_map(panoptic: PanopticMap) -> NDArray[np.uint8]:
+    """Return the (H, W) class ids, 255 is void, of panoptic ids or of a pair of class and instance ids."""
+    if isinstance(panoptic, tuple):
+        return as_array(panoptic[0]).astype(np.uint8)
+    ids = as_array(panoptic)
+    return np.where(ids == VOID_PANOPTIC_ID, VOID_CLASS_ID, ids // LABEL_DIVISOR).astype(np.uint8)
 
-    def _count(self, table: CooccurrenceTable, abs_rel: float | None, sequence: str) -> FrameScores:
-        plain = table.without_depth()
-        self.panoptic.update_table(plain)
-        self.video.update_table(plain)
-        self.tracking.update_table(plain)
-        switches = self.switches.update_table(plain, sequence)
-        return FrameScores(count_matches(plain, self.space).mean(), abs_rel, switches)
+
+def _measure(metrics: Mapping[str, Metric], frame: Frame) -> dict[str, float]:
+    scores = {name: metric.measure(frame) for name, metric in metrics.items() if metric.needs <= frame.has}
+    return {name: score for name, score in scores.items() if score is not None}
+
+
+def _sections(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+    return {name: metric.result() for name, metric in metrics.items()}
+
+
+def _figures(sections: Mapping[str, Any]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name, figure in figures():
+        value: Any = sections[name]
+        for key in figure.path:
+            value = value[key]
+        found[figure.name] = value
+    return found

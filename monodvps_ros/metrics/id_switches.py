@@ -9,13 +9,14 @@ identity and are left out.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence
-from monodvps_ros.metrics.metric import Metric, State
+from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals
 from monodvps_ros.metrics.panoptic_quality import match_segments
 from monodvps_ros.metrics.segments import PanopticMap, class_of, instance_of
 
@@ -80,10 +81,21 @@ class IdSwitchScores:
 
 
 class IdSwitches(Metric):
-    """Identity switches over sequences, and a timeline of the tracks with most of them."""
+    """Identity switches over sequences, and a timeline of the tracks with most of them.
+
+    Args:
+        space: classes.
+        keep_tracks: histories to keep, over all sequences.
+    """
+
+    needs = frozenset({Need.PANOPTIC})
+    figures = (
+        Figure("id_switches", "id switches", ("switches",), 0, "", True, "changes of an object's predicted id"),
+        Figure("id_switches_per_track", "id switches per track", ("per_track",), 3, "", True),
+        Figure("things_found", "share of things found", ("found_share",), 3, ""),
+    )
 
     def __init__(self, space: LabelSpace, keep_tracks: int = 40) -> None:
-        """Measure in a label space and keep the histories of so many tracks, over all sequences."""
         self.space = space
         self.keep_tracks = keep_tracks
         self._open: dict[int, TrackHistory] = {}
@@ -138,21 +150,51 @@ class IdSwitches(Metric):
         super().reset()
         self._open, self._frame, self._worst = {}, 0, []
 
-    def merge(self, other: "IdSwitches") -> None:
-        """Add what another metric of the same kind has measured, its worst tracks included."""
-        super().merge(other)
-        self._worst = self._ranked(other._ranked(other._open.values()))
+    def measure(self, frame: Frame) -> float:
+        """Count one frame of the open sequence; return the number of switches in it."""
+        return float(self.update_table(frame.table, frame.sequence))
 
     def compute(self) -> IdSwitchScores:
         """Return the counts of everything measured; tracks with most switches first, then those found least."""
-        return IdSwitchScores(**super().to_state(), worst=tuple(self._ranked(self._open.values())))
+        return IdSwitchScores(
+            **{name: total.copy() for name, total in self._totals.items()},
+            worst=tuple(self._ranked(self._open.values())),
+        )
+
+    def result(self) -> dict[str, Any]:
+        """Return switches, tracks, sightings, how many of these are found, and the timeline of the worst tracks."""
+        scores = self.compute()
+        sums = {name: int(getattr(scores, name).sum()) for name in ("switches", "tracks", "frames", "found")}
+        return {
+            **sums,
+            "switches": sums["switches"] if sums["tracks"] else None,
+            "per_track": sums["switches"] / sums["tracks"] if sums["tracks"] else None,
+            "found_share": sums["found"] / sums["frames"] if sums["frames"] else None,
+            "timeline": [self._timeline(track) for track in scores.worst],
+        }
+
+    def per_class(self) -> dict[str, dict[str, Any]]:
+        """Return tracks and switches of each class."""
+        scores = self.compute()
+        return {
+            name: {"tracks": int(scores.tracks[index]), "id_switches": int(scores.switches[index])}
+            for index, name in enumerate(self.space.names)
+        }
+
+    def _timeline(self, track: TrackHistory) -> dict[str, Any]:
+        return {
+            "sequence": track.sequence,
+            "class": self.space.names[track.class_id],
+            "instance": track.instance_id,
+            "switches": track.switches,
+            "frames": track.frames,
+            "found": track.found,
+            "runs": [[run.first_frame, run.last_frame, run.predicted_id] for run in track.runs],
+        }
 
     def _ranked(self, more: Iterable[TrackHistory]) -> list[TrackHistory]:
         tracks = [*self._worst, *more]
         return sorted(tracks, key=lambda track: (-track.switches, track.found - track.frames))[: self.keep_tracks]
 
-    def _zeros(self) -> State:
+    def _zeros(self) -> Totals:
         return {name: np.zeros(len(self.space), np.int64) for name in ("switches", "tracks", "frames", "found")}
-
-    def _settings(self) -> tuple[object, ...]:
-        return (self.space.name, self.space.classes)

@@ -10,13 +10,14 @@ The rules are those of the scripts published with ViP-DeepLab (Qiao et al. 2021)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
 from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence
-from monodvps_ros.metrics.metric import Metric, State, mean_or_none
+from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals, mean_or_none, percent
 from monodvps_ros.metrics.segments import VOID_SEGMENT, PanopticMap, class_of
 
 #: Groups of classes over which means are taken.
@@ -136,11 +137,31 @@ def count_matches(table: CooccurrenceTable, space: LabelSpace) -> PanopticCounts
     )
 
 
+def group_means(counts: PanopticCounts, quality: str = "pq", fill_absent: bool = False) -> dict[str, float | None]:
+    """Return the means of a quality over each of `GROUPS` in percent; None in all where nothing was counted."""
+    if not counts.present.any():
+        return dict.fromkeys(GROUPS)
+    return {group: percent(counts.mean(quality, group, fill_absent)) for group in GROUPS}
+
+
+def class_quality(counts: PanopticCounts, class_id: int, quality: str = "pq") -> float | None:
+    """Return a quality of one class in percent, None where the class is absent."""
+    return percent(getattr(counts, quality)[class_id]) if counts.present[class_id] else None
+
+
 class PanopticQuality(Metric):
-    """PQ, SQ and RQ over single frames."""
+    """PQ, SQ and RQ over single frames of the classes of a label space."""
+
+    needs = frozenset({Need.PANOPTIC})
+    figures = (
+        Figure("pq", "PQ", ("all",), card="panoptic quality of single frames"),
+        Figure("pq_things", "PQ things", ("things",)),
+        Figure("pq_stuff", "PQ stuff", ("stuff",)),
+        Figure("sq", "SQ", ("sq", "all")),
+        Figure("rq", "RQ", ("rq", "all")),
+    )
 
     def __init__(self, space: LabelSpace) -> None:
-        """Measure in a label space."""
         self.space = space
         super().__init__()
 
@@ -157,24 +178,47 @@ class PanopticQuality(Metric):
         """
         self.update_table(cooccurrence(truth, prediction, self.space))
 
-    def update_table(self, table: CooccurrenceTable) -> None:
-        """Count one frame by its table; its depth errors are not looked at."""
+    def update_table(self, table: CooccurrenceTable) -> float | None:
+        """Count one frame by its table, whatever its depth errors; return the PQ of this frame, 0..1."""
         counts = count_matches(table, self.space)
         for name in self._totals:
             self._totals[name] += getattr(counts, name)
+        return counts.mean()
+
+    def measure(self, frame: Frame) -> float | None:
+        """Count a frame; return its PQ, 0..1."""
+        return self.update_table(frame.table)
 
     def compute(self) -> PanopticCounts:
         """Return counts and qualities of everything measured."""
-        return PanopticCounts(self.space, **self.to_state())
+        return PanopticCounts(self.space, **{name: total.copy() for name, total in self._totals.items()})
 
-    def _zeros(self) -> State:
+    def result(self) -> dict[str, Any]:
+        """Return PQ, SQ and RQ by group of classes, absent classes left out and, beside it, counted as 0."""
+        counts = self.compute()
+
+        def qualities(fill_absent: bool) -> dict[str, Any]:
+            parts = {quality: group_means(counts, quality, fill_absent) for quality in ("sq", "rq")}
+            return {**group_means(counts, "pq", fill_absent), **parts}
+
+        return {**qualities(fill_absent=False), "zero_filled": qualities(fill_absent=True)}
+
+    def per_class(self) -> dict[str, dict[str, Any]]:
+        """Return PQ, SQ, RQ and the numbers of segments of each class."""
+        counts = self.compute()
+        return {
+            name: {
+                **{quality: class_quality(counts, index, quality) for quality in ("pq", "sq", "rq")},
+                **{kind: int(getattr(counts, kind)[index]) for kind in ("tp", "fp", "fn")},
+            }
+            for index, name in enumerate(self.space.names)
+        }
+
+    def _zeros(self) -> Totals:
         return zero_counts(len(self.space))
 
-    def _settings(self) -> tuple[object, ...]:
-        return (self.space.name, self.space.classes)
 
-
-def zero_counts(*shape: int) -> State:
+def zero_counts(*shape: int) -> Totals:
     """Arrays for the fields of `PanopticCounts`, of a shape, with nothing counted."""
     return {
         "iou_sum": np.zeros(shape, np.float64),

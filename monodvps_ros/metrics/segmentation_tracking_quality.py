@@ -12,6 +12,7 @@ Behaviour is that of the evaluation published with deeplab2, with what is easily
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,7 @@ from torch import Tensor
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
 from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, sum_tables
-from monodvps_ros.metrics.metric import Metric, State, mean_or_none
+from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals, mean_or_none, percent
 from monodvps_ros.metrics.segments import PanopticMap, as_array, class_of, instance_of
 from monodvps_ros.shapes import check_shapes
 
@@ -53,8 +54,10 @@ class SegmentationTrackingQuality(Metric):
     not of frames. When it ends they are folded into two numbers.
     """
 
+    needs = frozenset({Need.PANOPTIC})
+    figures = (Figure("stq", "STQ", ("stq",), card="segmentation and tracking quality"),)
+
     def __init__(self, space: LabelSpace) -> None:
-        """Measure in a label space."""
         self.space = space
         self._tracks: CooccurrenceTable | None = None
         super().__init__()
@@ -94,27 +97,29 @@ class SegmentationTrackingQuality(Metric):
         super().reset()
         self._tracks = None
 
-    def to_state(self) -> State:
-        """Return a copy of the totals; a sequence still open is counted as if it ended here."""
-        association, tracks = self._open_tracks()
-        state = super().to_state()
-        state["association"] += association
-        state["tracks"] += tracks
-        return state
+    def measure(self, frame: Frame) -> None:
+        """Count one frame of the open sequence."""
+        self.update_table(frame.table)
 
     def compute(self) -> SegmentationTrackingScores:
-        """Return the qualities of everything measured."""
-        state = self.to_state()
-        confusion = state["confusion"].copy()
+        """Return the qualities of everything measured; a sequence still open is counted as if it ended here."""
+        association, open_tracks = self._open_tracks()
+        confusion = self._totals["confusion"].copy()
         confusion[len(self.space)] = 0
         intersection = np.diagonal(confusion)
         union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
         class_iou = intersection / np.maximum(union, 1)
         iou = mean_or_none(class_iou[union > 0])
-        tracks = int(state["tracks"].item())
-        aq = float(state["association"].item()) / max(tracks, 1)
+        tracks = int(self._totals["tracks"].item()) + open_tracks
+        aq = (float(self._totals["association"].item()) + association) / max(tracks, 1)
         stq = None if iou is None else float(np.sqrt(aq * iou))
         return SegmentationTrackingScores(stq, aq, iou, class_iou[:-1], union[:-1] > 0, tracks)
+
+    def result(self) -> dict[str, Any]:
+        """Return STQ, AQ, IoU and the number of true tracks."""
+        scores = self.compute()
+        aq = None if scores.iou is None else percent(scores.aq)
+        return {"stq": percent(scores.stq), "aq": aq, "iou": percent(scores.iou), "tracks": scores.tracks}
 
     def _is_thing(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.isin(class_of(ids), self.space.thing_ids)
@@ -141,16 +146,13 @@ class SegmentationTrackingQuality(Metric):
         association = float(np.sum(shared * shared / union / of_truth))
         return association, int(np.count_nonzero(self._is_track(true_ids)))
 
-    def _zeros(self) -> State:
+    def _zeros(self) -> Totals:
         size = len(self.space) + 1
         return {
             "confusion": np.zeros((size, size), np.int64),
             "association": np.zeros(1, np.float64),
             "tracks": np.zeros(1, np.int64),
         }
-
-    def _settings(self) -> tuple[object, ...]:
-        return (self.space.name, self.space.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +173,18 @@ class DepthQualityScores:
 class DepthQuality(Metric):
     """DQ, the depth part of DSTQ: the share of pixels with max(p / g, g / p) at or below a ratio, over all frames.
 
+    Args:
+        ratios: one or more.
+
+    Raises:
+        ConfigError: there is no ratio, or one is below 1.
+
     Source: the DSTQ evaluation published with deeplab2.
     """
 
-    def __init__(self, ratios: Sequence[float] = (1.25, 1.1)) -> None:
-        """Choose the ratios.
+    needs = frozenset({Need.DEPTH})
 
-        Raises:
-            ConfigError: there is none, or one is below 1.
-        """
+    def __init__(self, ratios: Sequence[float] = (1.25, 1.1)) -> None:
         if not ratios or min(ratios) < 1:
             raise ConfigError(f"depth ratios must be one or more of 1 or above but are {tuple(ratios)}")
         self.ratios = tuple(ratios)
@@ -204,6 +209,11 @@ class DepthQuality(Metric):
         ratio = np.maximum(truth[told] / prediction[told], prediction[told] / truth[told])
         self._totals["inliers"] += [np.count_nonzero(ratio <= limit) for limit in self.ratios]
 
+    def measure(self, frame: Frame) -> None:
+        """Count one frame."""
+        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
+        self.update(frame.true_depth_m, frame.predicted_depth_m)
+
     def compute(self) -> DepthQualityScores:
         """Return the shares over everything measured."""
         pixels = int(self._totals["pixels"].item())
@@ -211,11 +221,56 @@ class DepthQuality(Metric):
         dq = float(np.prod(shares) ** (1 / len(self.ratios)))
         return DepthQualityScores(dq, {ratio: float(s) for ratio, s in zip(self.ratios, shares, strict=True)}, pixels)
 
-    def _zeros(self) -> State:
+    def result(self) -> dict[str, Any]:
+        """Return DQ, and the shares of pixels that it is made of by ratio."""
+        scores = self.compute()
+        known = scores.pixels > 0
+        shares = {f"{ratio:g}": percent(share) if known else None for ratio, share in scores.by_threshold.items()}
+        return {"dq": percent(scores.dq) if known else None, "dq_by_ratio": shares}
+
+    def _zeros(self) -> Totals:
         return {"inliers": np.zeros(len(self.ratios), np.int64), "pixels": np.zeros(1, np.int64)}
 
-    def _settings(self) -> tuple[object, ...]:
-        return (self.ratios,)
+
+class DepthSegmentationTrackingQuality(Metric):
+    """DSTQ over the frames that have panoptic maps and depth.
+
+    Args:
+        space: classes.
+        ratios: of `DepthQuality`.
+    """
+
+    needs = frozenset({Need.PANOPTIC, Need.DEPTH})
+    figures = (Figure("dstq", "DSTQ", ("dstq",), card="segmentation, tracking and depth quality"),)
+
+    def __init__(self, space: LabelSpace, ratios: Sequence[float] = (1.25, 1.1)) -> None:
+        self._tracking = SegmentationTrackingQuality(space)
+        self._depth = DepthQuality(ratios)
+        super().__init__()
+
+    def measure(self, frame: Frame) -> None:
+        """Count one frame of the open sequence."""
+        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
+        self._tracking.measure(frame)
+        self._depth.update(frame.true_depth_m, frame.predicted_depth_m)
+
+    def end_sequence(self) -> None:
+        """Say that the next frame does not follow the last one."""
+        self._tracking.end_sequence()
+
+    def reset(self) -> None:
+        """Forget everything measured."""
+        self._tracking.reset()
+        self._depth.reset()
+
+    def result(self) -> dict[str, Any]:
+        """Return DSTQ, DQ, and the shares of pixels that DQ is made of by ratio."""
+        stq, depth = self._tracking.compute().stq, self._depth.compute()
+        known = None if stq is None or not depth.pixels else dstq(stq, depth.dq)
+        return {"dstq": percent(known), **self._depth.result()}
+
+    def _zeros(self) -> Totals:
+        return {}
 
 
 def dstq(stq: float, dq: float) -> float:

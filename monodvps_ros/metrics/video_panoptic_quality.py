@@ -9,6 +9,7 @@ all windows of all sequences are added before any quality is computed, as in the
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,8 +18,15 @@ from torch import Tensor
 from monodvps_ros.errors import ConfigError, ShapeError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, depth_error_levels, sum_tables
-from monodvps_ros.metrics.metric import Metric, State, mean_or_none
-from monodvps_ros.metrics.panoptic_quality import PanopticCounts, count_matches, zero_counts
+from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals, mean_or_none, percent
+from monodvps_ros.metrics.panoptic_quality import (
+    GROUPS,
+    PanopticCounts,
+    class_quality,
+    count_matches,
+    group_means,
+    zero_counts,
+)
 from monodvps_ros.metrics.segments import PanopticMap
 
 
@@ -48,19 +56,21 @@ class VideoPanopticScores:
 
 
 class VideoPanopticQuality(Metric):
-    """VPQ^k and DVPQ^k_lambda. Memory holds the tables of the last max(k) frames, however long the sequence."""
+    """VPQ^k and DVPQ^k_lambda. Memory holds the tables of the last max(k) frames, however long the sequence.
+
+    Args:
+        space: classes.
+        windows: lengths k in frames.
+        depth_thresholds: lambda, in any order; empty for VPQ alone.
+
+    Raises:
+        ConfigError: there is no window, one is below 1, a threshold is not above 0, or one is given twice.
+    """
+
+    needs = frozenset({Need.PANOPTIC})
+    figures = (Figure("vpq", "VPQ, mean over k", ("mean", "all")),)
 
     def __init__(self, space: LabelSpace, windows: Sequence[int], depth_thresholds: Sequence[float] = ()) -> None:
-        """Choose windows and thresholds.
-
-        Args:
-            space: classes.
-            windows: lengths k in frames.
-            depth_thresholds: lambda, in any order; empty for VPQ alone.
-
-        Raises:
-            ConfigError: there is no window, one is below 1, a threshold is not above 0, or one is given twice.
-        """
         if not windows or min(windows) < 1 or len(set(windows)) != len(windows):
             raise ConfigError(f"windows must be lengths of 1 frame or more, each once, but are {tuple(windows)}")
         if any(not value > 0 for value in depth_thresholds) or len(set(depth_thresholds)) != len(depth_thresholds):
@@ -90,24 +100,19 @@ class VideoPanopticQuality(Metric):
             ShapeError: maps differ in size or do not hold whole numbers, or depth is missing.
             LabelError: an id is of a class that the label space has not.
         """
-        self.update_table(self.table(truth, prediction, truth_depth_m, predicted_depth_m))
-
-    def table(
-        self,
-        truth: PanopticMap,
-        prediction: PanopticMap,
-        truth_depth_m: ArrayLike | Tensor | None = None,
-        predicted_depth_m: ArrayLike | Tensor | None = None,
-    ) -> CooccurrenceTable:
-        """Make the table of a frame, for this metric and others; arguments and errors as for `update`."""
         if not self.depth_thresholds:
-            return cooccurrence(truth, prediction, self.space)
+            self.update_table(cooccurrence(truth, prediction, self.space))
+            return
         if truth_depth_m is None or predicted_depth_m is None:
             raise ShapeError(
                 "depth of truth and prediction is needed for depth thresholds; make the metric without them"
             )
         levels = depth_error_levels(truth_depth_m, predicted_depth_m, self.depth_thresholds)
-        return cooccurrence(truth, prediction, self.space, levels, len(self.depth_thresholds))
+        self.update_table(cooccurrence(truth, prediction, self.space, levels, len(self.depth_thresholds)))
+
+    def measure(self, frame: Frame) -> None:
+        """Count every window that ends with this frame."""
+        self.update_table(frame.table)
 
     def update_table(self, table: CooccurrenceTable) -> None:
         """Count every window that ends with the frame of a table."""
@@ -133,7 +138,7 @@ class VideoPanopticQuality(Metric):
 
     def compute(self) -> VideoPanopticScores:
         """Return counts and qualities of everything measured."""
-        totals = self.to_state()
+        totals = {name: total.copy() for name, total in self._totals.items()}
         windows = totals.pop("windows")
 
         def counts(place: int, index: int) -> PanopticCounts:
@@ -153,9 +158,74 @@ class VideoPanopticQuality(Metric):
         for name in ("iou_sum", "tp", "fn", "fp"):
             self._totals[name][place, index] += getattr(counts, name)
 
-    def _zeros(self) -> State:
+    def _zeros(self) -> Totals:
         zeros = zero_counts(len(self.windows), 1 + len(self.depth_thresholds), len(self.space))
         return {**zeros, "windows": np.zeros(len(self.windows), np.int64)}
 
-    def _settings(self) -> tuple[object, ...]:
-        return (self.space.name, self.space.classes, self.windows, self.depth_thresholds)
+    def result(self) -> dict[str, Any]:
+        """Return VPQ by window and group of classes, with the number of windows."""
+        scores = self.compute()
+
+        def qualities(fill_absent: bool) -> dict[str, Any]:
+            by_window = _by_window(scores.vpq, scores.windows, fill_absent)
+            mean = {group: _mean_of([found[group] for found in by_window.values()]) for group in GROUPS}
+            return {"mean": mean, "windows": by_window}
+
+        counts = {str(k): count for k, count in scores.windows.items()}
+        return {**qualities(fill_absent=False), "counts": counts, "zero_filled": qualities(fill_absent=True)}
+
+    def per_class(self) -> dict[str, dict[str, Any]]:
+        """Return VPQ of each class by window."""
+        scores = self.compute().vpq
+        return {
+            name: {"vpq": {str(k): class_quality(counts, index) for k, counts in scores.items()}}
+            for index, name in enumerate(self.space.names)
+        }
+
+
+class DepthVideoPanopticQuality(VideoPanopticQuality):
+    """DVPQ^k_lambda over the frames that have depth; see `VideoPanopticQuality`."""
+
+    needs = frozenset({Need.PANOPTIC, Need.DEPTH})
+    figures = (
+        Figure("dvpq", "DVPQ, mean over k and λ", ("mean", "all"),
+               card="depth-aware video panoptic quality, mean over λ and k"),
+    )  # fmt: skip
+
+    def measure(self, frame: Frame) -> None:
+        """Count every window that ends with this frame."""
+        self.update_table(frame.depth_table)
+
+    def result(self) -> dict[str, Any]:
+        """Return DVPQ by threshold, window and group of classes, and the mean over thresholds and windows."""
+        scores = self.compute()
+
+        def qualities(fill_absent: bool) -> dict[str, Any]:
+            by_threshold = {
+                f"{threshold:g}": _by_window(by_window, scores.windows, fill_absent)
+                for threshold, by_window in sorted(scores.dvpq.items(), reverse=True)
+            }
+            mean = {group: percent(scores.dvpq_mean(group, fill_absent)) for group in GROUPS}
+            return {"mean": mean, "thresholds": by_threshold}
+
+        counts = {str(k): count for k, count in scores.windows.items()}
+        return {**qualities(fill_absent=False), "counts": counts, "zero_filled": qualities(fill_absent=True)}
+
+    def per_class(self) -> dict[str, dict[str, Any]]:
+        """Return DVPQ of each class, the mean over thresholds and windows."""
+        tables = [counts for by_window in self.compute().dvpq.values() for counts in by_window.values()]
+        return {
+            name: {"dvpq": _mean_of([class_quality(counts, index) for counts in tables])}
+            for index, name in enumerate(self.space.names)
+        }
+
+
+def _by_window(by_window: dict[int, PanopticCounts], windows: dict[int, int], fill_absent: bool) -> dict[str, Any]:
+    return {
+        str(k): group_means(counts, "pq", fill_absent) if windows[k] else dict.fromkeys(GROUPS)
+        for k, counts in by_window.items()
+    }
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    return mean_or_none(np.array([value for value in values if value is not None]))

@@ -17,12 +17,13 @@ from monodvps_ros.types import ScaleState
 ROAD_STRIDE = 4
 
 
-class Scaling(str, Enum):
+class DepthScaling(str, Enum):
     """Where the factor comes from."""
 
     NONE = "none"
     MEDIAN = "median"
     CAMERA_HEIGHT = "camera-height"
+    LIVE = "live"
 
 
 class DepthScaler:
@@ -30,7 +31,8 @@ class DepthScaler:
 
     Args:
         scaling: none takes depth as it is; median fits each frame's median to the truth; camera-height fits a plane
-            to the predicted road and compares its distance with the camera's true height, as the live node does.
+            to the predicted road and compares its distance with the camera's true height, as the live node does; live
+            takes the factor with which the node would publish it.
         protocol: pixels that the median is of.
         camera_height_m: true height of the camera above the road; needed for camera-height.
 
@@ -38,10 +40,10 @@ class DepthScaler:
         ConfigError: the camera's height is needed and missing.
     """
 
-    def __init__(self, scaling: Scaling, protocol: DepthProtocol, camera_height_m: float | None = None) -> None:
-        if scaling is Scaling.CAMERA_HEIGHT and camera_height_m is None:
+    def __init__(self, scaling: DepthScaling, protocol: DepthProtocol, camera_height_m: float | None = None) -> None:
+        if scaling is DepthScaling.CAMERA_HEIGHT and camera_height_m is None:
             raise ConfigError(
-                "scaling 'camera-height' needs the camera's height above the road: --camera-height METRES"
+                "depth scaling 'camera-height' needs the camera's height above the road: --camera-height METRES"
             )
         self.scaling = scaling
         self.protocol = protocol
@@ -62,6 +64,7 @@ class DepthScaler:
         truth_m: NDArray[np.float32],
         road: NDArray[np.bool_] | None,
         intrinsics: NDArray[np.float64] | None,
+        metres_per_unit: float | None = None,
     ) -> NDArray[np.float32]:
         """Scale one frame's predicted depth.
 
@@ -70,6 +73,7 @@ class DepthScaler:
             truth_m: (H, W) true depth in metres, NaN where there is none.
             road: (H, W) true where the prediction says road; needed for camera-height.
             intrinsics: (3, 3) K of the H x W image; needed for camera-height.
+            metres_per_unit: with which the node would publish it, None without metres; for live.
 
         Returns:
             (H, W) metres; all NaN where no factor could be found, which `unscaled_frames` counts.
@@ -78,10 +82,12 @@ class DepthScaler:
             ConfigError: camera-height is asked for, and K or the road is not known.
         """
         factor: float | None = 1.0
-        if self.scaling is Scaling.MEDIAN:
+        if self.scaling is DepthScaling.MEDIAN:
             factor = median_scale(truth_m, depth_m, self.protocol)
-        elif self.scaling is Scaling.CAMERA_HEIGHT:
+        elif self.scaling is DepthScaling.CAMERA_HEIGHT:
             factor = self._from_road(depth_m, road, intrinsics)
+        elif self.scaling is DepthScaling.LIVE:
+            factor = metres_per_unit
         if factor is None:
             self.unscaled_frames += 1
             return np.full_like(depth_m, np.nan)
@@ -94,7 +100,7 @@ class DepthScaler:
         """Say in numbers what was done: the factor's geometric mean, least and greatest."""
         known = self.frames > 0
         return {
-            "camera_height_m": self.camera_height_m if self.scaling is Scaling.CAMERA_HEIGHT else None,
+            "camera_height_m": self.camera_height_m if self.scaling is DepthScaling.CAMERA_HEIGHT else None,
             "frames": self.frames,
             "unscaled_frames": self.unscaled_frames,
             "factor_mean": float(np.exp(self._log_sum / self.frames)) if known else None,
@@ -107,7 +113,7 @@ class DepthScaler:
     ) -> float | None:
         if road is None or intrinsics is None:
             missing = "a class named road in the predictions" if road is None else "the camera's intrinsics"
-            raise ConfigError(f"scaling 'camera-height' needs {missing}; take --scaling median or none")
+            raise ConfigError(f"depth scaling 'camera-height' needs {missing}; take --depth-scaling median or none")
         known = (np.isfinite(depth_m) & (depth_m > 0) & road)[::ROAD_STRIDE, ::ROAD_STRIDE]
         v, u = np.nonzero(known)
         pixels = np.stack([u * ROAD_STRIDE, v * ROAD_STRIDE, np.ones_like(u)], axis=1)

@@ -9,12 +9,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from monodvps_ros.cli.evaluate import evaluate, read_results
+from monodvps_ros.cli.evaluate import evaluate
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.predictions import LAYOUTS, write_prediction
 from monodvps_ros.errors import ConfigError, DataError
-from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.metrics import Evaluator
+from monodvps_ros.evaluation.result import at_scaling, read_result
+from monodvps_ros.labels import CITYSCAPES, single_classes
+from monodvps_ros.metrics import Evaluator, MetricSettings
 
 SIZE = (12, 20)
 
@@ -72,41 +73,43 @@ def run(*arguments):
 
 def measured(seeds, sequences=2):
     """The same through the metrics alone."""
-    evaluator = Evaluator(CITYSCAPES)
+    evaluator = Evaluator(MetricSettings(CITYSCAPES, single_classes(CITYSCAPES)))
     for number, seed in enumerate(seeds):
         if number and number % (len(seeds) // sequences) == 0:
             evaluator.end_sequence()
         classes, instances, raw = ground_truth(seed)
         depth = np.where(raw > 0, raw / 256, np.nan)
         told = predicted(seed)
-        evaluator.update((classes, instances), told[:2], depth, np.rint(told[2] * 256) / 256)
-    return evaluator.compute()
+        evaluator.update((classes, instances), told[:2], depth, {"none": np.rint(told[2] * 256) / 256})
+    return at_scaling(evaluator.result(), "none")
+
+
+def written(path):
+    """The JSON with the parts of its only way to metres."""
+    return at_scaling(read_result(path), "none")
 
 
 def test_cityscapes_dvps(tmp_path):
     stems = write_cityscapes(tmp_path / "truth")
     write_predictions(tmp_path / "told", stems, "cityscapes-dvps")
     out, page = tmp_path / "out" / "numbers.json", tmp_path / "out" / "page.html"
-    done = run("--ground-truth", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps",
+    done = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps",
                "--json", out, "--report", page)  # fmt: skip
     assert done.exit_code == 0, done.output
-    said = read_results(out)
+    said = written(out)
     expected = measured([seed for _, seed in stems])
     assert (said["frames"], said["sequences"], said["dataset"]) == (12, 2, "cityscapes-dvps")
-    assert said["windows"] == {"1": 12, "2": 10, "3": 8, "4": 6}
-    assert said["vpq"]["3"]["all"] == pytest.approx(100 * expected.video.vpq[3].mean(), abs=1e-9)
-    assert said["dvpq"]["0.1"]["2"]["things"] == pytest.approx(
-        100 * expected.depth_video.dvpq[0.1][2].mean(group="things"), abs=1e-9
-    )
-    assert said["dvpq"]["mean"]["all"] == pytest.approx(100 * expected.depth_video.dvpq_mean(), abs=1e-9)
-    assert said["stq"]["stq"] == pytest.approx(100 * expected.tracking.stq, abs=1e-9)
-    assert said["depth"]["abs_rel"] == pytest.approx(expected.depth.abs_rel, abs=1e-6)
+    assert said["vpq"]["counts"] == {"1": 12, "2": 10, "3": 8, "4": 6}
+    for part in ("vpq", "dvpq", "stq", "classes"):
+        assert said[part] == expected[part]
+    assert said["vpq"]["windows"]["3"]["all"] > 0 and said["dvpq"]["thresholds"]["0.1"]["2"]["things"] is not None
+    assert said["depth"]["abs_rel"] == pytest.approx(expected["depth"]["abs_rel"], abs=1e-6)
     assert said["unpaired"]["predictions"] == said["unpaired"]["ground_truth"] == {"count": 0, "names": []}
     assert len(said["worst_frames"]) >= 4
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/jpeg") >= 24
     assert "cityscapes-dvps" in html
-    again = run("--ground-truth", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset",
+    again = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset",
                 "cityscapes-dvps", "--baseline", out, "--report", page)  # fmt: skip
     assert again.exit_code == 0, again.output
     assert "differences are against numbers.json" in page.read_text(encoding="utf-8")
@@ -118,10 +121,10 @@ def test_what_has_no_partner_is_counted_and_listed(tmp_path):
         tmp_path / "told", [stems[0], stems[1], stems[3], ("000009_000000_else_0_0", 1)], "cityscapes-dvps"
     )
     out = tmp_path / "numbers.json"
-    done = run("--ground-truth", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps",
+    done = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps",
                "--json", out)  # fmt: skip
     assert done.exit_code == 0, done.output
-    said = read_results(out)
+    said = written(out)
     assert said["frames"] == 3
     assert said["unpaired"]["ground_truth"] == {"count": 1, "names": [stems[2][0]]}
     assert said["unpaired"]["predictions"] == {"count": 1, "names": ["000009_000000_else_0_0"]}
@@ -131,7 +134,7 @@ def test_what_has_no_partner_is_counted_and_listed(tmp_path):
 def test_nothing_in_common_is_an_error(tmp_path):
     write_cityscapes(tmp_path / "truth", frames=2, sequences=1)
     write_predictions(tmp_path / "told", [("000009_000000_else_0_0", 1)], "cityscapes-dvps")
-    done = run("--ground-truth", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps")
+    done = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps")
     assert isinstance(done.exception, DataError)
     assert "000000_000000_city" in str(done.exception)
     assert "000009_000000_else" in str(done.exception)
@@ -161,14 +164,14 @@ def test_semkitti_dvps(tmp_path):
         depth = np.where(raw > 0, raw / 256, np.nan).astype(np.float32)
         write_prediction(tmp_path / "told", stem, LAYOUTS["semkitti-dvps"], classes, instances, depth)
     out = tmp_path / "numbers.json"
-    done = run("--ground-truth", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "semkitti-dvps",
+    done = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "semkitti-dvps",
                "--json", out)  # fmt: skip
     assert done.exit_code == 0, done.output
-    said = read_results(out)
-    assert list(said["dvpq"]["0.5"]) == ["1", "5", "10", "20"]
-    assert said["windows"] == {"1": 6, "5": 2, "10": 0, "20": 0}
-    assert said["dvpq"]["0.1"]["5"]["all"] == said["stq"]["stq"] == 100.0
-    assert said["vpq"]["10"]["all"] is None
+    said = written(out)
+    assert list(said["dvpq"]["thresholds"]["0.5"]) == ["1", "5", "10", "20"]
+    assert said["vpq"]["counts"] == {"1": 6, "5": 2, "10": 0, "20": 0}
+    assert said["dvpq"]["thresholds"]["0.1"]["5"]["all"] == said["stq"]["stq"] == 100.0
+    assert said["vpq"]["windows"]["10"]["all"] is None
     assert said["dvpq"]["mean"]["all"] == 100.0
     assert said["depth"]["abs_rel"] == 0.0
 
@@ -203,14 +206,14 @@ def test_recordings_pair_by_stamp(tmp_path, apart):
     if apart:
         write_bag(truth_path, stamps, told_stamps, told=False)
     out = tmp_path / "numbers.json"
-    done = run("--ground-truth", truth_path, "--predictions", told_path, "--dataset", "bag", "--json", out)
+    done = run("--data", truth_path, "--predictions", told_path, "--json", out)
     assert done.exit_code == 0, done.output
-    said = read_results(out)
+    said = written(out)
     assert said["frames"] == 6
     assert said["unpaired"]["ground_truth"] == {"count": 2, "names": [str(stamps[0]), str(stamps[4])]}
     assert said["unpaired"]["predictions"] == {"count": 1, "names": ["9000000000"]}
     expected = measured([1, 2, 3, 5, 6, 7], sequences=1)
-    assert said["vpq"]["2"]["all"] == pytest.approx(100 * expected.video.vpq[2].mean(), abs=1e-9)
+    assert said["vpq"] == expected["vpq"]
 
 
 def test_a_recording_without_truth_is_an_error(tmp_path):
@@ -219,7 +222,7 @@ def test_a_recording_without_truth_is_an_error(tmp_path):
         bag.image("/image", 5, "camera", np.full((*SIZE, 3), 90, np.uint8), "rgb8")
         bag.image("/panoptic/image", 5, "camera", np.where(classes == 255, 65535, classes).astype(np.uint16), "16UC1")
         bag.image("/depth/image", 5, "camera", depth, "32FC1")
-    done = run("--ground-truth", tmp_path / "run", "--predictions", tmp_path / "run", "--dataset", "bag")
+    done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run")
     assert isinstance(done.exception, DataError)
     assert "holds no truth" in str(done.exception)
 
@@ -228,14 +231,14 @@ def test_scaling_of_a_recording_by_its_median(tmp_path):
     stamps = [1_000_000_000, 1_100_000_000]
     write_bag(tmp_path / "run", stamps, stamps)
     out = tmp_path / "numbers.json"
-    for options, name in (((), "none"), (("--scaling", "median", "--cap", "15", "--crop", "garg"), "median")):
-        done = run("--ground-truth", tmp_path / "run", "--predictions", tmp_path / "run", "--dataset", "bag", "--json",
+    for options, name in (((), "none"), (("--depth-scaling", "median", "--cap", "15", "--crop", "garg"), "median")):
+        done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run", "--json",
                    out, *options)  # fmt: skip
         assert done.exit_code == 0, done.output
-        assert read_results(out)["scaling"] == name
-    assert read_results(out)["depth_protocol"] == {"min_m": 1e-3, "cap_m": 15.0, "crop": "garg"}
-    done = run("--ground-truth", tmp_path / "run", "--predictions", tmp_path / "run", "--dataset", "bag",
-               "--scaling", "camera-height")  # fmt: skip
+        assert written(out)["depth_scaling"] == name
+    assert written(out)["depth_protocol"] == {"min_m": 1e-3, "cap_m": 15.0, "crop": "garg"}
+    done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run",
+               "--depth-scaling", "camera-height")  # fmt: skip
     assert isinstance(done.exception, ConfigError)
 
 
@@ -243,6 +246,6 @@ def test_a_baseline_that_is_none_is_an_error(tmp_path):
     for text, why in (("{", "cannot be read as JSON"), (json.dumps({"a": 1}), "not a result")):
         (tmp_path / "old.json").write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=why):
-            read_results(tmp_path / "old.json")
+            written(tmp_path / "old.json")
     with pytest.raises(DataError, match="No such file"):
-        read_results(tmp_path / "absent.json")
+        written(tmp_path / "absent.json")

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.evaluation.depth_scaling import DepthScaler, DepthScaling
 from monodvps_ros.evaluation.drawings import distance_chart, timelines
 from monodvps_ros.evaluation.frame_pictures import Filmstrip, WorstFrames, color_depth_error, color_panoptic
+from monodvps_ros.evaluation.pairs import FramePair
 from monodvps_ros.evaluation.report import render_report
-from monodvps_ros.evaluation.runner import Evaluation, FramePair
-from monodvps_ros.evaluation.scaling import DepthScaler, Scaling
+from monodvps_ros.evaluation.result import at_scaling
+from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.metrics import DATASETS, DepthProtocol
+from monodvps_ros.metrics import DATASETS, METRICS, DepthProtocol
 
 SIZE = (24, 48)
 K = np.array([[40.0, 0, 23.5], [0, 40.0, 7.5], [0, 0, 1]])
@@ -60,50 +62,56 @@ def run(frames=6, factor=1.0, shift=1, **options):
     return result
 
 
+def measured(result):
+    """The result with the parts of its only way to metres."""
+    return at_scaling(result.result(), "none")
+
+
 def test_schema_of_the_json():
-    said = run().results()
+    said = run().result()
     assert json.loads(json.dumps(said, allow_nan=False)) == said
-    for key in ("dataset", "frames", "sequences", "scaling", "averaging", "pq", "vpq", "dvpq", "zero_filled", "stq",
-                "dstq", "depth", "per_class"):  # fmt: skip
-        assert key in said
-    assert (said["dataset"], said["frames"], said["sequences"], said["scaling"]) == ("cityscapes-dvps", 6, 1, "none")
-    assert list(said["vpq"]) == ["1", "2", "3", "4"]
-    assert list(said["dvpq"]) == ["0.5", "0.25", "0.1", "mean"]
-    assert set(said["vpq"]["1"]) == set(said["dvpq"]["0.1"]["4"]) == {"all", "things", "stuff"}
+    assert (said["dataset"], said["frames"], said["sequences"]) == ("cityscapes-dvps", 6, 1)
+    assert list(said["by_depth_scaling"]) == list(said["figures"]) == ["none"]
+    of_depth = said["by_depth_scaling"]["none"]
+    assert {*METRICS} == {key for key in METRICS if key in said or key in of_depth}
+    assert list(said["vpq"]["windows"]) == ["1", "2", "3", "4"]
+    assert list(of_depth["dvpq"]["thresholds"]) == ["0.5", "0.25", "0.1"]
+    assert set(said["vpq"]["windows"]["1"]) == set(of_depth["dvpq"]["thresholds"]["0.1"]["4"])
+    assert set(said["vpq"]["windows"]["1"]) == set(said["vpq"]["mean"]) == {"all", "things", "stuff"}
     assert {"stq", "aq", "iou"} <= set(said["stq"])
-    assert set(said["depth"]) == {"abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3"}
+    assert {"abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3"} <= set(of_depth["depth"])
     assert len(said["per_class"]) == 19
-    assert {"headline", "zero_filled"} == set(said["averaging"])
-    assert said["pq"]["all"] == said["vpq"]["1"]["all"] > said["zero_filled"]["pq"]["all"] > 0
+    assert {"figures", "zero_filled"} == set(said["averaging"])
+    assert said["pq"]["all"] == said["vpq"]["windows"]["1"]["all"] > said["pq"]["zero_filled"]["all"] > 0
 
 
 def test_median_scaling_makes_up_for_any_factor():
-    said = run(factor=3.0, scaling=Scaling.MEDIAN).results()
+    said = measured(run(factor=3.0, scalings=[DepthScaling.MEDIAN]))
     assert said["depth"]["abs_rel"] == pytest.approx(0.0, abs=1e-6)
-    assert said["scale"]["factor_mean"] == pytest.approx(3.0, rel=1e-6)
-    assert run(factor=3.0).results()["depth"]["abs_rel"] == pytest.approx(2 / 3, rel=1e-6)
+    assert said["factor"]["factor_mean"] == pytest.approx(3.0, rel=1e-6)
+    assert measured(run(factor=3.0))["depth"]["abs_rel"] == pytest.approx(2 / 3, rel=1e-6)
 
 
 def test_camera_height_scaling_needs_no_true_depth():
-    said = run(factor=3.0, shift=0, scaling=Scaling.CAMERA_HEIGHT, camera_height_m=CAMERA_HEIGHT_M).results()
-    assert said["scale"]["factor_mean"] == pytest.approx(3.0, rel=0.02)
+    said = measured(run(factor=3.0, shift=0, scalings=[DepthScaling.CAMERA_HEIGHT], camera_height_m=CAMERA_HEIGHT_M))
+    assert said["factor"]["factor_mean"] == pytest.approx(3.0, rel=0.02)
     assert said["depth"]["abs_rel"] < 0.02
-    assert said["dvpq"]["0.1"]["1"]["all"] == said["vpq"]["1"]["all"]
+    assert said["dvpq"]["thresholds"]["0.1"]["1"]["all"] == said["vpq"]["windows"]["1"]["all"]
 
 
 def test_a_frame_without_scale_has_no_depth_and_is_counted():
-    result = evaluation(scaling=Scaling.CAMERA_HEIGHT, camera_height_m=CAMERA_HEIGHT_M)
+    result = evaluation(scalings=[DepthScaling.CAMERA_HEIGHT], camera_height_m=CAMERA_HEIGHT_M)
     result.add(pair(0, prediction=np.full(SIZE, 10000, np.uint16)))
-    said = result.results()
-    assert said["scale"]["unscaled_frames"] == 1
+    said = measured(result)
+    assert said["factor"]["unscaled_frames"] == 1
     assert said["depth"]["abs_rel"] is None
-    assert said["depth_pixels"]["missing"] > 0
+    assert said["depth"]["missing_pixels"] > 0
 
 
 def test_camera_height_scaling_says_what_it_lacks():
     with pytest.raises(ConfigError, match="--camera-height"):
-        DepthScaler(Scaling.CAMERA_HEIGHT, DepthProtocol())
-    result = evaluation(scaling=Scaling.CAMERA_HEIGHT, camera_height_m=1.5)
+        DepthScaler(DepthScaling.CAMERA_HEIGHT, DepthProtocol())
+    result = evaluation(scalings=[DepthScaling.CAMERA_HEIGHT], camera_height_m=1.5)
     with pytest.raises(ConfigError, match="intrinsics"):
         result.add(pair(0, intrinsics=None))
     with pytest.raises(ConfigError, match="road"):
@@ -114,30 +122,30 @@ def test_predictions_of_another_size_are_resized_and_counted():
     small = pair(0, shift=0)
     result = evaluation()
     result.add(pair(0, prediction=small.prediction[::2, ::2], predicted_depth_m=small.predicted_depth_m[::2, ::2]))
-    said = result.results()
+    said = result.result()
     assert said["resized_frames"] == 1
     assert said["pq"]["all"] > 80
     classes = small.prediction // 1000, small.prediction % 1000
     result.add(pair(1, prediction=tuple(part[::2, ::2] for part in classes)))
-    assert result.results()["resized_frames"] == 2
+    assert result.result()["resized_frames"] == 2
 
 
 def test_frames_without_prediction_are_counted_and_left_out():
     result = evaluation()
     for number in range(6):
         result.add(pair(number) if number != 2 else FramePair("drive", "000002", paired=False))
-    said = result.results()
+    said = result.result()
     assert said["frames"] == 5
     assert result.without_prediction.summary() == {"count": 1, "names": ["000002"]}
-    assert said["windows"] == {"1": 5, "2": 4, "3": 3, "4": 2}
+    assert said["vpq"]["counts"] == {"1": 5, "2": 4, "3": 3, "4": 2}
 
 
 def test_a_new_sequence_is_a_new_window_and_new_tracks():
     result = evaluation()
     for sequence in ("one", "two"):
         result.add_all(pair(number, sequence=sequence) for number in range(3))
-    said = result.results()
-    assert (said["sequences"], said["windows"]["2"], said["stq"]["tracks"]) == (2, 4, 2)
+    said = result.result()
+    assert (said["sequences"], said["vpq"]["counts"]["2"], said["stq"]["tracks"]) == (2, 4, 2)
 
 
 def test_worst_frames_come_first_and_are_few():
@@ -211,7 +219,7 @@ class Page(HTMLParser):
 def test_report_is_whole_and_asks_for_nothing():
     result, other = run(pictures=2), run(shift=3)
     html = render_report(
-        result.results(), result.worst_frames(), result.film.contents(), other.results(), "<other>.json", "a & b"
+        result.result(), "none", result.worst_frames(), result.film.contents(), other.result(), "<other>.json", "a & b"
     )
     page = Page(html)
     assert page.asked
@@ -225,18 +233,19 @@ def test_report_is_whole_and_asks_for_nothing():
 
 
 def test_report_of_nothing_measured_still_opens():
-    html = render_report(evaluation().results())
+    html = render_report(evaluation().result(), "none")
     assert "\N{EN DASH}" in html
     assert "By class" not in html
 
 
 def test_report_says_what_was_left_out():
     result = run(factor=1.0)
-    said = result.results()
+    said = result.result()
     said["unpaired"] = {"predictions": {"count": 2, "names": ["a", "b"]}, "ground_truth": {"count": 0, "names": []}}
-    html = render_report(said, baseline={**said, "scaling": "median"})
+    other = run(scalings=[DepthScaling.MEDIAN]).result()
+    html = render_report(said, "none", baseline=other)
     assert "2 predictions without a true frame" in html
-    assert "differs in scaling: median there, none here" in html
+    assert "differs in depth_scaling: median there, none here" in html
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
@@ -244,7 +253,7 @@ def test_report_opens_in_a_browser_without_an_error(tmp_path):
     result = run(pictures=1)
     page, picture = tmp_path / "report.html", tmp_path / "report.png"
     page.write_text(
-        render_report(result.results(), result.worst_frames(), baseline=run(shift=2).results()), encoding="utf-8"
+        render_report(result.result(), "none", result.worst_frames(), baseline=run(shift=2).result()), encoding="utf-8"
     )
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `monodvps evaluate` does: open both sides, measure, write JSON and page, print the figures."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from monodvps_ros.config import PipelineConfig, load
+from monodvps_ros.data import open_source
+from monodvps_ros.data.label_file import LabelFile, find_label_file, read_label_file
+from monodvps_ros.data.predictions import open_predictions
+from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.evaluation.depth_scaling import DepthScaling
+from monodvps_ros.evaluation.model_pairs import ModelPairs
+from monodvps_ros.evaluation.pairs import Names, PredictionPairs, TruthReader, are_many
+from monodvps_ros.evaluation.report import render_report
+from monodvps_ros.evaluation.result import (
+    Result,
+    at_scaling,
+    comparison_table,
+    figures_table,
+    read_result,
+    write_result,
+    write_text,
+)
+from monodvps_ros.evaluation.runner import Evaluation
+from monodvps_ros.metrics import DepthProtocol, dataset_rules
+from monodvps_ros.perception import resolve_device
+from monodvps_ros.perception.loading import load_model
+from monodvps_ros.scenes.drives import split as split_of
+from monodvps_ros.scenes.split_files import is_written
+from monodvps_ros.types import Sample, SampleSource
+
+#: Name of the weights file that ships, on the command line.
+SHIPPED = "shipped"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured.
+
+    Attributes:
+        data: data set or recording with truth; with `split`, the folder of 'drives'.
+        predictions: made before; None where a model predicts now.
+        weights: file, 'shipped' or 'random', of the model that predicts.
+        against: the same, of a model to compare with.
+        split: of 'drives'; empty for other data.
+        settings: of the pipeline by dotted name, as texts.
+        device: of the model.
+        dataset: whose constants and layout of predictions apply; empty finds it.
+        labels: YAML of label values; None takes the folder's own where it has one.
+        stills: frames do not follow each other.
+        frames: of each recording, the first so many; None: all.
+        last: of each recording, the last so many; None: all.
+        min_area_px: true things of fewer pixels are void.
+        scaling: of the report and of comparisons; None: median for a model, none for predictions.
+        camera_height_m: of the camera above the road.
+        protocol: pixels that count for depth errors.
+        image_topic: of a recording with several cameras.
+        rectified: auto, true or false: whether its images are rectified.
+        json: file to write.
+        report: page to write.
+        baseline: JSON of another run to compare with.
+        worst: frames to show in the page, by segmentation and by depth error each.
+
+    Raises:
+        ConfigError: two options do not go together.
+    """
+
+    data: Path
+    predictions: Path | None = None
+    weights: str = SHIPPED
+    against: str = ""
+    split: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    dataset: str = ""
+    labels: Path | None = None
+    stills: bool = False
+    frames: int | None = None
+    last: int | None = None
+    min_area_px: int = 0
+    scaling: DepthScaling | None = None
+    camera_height_m: float | None = None
+    protocol: DepthProtocol = field(default_factory=DepthProtocol)
+    image_topic: str | None = None
+    rectified: str = "auto"
+    json: Path | None = None
+    report: Path | None = None
+    baseline: Path | None = None
+    worst: int = 4
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if self.frames is not None and self.last is not None:
+            raise ConfigError(f"--frames {self.frames} and --last {self.last} are both given; leave one out")
+        if self.against and self.baseline is not None:
+            raise ConfigError("--against and --baseline are both given; compare with one of them")
+        if self.predictions is None and self.scaling is DepthScaling.CAMERA_HEIGHT:
+            raise ConfigError(
+                "--depth-scaling camera-height is for predictions; a model has 'live', the node's own way"
+            )
+        if self.predictions is not None:
+            given = {
+                "--against": self.against,
+                "--split": self.split,
+                "settings": self.settings,
+                "--stills": self.stills,
+            }
+            wrong = [name for name, value in given.items() if value]
+            if wrong:
+                raise ConfigError(f"{wrong[0]} is for weights that predict now; leave it out with --predictions")
+            if self.scaling is DepthScaling.LIVE:
+                raise ConfigError("--depth-scaling live is for weights; take none for what a node has published")
+        if self.split and ("scale.camera_height_m" in self.settings or self.camera_height_m is not None):
+            raise ConfigError("the camera's height is that of each drive here; leave it out")
+
+    @property
+    def scalings(self) -> list[DepthScaling]:
+        """Ways to metres to measure, the one to show last."""
+        if self.predictions is not None:
+            return [self.scaling or DepthScaling.NONE]
+        shown = self.scaling or DepthScaling.MEDIAN
+        return [*(each for each in (DepthScaling.NONE, DepthScaling.LIVE, DepthScaling.MEDIAN) if each != shown), shown]
+
+
+@dataclass(frozen=True)
+class _Recording:
+    source: SampleSource
+    camera_height_m: float | None
+
+
+def evaluate(request: Request) -> Result:
+    """Measure, write what is asked for, and print the figures.
+
+    Raises:
+        ConfigError: an option does not fit the data.
+        DataError: data, predictions or a baseline cannot be read, or there is nothing to measure.
+        WeightsError: weights cannot be had.
+    """
+    baseline = None if request.baseline is None else read_result(request.baseline)
+    recordings = _open(request)
+    evaluation, result = _measure(request, recordings)
+    if request.against:
+        _, before = _measure(replace(request, weights=request.against, worst=0), recordings)
+        result["against"] = baseline = before
+    name = Path(request.against).name if request.against else request.baseline.name if request.baseline else ""
+    if request.json is not None:
+        write_result(request.json, result)
+    if request.report is not None:
+        frames, film = evaluation.worst_frames(), evaluation.film.contents()
+        page = render_report(result, evaluation.shown.value, frames, film, baseline, name, _title(request))
+        write_text(request.report, page)
+    _print(request, result, baseline, name)
+    return result
+
+
+def _open(request: Request) -> list[_Recording]:
+    if not request.split:
+        source = open_source(request.data, image_topic=request.image_topic, rectified=request.rectified)
+        height_m = request.camera_height_m or getattr(source, "camera_height_m", None)
+        return [_Recording(source, None if "scale.camera_height_m" in request.settings else height_m)]
+    drives = split_of(request.split)
+    missing = [drive for drive in drives if not is_written(drive, request.data, as_bag=True)]
+    if missing:
+        raise DataError(
+            f"{request.data / missing[0].folder}: {missing[0].name} is not there ({len(missing)} of {len(drives)} "
+            f"drives); render them with: monodvps scenes --split {request.split} --out {request.data}"
+        )
+    return [
+        _Recording(open_source(request.data / drive.folder / drive.name), drive.config.camera_height_m)
+        for drive in drives
+    ]
+
+
+def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation, Result]:
+    source = recordings[0].source
+    rules = dataset_rules(request.dataset or getattr(source, "dataset", "recording"))
+    labels = _labels(request, source)
+    truth = TruthReader(request.data, labels, request.min_area_px, semkitti=rules.name == "semkitti-dvps")
+    evaluation = Evaluation(
+        rules, source.label_space, request.scalings, None if labels is None else labels.groups, request.protocol,
+        request.camera_height_m, request.worst if request.report is not None else 0,
+    )  # fmt: skip
+    result: Result = {"data": str(request.data), "split": request.split or None,
+                      "labels": None if labels is None else str(labels.path)}  # fmt: skip
+    result |= {"min_area_px": request.min_area_px, "settings": dict(request.settings)}
+    if request.predictions is not None:
+        predictions = open_predictions(request.predictions, rules.name)
+        made = PredictionPairs(truth, predictions, are_many(request.data, request.predictions))
+        evaluation.add_all(made.pairs(_samples(request, recordings[0], "evaluating")))
+        without_truth, measured = made.without_truth, {"predictions": str(request.predictions)}
+    else:
+        without_truth, measured = Names(), _predict(request, recordings, truth, evaluation)
+    _check_any(evaluation, without_truth, request.data)
+    unpaired = {"predictions": without_truth.summary(), "ground_truth": evaluation.without_prediction.summary()}
+    return evaluation, {**result, **measured, **evaluation.result(), "unpaired": unpaired}
+
+
+def _predict(
+    request: Request, recordings: list[_Recording], truth: TruthReader, evaluation: Evaluation
+) -> dict[str, Any]:
+    weights = "" if request.weights == SHIPPED else request.weights
+    settings = load(PipelineConfig, None, {"device": request.device, "weights": weights, **request.settings})
+    model = load_model(settings, resolve_device(settings.device))
+    if model.label_space.name != evaluation.space.name:
+        raise ConfigError(
+            f"{request.data} has the classes of '{evaluation.space.name}' but the model those of "
+            f"'{model.label_space.name}'; only a model of the same classes can be measured"
+        )
+    predictor = ModelPairs(model, settings, truth, request.stills, allow_pseudo_labels=True)
+    for recording in recordings:
+        samples = _samples(request, recording, f"evaluating {model.description}")
+        evaluation.add_all(predictor.pairs(samples, recording.camera_height_m))
+    reference = "pseudo-labels" if predictor.against_pseudo_labels else "truth"
+    return {"weights": model.description, "reference": reference, "pipeline_ms": predictor.times_ms()}
+
+
+def _samples(request: Request, recording: _Recording, what: str) -> Iterator[Sample]:
+    count = len(recording.source)
+    first = 0 if request.last is None else max(count - request.last, 0)
+    end = count if request.frames is None else min(request.frames, count)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(islice(recording.source, first, end), total=end - first, description=what)
+
+
+def _labels(request: Request, source: SampleSource) -> LabelFile | None:
+    if request.labels is not None:
+        return read_label_file(request.labels, source.label_space)
+    return find_label_file(request.data, source.label_space)
+
+
+def _check_any(evaluation: Evaluation, without_truth: Names, truth: Path) -> None:
+    missing = evaluation.without_prediction
+    if evaluation.frames:
+        return
+    if not missing.count:
+        raise DataError(
+            f"{truth}: holds no truth, neither panoptic labels nor depth; give --data the data set or recording that "
+            "has it (a recording of the node alone has predictions only; label images need --labels or a labels.yaml)"
+        )
+    raise DataError(
+        f"no prediction belongs to a true frame: true frames are named {', '.join(missing.names[:2])}, "
+        f"predictions {', '.join(without_truth.names[:2])}; check that both are of the same recording"
+    )
+
+
+def _title(request: Request) -> str:
+    what = request.weights if request.predictions is None else request.predictions.resolve().name
+    return f"{what} on {f'{request.split} of ' if request.split else ''}{request.data.resolve().name}"
+
+
+def _print(request: Request, result: Result, baseline: Result | None, name: str) -> None:
+    console = Console(highlight=False)
+    shown = request.scalings[-1].value
+    title = f"{result['dataset']}: {result['frames']} frames in {result['sequences']} sequences"
+    if request.against and baseline is not None:
+        after, before = at_scaling(result, shown), at_scaling(baseline, shown)
+        title += f", {result['reference']}, depth scaling {shown}"
+        console.print(comparison_table(after["figures"], before["figures"], title))
+    else:
+        columns = {f"scaling {scaling}": figures for scaling, figures in result["figures"].items()}
+        if baseline is not None:
+            columns[name] = at_scaling(baseline, shown)["figures"]
+        console.print(figures_table(columns, title))
+    if result["labels"] is not None:
+        ious = {key: values["iou"] for key, values in result["per_class"].items() if values.get("iou") is not None}
+        console.print("IoU (%): " + ", ".join(f"{key} {value:.1f}" for key, value in ious.items()))
+    _print_notes(console, result)
+    for path in (request.json, request.report):
+        if path is not None:
+            console.print(f"wrote {path}", soft_wrap=True)
+
+
+def _print_notes(console: Console, result: Result) -> None:
+    for side, what in (
+        ("predictions", "predictions without a true frame"),
+        ("ground_truth", "true frames without a prediction"),
+    ):
+        unpaired = result["unpaired"][side]
+        if unpaired["count"]:
+            more = ", …" if unpaired["count"] > 5 else ""
+            console.print(f"{unpaired['count']} {what} left out: {', '.join(unpaired['names'][:5])}{more}")
+    if result.get("reference") == "pseudo-labels":
+        console.print("panoptic figures are against pseudo-labels: agreement with a teacher, not accuracy")
+    live = result["by_depth_scaling"].get("live", {}).get("factor", {})
+    if live.get("unscaled_frames"):
+        console.print(f"{live['unscaled_frames']} frames had no metres as the node would publish them")
+    if "pipeline_ms" in result:
+        console.print(f"pipeline: half of the frames within {result['pipeline_ms']['p50']:.0f} ms")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of samples with what a model predicts for them here and now, with nothing written between."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from monodvps_ros import config as configuration
+from monodvps_ros.config import PipelineConfig
+from monodvps_ros.errors import DataError
+from monodvps_ros.evaluation.pairs import FramePair, TruthReader
+from monodvps_ros.perception import Pipeline
+from monodvps_ros.types import Output, PerceptionModel, Sample, ScaleState
+
+_WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
+_METRIC = (ScaleState.FIXED, ScaleState.MEASURED, ScaleState.HELD)
+
+
+class ModelPairs:
+    """Runs the live pipeline over samples.
+
+    Depth is predicted under what is called sky too, so that calling something sky hides no error.
+
+    Args:
+        model: on the configuration's device.
+        config: of the pipeline.
+        truth: reads the samples' truth.
+        stills: frames do not follow each other: each is a sequence of its own.
+        allow_pseudo_labels: measure agreement with a teacher's labels where there are no true ones.
+
+    Attributes:
+        against_pseudo_labels: whether a sample had such labels.
+    """
+
+    def __init__(
+        self,
+        model: PerceptionModel,
+        config: PipelineConfig,
+        truth: TruthReader,
+        stills: bool = False,
+        allow_pseudo_labels: bool = False,
+    ) -> None:
+        self.pipeline = Pipeline(model, configuration.replace(config, "sky_depth", True))
+        self.against_pseudo_labels = False
+        self._truth, self._stills, self._allow_pseudo_labels = truth, stills, allow_pseudo_labels
+        self._times_ms: list[float] = []
+
+    def pairs(self, samples: Iterable[Sample], camera_height_m: float | None = None) -> Iterator[FramePair]:
+        """Predict each sample of a recording, and give those that have truth.
+
+        Args:
+            samples: in time order.
+            camera_height_m: of the camera above the road; None leaves it as configured.
+
+        Raises:
+            DataError: a sample has pseudo-labels, and it was not said that they may be measured against.
+        """
+        if camera_height_m is not None:
+            height = configuration.replace(self.pipeline.config, "scale.camera_height_m", camera_height_m)
+            self.pipeline.configure(height)
+        sequence = None
+        for sample in samples:
+            if sample.sequence != sequence or self._stills:
+                self.pipeline.reset()
+                sequence = sample.sequence
+            if sample.truth.panoptic_is_pseudo:
+                self.against_pseudo_labels = True
+                if not self._allow_pseudo_labels:
+                    raise DataError(
+                        f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels"
+                    )
+            begin = time.perf_counter()
+            seen = self.pipeline.step(sample.frame, _WANTED)
+            self._times_ms.append(1e3 * (time.perf_counter() - begin))
+            pair = self._truth.read(sample)
+            if not pair.has_truth:
+                continue
+            assert seen.depth_m is not None
+            factor = seen.scale.factor
+            yield replace(
+                pair,
+                sequence=f"{pair.sequence} {pair.name}" if self._stills else pair.sequence,
+                prediction=seen.panoptic,
+                predicted_depth_m=seen.depth_m if factor == 1.0 else seen.depth_m / np.float32(factor),
+                metres_per_unit=factor if seen.scale.state in _METRIC else None,
+            )
+
+    def times_ms(self) -> dict[str, Any]:
+        """Return the time of a frame from image to maps, the first frame left out: ``p50`` and ``p90``.
+
+        A node adds what messages and transport take.
+        """
+        times = self._times_ms[1:] or self._times_ms
+        p50, p90 = np.percentile(times, [50, 90]).round(2).tolist() if times else (None, None)
+        return {"p50": p50, "p90": p90}
