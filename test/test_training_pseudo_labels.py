@@ -308,7 +308,7 @@ class TestTraining:
         assert validate(network, open_source(tmp_path / "labels"), 1, against_teacher=True)["frames"] == 1
         assert run("train", "--data", bag, "--validate", tmp_path / "labels", "--out", tmp_path / "run") == 2
         assert "guesses" in capsys.readouterr().err
-        words = ("--ground-truth", tmp_path / "labels", "--predictions", tmp_path, "--dataset", "bag")
+        words = ("--data", tmp_path / "labels", "--predictions", tmp_path)
         assert run("evaluate", *words) == 2
         assert "guesses" in capsys.readouterr().err
 

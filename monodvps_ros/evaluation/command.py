@@ -14,6 +14,7 @@ from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data import open_source
 from monodvps_ros.data.label_file import LabelFile, find_label_file, read_label_file
 from monodvps_ros.data.predictions import open_predictions
+from monodvps_ros.data.pseudo_labels import is_pseudo_labelled
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.evaluation.depth_scaling import DepthScaling
 from monodvps_ros.evaluation.model_pairs import ModelPairs
@@ -191,6 +192,8 @@ def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation
                       "labels": None if labels is None else str(labels.path)}  # fmt: skip
     result |= {"min_area_px": request.min_area_px, "settings": dict(request.settings)}
     if request.predictions is not None:
+        if is_pseudo_labelled(request.data):
+            raise DataError(f"{request.data}: holds pseudo-labels, a teacher's guesses; give --data with true labels")
         predictions = open_predictions(request.predictions, rules.name)
         made = PredictionPairs(truth, predictions, are_many(request.data, request.predictions))
         evaluation.add_all(made.pairs(_samples(request, recordings[0], "evaluating")))
