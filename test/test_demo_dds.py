@@ -28,6 +28,7 @@ from std_msgs.msg import Header
 from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.demo import middleware
 from monodvps_ros.demo.processes import Child
+from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play, play
 from monodvps_ros.types import CameraFrame, Sample
@@ -117,6 +118,18 @@ class TestPlayer:
         got, count = self.play(node, executor, samples(2, intrinsics=None))
         assert (count.published, count.without_camera_info) == (2, 2)
         assert not got.infos
+
+    def test_a_recorded_calibration_is_published_whole_and_unusable_too(self, node, executor):
+        recorded = Calibration(
+            96, 320, "equidistant", np.array([0.1, -0.02, 0.001, 0]), np.full((3, 3), np.nan), np.eye(3),
+            np.arange(12.0).reshape(3, 4), (1, 2), (4, 8, 48, 320), True,
+        )  # fmt: skip
+        frame = CameraFrame(np.zeros((48, 160, 3), np.uint8), 5, "c", None, calibration=recorded)
+        got, count = self.play(node, executor, [Sample(frame)])
+        assert count.without_camera_info == 1
+        spin_until(executor, lambda: got.infos)
+        assert Calibration.from_message(got.infos[0]).content() == recorded.content()
+        assert got.infos[0].roi.do_rectify and got.infos[0].header == got.images[0].header
 
     @pytest.mark.parametrize("speed", [1.0, 2.0])
     def test_frames_are_sent_at_the_recorded_rate(self, node, executor, speed):
