@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth in metres from stereo pairs: matching, the folder of a stereo camera, what training is given of it."""
 
+import dataclasses
 import json
 
 import cv2
@@ -9,10 +10,12 @@ import pytest
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.data import open_source
+from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.camera_file import CameraFile, read_camera, write_camera
 from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth
 from monodvps_ros.data.triplets import follows
 from monodvps_ros.errors import DataError, ShapeError
+from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.stereo import match_stereo
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
@@ -159,6 +162,67 @@ class TestFolder:
         write_camera(tmp_path / "camera.json", camera)
         found = read_camera(tmp_path / "camera.json")
         assert (found.baseline_m, found.stills) == (0.12, True)
+
+
+def stereo_bag(path, baseline_m=BASELINE, right="/stereo/right/image_rect", late_ns=0, right_focal=FOCAL, skip=()):
+    """Three pairs at 10 Hz; the right images of `skip` are missing."""
+    intrinsics = np.array([[FOCAL, 0.0, 96.0], [0.0, FOCAL, 32.0], [0.0, 0.0, 1.0]])
+    other = np.diag([right_focal / FOCAL, right_focal / FOCAL, 1.0]) @ intrinsics
+    p = np.hstack([other, [[-right_focal * baseline_m], [0.0], [0.0]]])
+    calibration = dataclasses.replace(Calibration.of_pinhole(other, (HEIGHT, WIDTH)), p=p)
+    with BagWriter(path) as writer:
+        for number in range(3):
+            stamp = 1_000_000_000 + number * 100_000_000
+            left_image, right_image = pair(number)
+            writer.camera_info("/stereo/left/camera_info", stamp, "left", (HEIGHT, WIDTH), intrinsics)
+            writer.image("/stereo/left/image_rect", stamp, "left", left_image, "rgb8")
+            if number not in skip:
+                writer.calibration(right.replace("image_rect", "camera_info"), stamp + late_ns, "right", calibration)
+                writer.image(right, stamp + late_ns, "right", right_image, "rgb8")
+    return path
+
+
+class TestBag:
+    LEFT = ("--image-topic", "/stereo/left/image_rect", "--depth-teacher", "stereo")
+
+    def label(self, data, out, *words):
+        return run("pseudo-label", "--data", data, "--out", out, *(words or self.LEFT))
+
+    @pytest.mark.parametrize("late_ns", [0, 4_000_000])
+    def test_the_right_topic_and_the_baseline_of_its_camera_info(self, tmp_path, capsys, late_ns):
+        data = stereo_bag(tmp_path / "drive", skip=(1,), late_ns=late_ns)
+        assert self.label(data, tmp_path / "labels") == 0
+        assert "1 frames have no depth" in capsys.readouterr().out
+        first, second, third = (sample.truth.depth_m for sample in open_source(tmp_path / "labels"))
+        assert second is None
+        for depth_m in (first, third):
+            np.testing.assert_allclose(depth_m[6:-6, 106:134], 2.5, rtol=0.01)
+            np.testing.assert_allclose(depth_m[6:-6, 34:80], 10.0, rtol=0.02)
+
+    def test_a_folder_of_bags_and_a_topic_of_another_name(self, tmp_path):
+        for name in ("a", "b"):
+            stereo_bag(tmp_path / "drives" / name, right="/other/image_rect")
+        words = (*self.LEFT, "--depth-topic", "/other/image_rect")
+        assert self.label(tmp_path / "drives", tmp_path / "labels", *words) == 0
+        samples = list(open_source(tmp_path / "labels"))
+        assert [sample.sequence for sample in samples] == ["a"] * 3 + ["b"] * 3
+        for sample in samples:
+            np.testing.assert_allclose(sample.truth.depth_m[6:-6, 106:134], 2.5, rtol=0.01)
+
+    @pytest.mark.parametrize(
+        ("camera", "said"),
+        [
+            ({"baseline_m": 0.0}, "expected P[3] = -fx * baseline below 0"),
+            ({"right_focal": 90.0}, "those of a rectified pair are the same"),
+            ({"late_ns": 20_000_000}, "the recording holds nothing at their time"),
+            ({"right": "/other/image_rect"}, "topic /stereo/right/image_rect is not there"),
+        ],
+        ids=["baseline", "focal", "late", "topic"],
+    )
+    def test_what_is_no_pair_is_refused(self, tmp_path, capsys, camera, said):
+        data = stereo_bag(tmp_path / "drive", **camera)
+        assert self.label(data, tmp_path / "labels") == 2
+        assert said in capsys.readouterr().err
 
 
 class Frame:

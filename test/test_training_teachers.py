@@ -15,6 +15,7 @@ from monodvps_ros.training import teachers
 from monodvps_ros.training.augmented_views import average_views, view_size
 from monodvps_ros.training.depth_teachers import NetworkDepthTeacher, load_depth_teacher
 from monodvps_ros.training.ego_region import EgoRegion, parse_polygon
+from monodvps_ros.training.measuring_teachers import MeasuredDepth
 from monodvps_ros.training.teachers import NetworkTeacher, label_image, load_teacher
 from monodvps_ros.types import CameraFrame, NetworkOutput, Output, Sample
 
@@ -198,7 +199,7 @@ class TestLabels:
     def test_a_name_that_is_nobodys_is_refused_with_the_list(self, tmp_path):
         for load, known in ((load_teacher, "mask2former-cityscapes"), (load_depth_teacher, "depth-anything-v2")):
             with pytest.raises(ConfigError, match=rf"{known}.*weights file"):
-                load("nobody", ONCE, CPU) if load is load_teacher else load("nobody", CPU, tmp_path)
+                load("nobody", ONCE, CPU) if load is load_teacher else load("nobody", CPU, MeasuredDepth(tmp_path))
         with pytest.raises(WeightsError, match="no such weights file"):
             load_teacher(str(tmp_path / "gone.safetensors"), ONCE, CPU)
 

@@ -3,7 +3,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -45,9 +45,32 @@ def pseudo_label(
     depth_teacher: Annotated[
         str | None,
         typer.Option(
-            help="Who says depth: 'stereo' (right images: image_right/ and baseline_m of a folder), in metres; or up "
-            "to scale and shift: a weights file of this package, 'shipped', or a depth model of the Hugging Face hub, "
-            "such as depth-anything-v2."
+            help="Who says depth. In metres: 'stereo' (the right images of a pair: a second topic, or image_right/ and "
+            "baseline_m of a folder), 'lidar' (a PointCloud2), 'topic' (depth images). Up to scale and shift: a "
+            "weights file of this package, 'shipped', or a depth model of the Hugging Face hub, such as "
+            "depth-anything-v2."
+        ),
+    ] = None,
+    depth_topic: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the bag, what the depth teacher reads. stereo: the right images; without it the image topic with "
+            "'right' for 'left'. lidar: the points; without it the only PointCloud2. topic: the depth images."
+        ),
+    ] = None,
+    depth_within: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="How far in time from an image the depth teacher's message may be, seconds; without it 0.005 for "
+            "stereo, 0.05 for lidar, 0.02 for topic.",
+        ),
+    ] = None,
+    extrinsics: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a LiDAR, YAML: camera_from_lidar, 12 or 16 numbers row by row, carries its points into the "
+            "camera's optical frame, metres. Without it /tf and /tf_static of the bag say so."
         ),
     ] = None,
     keep_labels: Annotated[bool, typer.Option("--keep-labels", help="Frames with true labels keep them.")] = False,
@@ -62,6 +85,7 @@ def pseudo_label(
     from monodvps_ros.perception import resolve_device  # noqa: PLC0415
     from monodvps_ros.training.depth_teachers import load_depth_teacher  # noqa: PLC0415
     from monodvps_ros.training.ego_region import EgoRegion  # noqa: PLC0415
+    from monodvps_ros.training.measuring_teachers import MeasuredDepth  # noqa: PLC0415
     from monodvps_ros.training.pseudo_labels import PseudoLabelling, Recording  # noqa: PLC0415
     from monodvps_ros.training.teachers import is_own_weights, load_teacher  # noqa: PLC0415
 
@@ -83,6 +107,9 @@ def pseudo_label(
     if labeller is not None and source.label_space.name != labeller.labels.name and not keep_labels:
         # true labels are not looked at
         source = open_source(data, image_topic=image_topic, labels=labeller.labels, rectified=rectified.value)
+    measured = MeasuredDepth(data, depth_topic, depth_within, extrinsics, image_topic, rectified.value)
+    if depth_teacher is None and (depth_topic, depth_within, extrinsics) != (None, None, None):
+        raise ConfigError("--depth-topic, --depth-within and --extrinsics go with --depth-teacher")
     labelling = PseudoLabelling(
         Recording(data, source, image_topic, rectified.value),
         out,
@@ -90,10 +117,14 @@ def pseudo_label(
         settings,
         chosen,
         ego=None if ego_mask is None and ego_polygon is None else EgoRegion(ego_mask, ego_polygon),
-        depth_teacher=None if depth_teacher is None else load_depth_teacher(depth_teacher, chosen, data),
+        depth_teacher=None if depth_teacher is None else load_depth_teacher(depth_teacher, chosen, measured),
         keep_labels=keep_labels,
         limit=frames,
     )
+    _run(labelling, data)
+
+
+def _run(labelling: Any, data: Path) -> None:
     console = Console(stderr=True)
     console.print(f"{data}: {labelling.length} frames; {labelling.description}", soft_wrap=True)
     columns = TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()

@@ -17,6 +17,7 @@ from monodvps_ros.data.bag.messages import stamp_ns
 from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, Pairing
 from monodvps_ros.data.bag_topics import CameraTopics, find_camera
 from monodvps_ros.data.camera_samples import CameraSamples
+from monodvps_ros.data.chain import sequence_name
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
 from monodvps_ros.data.image_codec import decode_compressed, decode_image, decode_raw
 from monodvps_ros.data.reading import Reading
@@ -66,7 +67,7 @@ class BagSource:
         self.path = path
         self._rectified = rectified
         self._labels = labels
-        self._sequence = path.resolve().name.removesuffix(".mcap").removesuffix(".db3")
+        self._sequence = sequence_name(path)
         self.unpaired: dict[str, int] = {}
         self.without_k: dict[str, int] = {}
         with BagReader(path) as reader:
@@ -113,8 +114,8 @@ class BagSource:
                 yield partial(self._sample, camera, index, image, partners)
         self.unpaired = pairing.unpaired
         if pairing.other_infos:
-            log.warning("%s: %d images have no camera_info of their stamp; the last one before is taken, or the first",
-                        where, pairing.other_infos)  # fmt: skip
+            log.warning("%s: %d images have no camera_info of their stamp; the one before is taken", where,
+                        pairing.other_infos)  # fmt: skip
         for name, count in self.unpaired.items():
             log.warning("%s: %d messages of %s have no image of their stamp", self.path, count, name)
 

@@ -10,7 +10,7 @@ from monodvps_ros.types import CAMERA_INFO_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 TF_TYPE = "tf2_msgs/msg/TFMessage"
-TF_TOPIC = "/tf"
+TF_TOPIC, TF_STATIC_TOPIC = "/tf", "/tf_static"
 
 #: Truth of a camera whose images are on <camera>/image_raw: name in `FrameTruth` -> topic below <camera>.
 TRUTH_TOPICS = {
@@ -54,16 +54,15 @@ def find_camera(reader: BagReader, image_topic: str | None, camera_info_topic: s
     Raises:
         DataError: the topic is not there or of another type, or there is none or more than one to choose from.
     """
-    topics = {name: topic.type_name for name, topic in reader.topics.items() if topic.count}
+    topics = _types(reader)
     if image_topic is None:
         image_topic = _find_images(reader, topics)
-    if topics.get(image_topic) not in {IMAGE_TYPE, COMPRESSED_TYPE}:
-        raise DataError(_no_topic(reader, image_topic, topics, (IMAGE_TYPE, COMPRESSED_TYPE)))
-    camera = _camera(image_topic)
+    require_topic(reader, image_topic, IMAGE_TYPE, COMPRESSED_TYPE)
+    camera = camera_namespace(image_topic)
     if camera_info_topic is None and topics.get(f"{camera}/camera_info") == CAMERA_INFO_TYPE:
         camera_info_topic = f"{camera}/camera_info"
-    elif camera_info_topic is not None and topics.get(camera_info_topic) != CAMERA_INFO_TYPE:
-        raise DataError(_no_topic(reader, camera_info_topic, topics, (CAMERA_INFO_TYPE,)))
+    elif camera_info_topic is not None:
+        require_topic(reader, camera_info_topic, CAMERA_INFO_TYPE)
     truth = {name: f"{camera}/{topic}" for name, topic in TRUTH_TOPICS.items()}
     return CameraTopics(
         image=image_topic,
@@ -72,6 +71,46 @@ def find_camera(reader: BagReader, image_topic: str | None, camera_info_topic: s
         truth={name: topic for name, topic in truth.items() if topics.get(topic) == IMAGE_TYPE},
         has_tf=topics.get(TF_TOPIC) == TF_TYPE,
     )
+
+
+def require_topic(reader: BagReader, name: str, *types: str) -> None:
+    """Check that a recording holds messages of a topic, of one of some types.
+
+    Raises:
+        DataError: it does not; the message lists its topics.
+    """
+    topics = _types(reader)
+    if topics.get(name) not in types:
+        raise DataError(_no_topic(reader, name, topics, types))
+
+
+def only_topic(reader: BagReader, type_name: str, what: str) -> str:
+    """Return the one topic of a type.
+
+    Args:
+        reader: the recording.
+        type_name: of its messages.
+        what: they are, for the error message.
+
+    Raises:
+        DataError: there is none, or more than one to choose from.
+    """
+    topics = _types(reader)
+    found = sorted(name for name, kind in topics.items() if kind == type_name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{reader.path}: holds several topics of {what}; choose one of: {', '.join(found)}")
+    raise DataError(f"{reader.path}: holds no {what} ({type_name}); its topics: {_listed(topics)}")
+
+
+def camera_namespace(image_topic: str) -> str:
+    """Return the namespace of a camera by the topic of its images: what stands before the last slash."""
+    return image_topic.removesuffix("/compressed").rpartition("/")[0]
+
+
+def _types(reader: BagReader) -> dict[str, str]:
+    return {name: topic.type_name for name, topic in reader.topics.items() if topic.count}
 
 
 def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
@@ -97,10 +136,6 @@ def _is_picture(reader: BagReader, topic: str) -> bool:
     if type_name == IMAGE_TYPE:
         return message.encoding in PICTURE_ENCODINGS
     return "compressedDepth" not in message.format and not message.format.startswith(("16UC1", "32FC1"))
-
-
-def _camera(image_topic: str) -> str:
-    return image_topic.removesuffix("/compressed").rpartition("/")[0]
 
 
 def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:

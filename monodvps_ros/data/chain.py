@@ -51,6 +51,16 @@ class ChainedSource:
         return chained(iter(source) for source in self._sources)
 
 
+def sequence_name(path: Path) -> str:
+    """Name the sequence that a recording is."""
+    return path.resolve().name.removesuffix(".mcap").removesuffix(".db3")
+
+
+def bags_by_sequence(path: Path) -> dict[str, Path]:
+    """Return the recording that a path is, or those in a folder, by the names of their sequences; empty for others."""
+    return {sequence_name(bag): bag for bag in ([path] if is_bag(path) else bags_in(path))}
+
+
 def bags_in(path: Path) -> list[Path]:
     """List the recordings in a folder that is none itself, in natural order; hidden ones are unfinished."""
     if not path.is_dir() or is_bag(path):

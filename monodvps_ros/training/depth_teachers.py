@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who tells the depth of frames: a stereo pair, a depth model of the Hugging Face hub, or our own network."""
+"""Who tells the depth of frames: a measurement, a depth model of the Hugging Face hub, or our own network."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,19 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monodvps_ros.data.right_images import RightImages, open_right_images
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
 from monodvps_ros.geometry.resizing import as_image_tensor, resize_bilinear
-from monodvps_ros.geometry.stereo import match_stereo
 from monodvps_ros.training.augmented_views import average_views, resize_image
+from monodvps_ros.training.measuring_teachers import WITHIN_S, MeasuredDepth, load_measuring_teacher
 from monodvps_ros.training.teachers import SHIPPED, is_own_weights, load_own, weights_digest
 from monodvps_ros.types import Sample
 
-#: Names of depth teachers that measure, with what the recording holds beside its images.
-STEREO = "stereo"
-
+_MEASURING = ", ".join(WITHIN_S)
 #: Rows of the image that models of the hub are shown; columns keep its shape.
 _HUB_HEIGHT = 518
 
@@ -47,36 +43,6 @@ class DepthTeacher(Protocol):
             DataError: what it needs of the recording cannot be read, or does not fit.
         """
         ...
-
-
-class StereoTeacher:
-    """Depth in metres from the right image of a rectified stereo pair.
-
-    Args:
-        right_images: of the recording.
-    """
-
-    is_metric = True
-    description = "stereo matching"
-
-    def __init__(self, right_images: RightImages) -> None:
-        self._right_images = right_images
-        self.made_with: dict[str, Any] = {"name": STEREO}
-
-    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
-        """Match the pair; see `DepthTeacher`. None where there is no right image.
-
-        Raises:
-            DataError: K of the frame is not known; or as `RightImages` says.
-        """
-        right = self._right_images.of(sample)
-        if right is None:
-            return None
-        if sample.frame.intrinsics is None:
-            raise DataError(f"{sample.source}: depth from stereo needs the camera's K, which is not known")
-        return match_stereo(sample.frame.image, right.image) / np.float32(
-            sample.frame.intrinsics[0, 0] * right.baseline_m
-        )
 
 
 class NetworkDepthTeacher:
@@ -135,34 +101,36 @@ class HubDepthTeacher:
         return self._model(resize_image(image, (height, width))).reciprocal()
 
 
-def load_depth_teacher(spec: str, device: torch.device, recording: Path) -> DepthTeacher:
+def load_depth_teacher(spec: str, device: torch.device, measured: MeasuredDepth) -> DepthTeacher:
     """Load a depth teacher.
 
     Args:
-        spec: ``stereo``; a weights file of our own network, ``shipped``, ``random``; or a depth model of the hub by its
-            short name, its name there or a folder.
+        spec: ``stereo``, ``lidar``, ``topic``; a weights file of our own network, ``shipped``, ``random``; or a depth
+            model of the hub by its short name, its name there or a folder.
         device: where to run a network.
-        recording: that is labelled.
+        measured: what a measuring teacher reads, and of which recording.
 
     Raises:
-        ConfigError: the spec is none of these.
-        DataError: the recording does not hold what ``stereo`` needs.
+        ConfigError: the spec is none of these, or an option does not go with it.
+        DataError: the recording does not hold what the teacher needs.
         MissingDependencyError: transformers is not installed.
         WeightsError: a file or model cannot be had.
     """
-    if spec == STEREO:
-        return StereoTeacher(open_right_images(recording))
+    if spec in WITHIN_S:
+        return load_measuring_teacher(spec, measured)
+    if measured.topic or measured.extrinsics or measured.within_s is not None:
+        raise ConfigError(f"a topic, a bound in time and extrinsics are for {_MEASURING}; '{spec}' measures nothing")
     if is_own_weights(spec):
         return NetworkDepthTeacher(spec, device)
     try:
         name = resolve(spec, DEPTH_MODELS, "depth")
     except ConfigError as error:
-        raise ConfigError(f"{error}; or a weights file, '{SHIPPED}' for the one that ships; or {STEREO}") from None
+        raise ConfigError(f"{error}; or a weights file, '{SHIPPED}' for the one that ships; or {_MEASURING}") from None
     return HubDepthTeacher(name, device)
 
 
 @torch.inference_mode()
 def _guess(look: Callable[[Tensor], Tensor], sample: Sample, device: torch.device) -> NDArray[np.float32]:
     """Show a frame to a network that gives (1, 1, h, w) of an image (1, 3, H, W) in 0..1; (H, W) of the frame."""
-    guessed = resize_bilinear(look(as_image_tensor(sample.frame.image, device)), sample.frame.size)
+    guessed = resize_bilinear(look(as_image_tensor(sample.frame.rectified().image, device)), sample.frame.size)
     return np.array(guessed[0, 0].float().cpu().numpy(), np.float32)

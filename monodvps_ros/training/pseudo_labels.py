@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels a recording by a teacher, frame by frame; goes on where an interrupted run ended."""
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +32,8 @@ from monodvps_ros.training.ego_region import EgoRegion
 from monodvps_ros.training.frames import readable_samples
 from monodvps_ros.training.teachers import Teacher, label_image
 from monodvps_ros.types import CameraFrame, Sample, SampleSource
+
+_NOTHING = "the recording holds nothing at their time, or under their name, that the depth teacher could use"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ class PseudoLabelling:
         self.length = len(source) if limit is None else min(limit, len(source))
         self.written = self.kept = self.true = self.unreadable = self.without_depth = 0
         self._void = self._known = 0.0
-        self._new_depth = 0
+        self._new_depth, self._depth_trouble = 0, ""
         _prepare(out)
         check_manifest(out / MANIFEST, self._manifest(recording), "pseudo-labels")
 
@@ -130,7 +131,7 @@ class PseudoLabelling:
                 self._label(sample)
             yield sample
         if self.written + self.kept + self.true == 0:
-            trouble = "none has what the depth teacher needs" if self.without_depth else trouble
+            trouble = self._depth_trouble or (_NOTHING if self.without_depth else trouble)
             raise DataError(f"{self._out}: no frame can be labelled: {trouble}")
 
     def summary(self) -> list[str]:
@@ -141,7 +142,7 @@ class PseudoLabelling:
         if self._new_depth:
             lines.append(f"{self._known / self._new_depth:.1%} of the pixels of {self._new_depth} frames have depth")
         if self.without_depth:
-            lines.append(f"{self.without_depth} frames have no depth: the depth teacher finds nothing for them")
+            lines.append(f"{self.without_depth} frames have no depth; {self._depth_trouble or _NOTHING}")
         if self.true:
             lines.append(f"{self.true} frames keep their true label")
         if self.unreadable:
@@ -153,7 +154,6 @@ class PseudoLabelling:
         panoptic_there = self._teacher is None or is_true or label_file(self._out, PANOPTIC_FOLDER, sample).is_file()
         depth_there = self._depth_teacher is None or label_file(self._out, INVERSE_DEPTH_FOLDER, sample).is_file()
         blank = self._blank(sample.frame)
-        sample = dataclasses.replace(sample, frame=sample.frame.rectified())
         has_depth = depth_there or self._write_depth(sample, blank)
         if not panoptic_there:  # written last: the frame is whole when it is there
             self._write_panoptic(sample, blank)
@@ -165,7 +165,11 @@ class PseudoLabelling:
 
     def _write_depth(self, sample: Sample, blank: NDArray[np.bool_]) -> bool:
         assert self._depth_teacher is not None
-        inverse_depth = self._depth_teacher.inverse_depth(sample)
+        try:
+            inverse_depth = self._depth_teacher.inverse_depth(sample)
+        except DataError as error:
+            self._depth_trouble = self._depth_trouble or str(error)
+            return False
         if inverse_depth is None:
             return False
         inverse_depth[blank] = np.nan
@@ -176,7 +180,7 @@ class PseudoLabelling:
 
     def _write_panoptic(self, sample: Sample, blank: NDArray[np.bool_]) -> None:
         assert self._teacher is not None
-        panoptic = label_image(self._teacher, sample.frame.image, self._config, self._device)
+        panoptic = label_image(self._teacher, sample.frame.rectified().image, self._config, self._device)
         panoptic[blank] = VOID_PANOPTIC_ID
         write_panoptic(self._out, sample, panoptic)
         self._void += float((panoptic == VOID_PANOPTIC_ID).mean())

@@ -98,10 +98,12 @@ class BagWriter:
         """Write a CameraInfo."""
         self.message(topic, CAMERA_INFO_TYPE, stamp_ns, frame_id, calibration.fields())
 
-    def transform(self, stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]) -> None:
-        """Write a transform on /tf: a (4, 4) rigid matrix that carries points of the child into the parent, metres."""
+    def transform(
+        self, stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64], is_static: bool = False
+    ) -> None:
+        """Write a transform on /tf, or /tf_static: a (4, 4) rigid matrix from the child to the parent, metres."""
         fields = messages.transform_fields(stamp_ns, parent, child, matrix)
-        self._write("/tf", "tf2_msgs/msg/TFMessage", stamp_ns, fields)
+        self._write("/tf_static" if is_static else "/tf", "tf2_msgs/msg/TFMessage", stamp_ns, fields)
 
     def raw(self, topic: str, type_name: str, cdr_bytes: bytes, receive_ns: int) -> None:
         """Write a message as it came.

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree of frames of a recording: /tf and /tf_static."""
+
+from bisect import bisect_left
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.data.bag import BagReader
+from monodvps_ros.data.bag.messages import transform_matrix
+from monodvps_ros.data.bag_topics import TF_STATIC_TOPIC, TF_TOPIC, TF_TYPE
+from monodvps_ros.data.message_fields import time_to_ns
+from monodvps_ros.errors import DataError
+
+Matrix = NDArray[np.float64]
+
+
+class TransformTree:
+    """Transforms between the frames of a recording.
+
+    Of a joint that moves, the transform nearest in time is taken; one of /tf_static holds at all times.
+
+    Args:
+        path: of the recording.
+        within_s: a moving transform farther away in time does not hold.
+
+    Raises:
+        DataError: the recording cannot be read.
+    """
+
+    def __init__(self, path: Path, within_s: float) -> None:
+        self._path, self._within_s = path, within_s
+        self._static: dict[str, tuple[str, Matrix]] = {}
+        self._moving: dict[str, list[tuple[int, str, Matrix]]] = {}
+        with BagReader(path) as reader:
+            topics = [name for name in (TF_TOPIC, TF_STATIC_TOPIC) if name in reader.topics]
+            wanted = [name for name in topics if reader.topics[name].type_name == TF_TYPE]
+            for topic, _, _, message in reader.messages(wanted):
+                for transform in message.transforms:
+                    self._take(transform, topic == TF_STATIC_TOPIC)
+        for found in self._moving.values():
+            found.sort(key=lambda entry: entry[0])
+
+    def _take(self, transform: object, is_static: bool) -> None:
+        header, child = transform.header, _name(transform.child_frame_id)  # type: ignore[attr-defined]
+        parent, matrix = _name(header.frame_id), transform_matrix(transform.transform)  # type: ignore[attr-defined]
+        if is_static:
+            self._static[child] = parent, matrix
+        else:
+            self._moving.setdefault(child, []).append((time_to_ns(header.stamp), parent, matrix))
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Matrix:
+        """Return the (4, 4) matrix that carries points of frame `source` into frame `target` at a time, metres.
+
+        Raises:
+            DataError: the frames are not connected then; the message names the frames that there are.
+        """
+        root, root_from_target = self._to_root(_name(target), stamp_ns)
+        other, root_from_source = self._to_root(_name(source), stamp_ns)
+        if root != other:
+            frames = sorted({*self._static, *self._moving, *(parent for parent, _ in self._static.values())})
+            raise DataError(
+                f"{self._path}: {TF_TOPIC} and {TF_STATIC_TOPIC} do not connect frame '{source}' to '{target}' within "
+                f"{self._within_s:g} s of {stamp_ns} ns; there are {', '.join(frames) or 'no frames'}; "
+                "give the extrinsics in a file"
+            )
+        return np.linalg.inv(root_from_target) @ root_from_source
+
+    def _to_root(self, frame: str, stamp_ns: int) -> tuple[str, Matrix]:
+        """Climb as far as it goes; returns the last frame and the matrix that carries points of `frame` into it."""
+        matrix, seen = np.eye(4), {frame}
+        while (step := self._parent(frame, stamp_ns)) is not None:
+            frame, matrix = step[0], step[1] @ matrix
+            if frame in seen:
+                raise DataError(f"{self._path}: the transforms go in a circle at frame '{frame}'")
+            seen.add(frame)
+        return frame, matrix
+
+    def _parent(self, frame: str, stamp_ns: int) -> tuple[str, Matrix] | None:
+        if frame in self._static:
+            return self._static[frame]
+        found = self._moving.get(frame, [])
+        place = bisect_left(found, stamp_ns, key=lambda entry: entry[0])
+        near = min(found[max(place - 1, 0) : place + 1], key=lambda entry: abs(entry[0] - stamp_ns), default=None)
+        if near is None or abs(near[0] - stamp_ns) > self._within_s * 1e9:
+            return None
+        return near[1], near[2]
+
+
+def _name(frame: str) -> str:
+    return frame.strip("/")

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth teachers that measure, in metres, with what the recording holds beside its images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monodvps_ros.data.depth_images import BagDepthImages
+from monodvps_ros.data.lidar import BagClouds
+from monodvps_ros.data.manifest import file_digest
+from monodvps_ros.data.right_images import RightImages, open_right_images
+from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.geometry.sparse_depth import project_to_depth
+from monodvps_ros.geometry.stereo import match_stereo
+from monodvps_ros.types import Sample
+
+STEREO, LIDAR, TOPIC = "stereo", "lidar", "topic"
+#: How far in time from a frame the measurement may be, seconds: pairs are taken at one moment, LiDARs turn at 10 Hz.
+WITHIN_S = {STEREO: 0.005, LIDAR: 0.05, TOPIC: 0.02}
+
+
+@dataclass(frozen=True)
+class MeasuredDepth:
+    """What a measuring teacher reads of a recording.
+
+    Attributes:
+        recording: a bag, a folder of bags, or a folder of images.
+        topic: of the right images, the clouds or the depth images; None takes what can be found.
+        within_s: bound of the distance in time; None takes that of `WITHIN_S`.
+        extrinsics: file with the place of the LiDAR; None takes /tf and /tf_static.
+        image_topic: of the images that are labelled.
+        rectified: whether the right images are rectified: auto, true or false.
+    """
+
+    recording: Path
+    topic: str | None = None
+    within_s: float | None = None
+    extrinsics: Path | None = None
+    image_topic: str | None = None
+    rectified: str = "auto"
+
+
+class StereoTeacher:
+    """Depth in metres from the right image of a rectified stereo pair.
+
+    Args:
+        right_images: of the recording.
+    """
+
+    is_metric = True
+    description = "stereo matching"
+
+    def __init__(self, right_images: RightImages) -> None:
+        self._right_images = right_images
+        self.made_with: dict[str, Any] = {"name": STEREO}
+
+    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
+        """Match the pair; see `DepthTeacher`. None where there is no right image.
+
+        Raises:
+            DataError: K of the frame is not known; or as `RightImages` says.
+        """
+        right = self._right_images.of(sample)
+        if right is None:
+            return None
+        focal_px = _intrinsics(sample)[0, 0]
+        return match_stereo(sample.frame.rectified().image, right.image) / np.float32(focal_px * right.baseline_m)
+
+
+class LidarTeacher:
+    """Depth in metres from the points of a LiDAR, sparse.
+
+    Args:
+        clouds: of the recording.
+    """
+
+    is_metric = True
+    description = "LiDAR"
+
+    def __init__(self, clouds: BagClouds) -> None:
+        self._clouds = clouds
+        self.made_with: dict[str, Any] = {"name": LIDAR}
+
+    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
+        """Project the cloud nearest in time; see `DepthTeacher`. None where none is near enough.
+
+        Raises:
+            DataError: K of the frame is not known; or as `BagClouds` says.
+        """
+        points_m = self._clouds.of(sample)
+        if points_m is None:
+            return None
+        return 1.0 / project_to_depth(points_m, _intrinsics(sample), sample.frame.size)
+
+
+class DepthImageTeacher:
+    """Depth in metres from the images of a depth camera.
+
+    Args:
+        depth_images: of the recording.
+    """
+
+    is_metric = True
+    description = "depth images"
+
+    def __init__(self, depth_images: BagDepthImages) -> None:
+        self._depth_images = depth_images
+        self.made_with: dict[str, Any] = {"name": TOPIC}
+
+    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
+        """Read the depth image nearest in time; see `DepthTeacher`. None where none is near enough.
+
+        Raises:
+            DataError: as `BagDepthImages` says.
+        """
+        depth_m = self._depth_images.of(sample)
+        if depth_m is None:
+            return None
+        rectification = sample.frame.rectification
+        return 1.0 / (depth_m if rectification is None else rectification.depth(depth_m))
+
+
+def load_measuring_teacher(name: str, options: MeasuredDepth) -> StereoTeacher | LidarTeacher | DepthImageTeacher:
+    """Make a measuring teacher.
+
+    Args:
+        name: stereo, lidar or topic.
+        options: what it reads, and of which recording.
+
+    Raises:
+        ConfigError: an option does not go with the teacher.
+        DataError: the recording does not hold what the teacher needs.
+    """
+    if options.extrinsics is not None and name != LIDAR:
+        raise ConfigError(f"extrinsics are for the depth teacher '{LIDAR}', not for '{name}'")
+    recording = options.recording
+    within_s = WITHIN_S[name] if options.within_s is None else options.within_s
+    teacher: StereoTeacher | LidarTeacher | DepthImageTeacher
+    if name == STEREO:
+        right = open_right_images(recording, options.topic, options.image_topic, within_s, options.rectified)
+        teacher = StereoTeacher(right)
+    elif name == LIDAR:
+        teacher = LidarTeacher(BagClouds(recording, options.topic, within_s, options.extrinsics))
+    else:
+        teacher = DepthImageTeacher(BagDepthImages(recording, options.topic, within_s))
+    teacher.made_with |= {"topic": options.topic, "within_s": within_s}
+    if options.extrinsics is not None:
+        teacher.made_with["extrinsics_sha256"] = file_digest(options.extrinsics)
+    return teacher
+
+
+def _intrinsics(sample: Sample) -> NDArray[np.float64]:
+    if sample.frame.intrinsics is None:
+        raise DataError(f"{sample.source}: measured depth needs the camera's K, which is not known")
+    return sample.frame.intrinsics
