@@ -114,8 +114,8 @@ class BagSource:
                 yield partial(self._sample, camera, index, image, partners)
         self.unpaired = pairing.unpaired
         if pairing.other_infos:
-            log.warning("%s: %d images have no camera_info of their stamp; the one before is taken", where,
-                        pairing.other_infos)  # fmt: skip
+            log.warning("%s: %d images have no camera_info of their stamp; the last one before is taken, or the first",
+                        where, pairing.other_infos)  # fmt: skip
         for name, count in self.unpaired.items():
             log.warning("%s: %d messages of %s have no image of their stamp", self.path, count, name)
 

@@ -65,6 +65,9 @@ class CityscapesDvpsSource:
         DataError: there are no images, a frame lacks a partner, or a label or depth has no image.
     """
 
+    #: Whose constants of measuring apply.
+    dataset = "cityscapes-dvps"
+
     def __init__(self, path: Path, labels: LabelSpace = CITYSCAPES) -> None:
         self.path = image_folder(path, IMAGE)
         self._labels = labels

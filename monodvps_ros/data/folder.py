@@ -7,15 +7,14 @@ names. Beside them, with the images' names and as PNG, what truth there is:
 - ``depth_lidar/`` or ``depth/``: uint16, metres times 256, 0 where there is none;
 - ``panoptic/``: uint16, panoptic ids, 65535 is void;
 - ``panoptic_pseudo/``: likewise, a teacher's guesses: pseudo-labels of the images that have no true label;
-- ``label/``: uint8 class labels of any data set, with a ``label.json`` beside the folder that lists the class name of
-  each value in order, null for void: ``["sky", "building", null]``;
+- ``label/``: uint8 class labels of any data set, with a ``labels.yaml`` beside the folder that says what their values
+  mean (see `label_file`); a label of several classes is void here;
 - ``poses.txt``: one line an image, the 3 x 4 matrix that carries points of the camera into a fixed frame, row by row.
 
 An image may lack truth; truth without an image is an error. Right images of a rectified stereo pair are in
 ``image_right/``, under the same names; the depth teacher ``stereo`` looks at them.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -28,9 +27,10 @@ from monodvps_ros.data.camera_file import CAMERA_FILE, read_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_files import list_images, read_depth, read_map, read_picture
+from monodvps_ros.data.label_file import LABEL_FILE, find_label_file
 from monodvps_ros.data.reading import Reading
-from monodvps_ros.errors import DataError, LabelError
-from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.errors import DataError
+from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import FrameTruth, Sample
 
 log = logging.getLogger(__name__)
@@ -79,10 +79,11 @@ class FolderSource:
         self.camera_height_m = self._camera.camera_height_m if self._camera else None
         self._depth = next((self._partners(name) for name in _DEPTH_FOLDERS if (path / name).is_dir()), {})
         self._panoptic, self._pseudo = self._partners("panoptic"), self._partners("panoptic_pseudo")
-        self._label_table = _label_table(path / "label.json", labels)
-        self._label = self._partners("label") if self._label_table is not None else {}
-        if self._label_table is None and (path / "label").is_dir():
-            log.warning("%s: label/ is left out: no label.json says what its values mean", path)
+        self._label_file = find_label_file(path, labels)
+        has_labels = self._label_file is not None and self._label_file.groups is not None
+        self._label = self._partners(self._label_file.folder) if self._label_file is not None and has_labels else {}
+        if self._label_file is None and (path / "label").is_dir():
+            log.warning("%s: no %s says what label/ means: it is not read as panoptic labels", path, LABEL_FILE)
         self._poses = _read_poses(path / "poses.txt", len(self._images))
 
     @property
@@ -134,18 +135,11 @@ class FolderSource:
             panoptic = np.asarray(read_map(file, [np.uint16]), np.uint16)
             check_size(panoptic.shape, size, str(file))
             check_panoptic(panoptic, self._labels, str(file))
-        elif stem in self._label:
-            panoptic = self._read_label(self._label[stem], size)
+        elif stem in self._label and self._label_file is not None:
+            groups = self._label_file.read_groups(self.path, stem, size)
+            panoptic = None if groups is None else self._label_file.panoptic_table()[groups]
         pose = None if self._poses is None else self._poses[index]
         return FrameTruth(panoptic, depth_m, world_from_camera=pose, panoptic_is_pseudo=is_pseudo)
-
-    def _read_label(self, path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
-        assert self._label_table is not None
-        values = read_map(path, [np.uint8])
-        check_size(values.shape, size, str(path))
-        if int(values.max()) >= len(self._label_table):
-            raise DataError(f"{path}: holds label {values.max()}, but label.json names {len(self._label_table)} labels")
-        return np.asarray(self._label_table[values], np.uint16)
 
     def _partners(self, name: str) -> dict[str, Path]:
         """List the files of a folder of truth by the names of their images."""
@@ -157,22 +151,6 @@ class FolderSource:
         if alone:
             raise DataError(f"{found[min(alone)]}: has no image of its name ({len(alone)} such files)")
         return found
-
-
-def _label_table(path: Path, labels: LabelSpace) -> NDArray[np.uint16] | None:
-    if not path.is_file():
-        return None
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{path}: must be a list of class names, null for void; it is {names!r}")
-    try:
-        ids = [VOID_PANOPTIC_ID if name is None else labels.class_id(str(name)) * LABEL_DIVISOR for name in names]
-    except LabelError as error:
-        raise DataError(f"{path}: {error}") from None
-    return np.array(ids, np.uint16)
 
 
 def _read_poses(path: Path, count: int) -> NDArray[np.float64] | None:

@@ -84,16 +84,16 @@ def open_predictions(path: Path | str, dataset: str) -> Predictions:
     Args:
         path: folder that holds ``pan/`` and ``dep/``, or a recording with ``panoptic/image`` and ``depth/image``, or a
             folder of such recordings, each a sequence.
-        dataset: cityscapes-dvps, semkitti-dvps or bag: the layout. A recording may be opened under any name, and
-            a folder as ``bag`` (it is then of Cityscapes' layout).
+        dataset: cityscapes-dvps, semkitti-dvps or recording: the layout. A recording may be opened under any name, and
+            a folder as ``recording`` (it is then of Cityscapes' layout).
 
     Raises:
         DataError: there are no predictions, or a frame lacks a part.
         ConfigError: the data set is not known.
     """
     path = Path(path)
-    if dataset not in {*LAYOUTS, "bag"}:
-        raise ConfigError(f"no data set '{dataset}'; there are: {', '.join(LAYOUTS)}, bag")
+    if dataset not in {*LAYOUTS, "recording"}:
+        raise ConfigError(f"no data set '{dataset}'; there are: {', '.join(LAYOUTS)}, recording")
     if not path.exists():
         raise DataError(f"{path}: does not exist")
     bags = [path] if is_bag(path) else bags_in(path)

@@ -57,6 +57,9 @@ class SemkittiDvpsSource:
         DataError: there are no images, a frame lacks a partner, or a label or depth has no image.
     """
 
+    #: Whose constants of measuring apply.
+    dataset = "semkitti-dvps"
+
     def __init__(self, path: Path, labels: LabelSpace = SEMKITTI) -> None:
         self.path = image_folder(path, IMAGE)
         self._labels = labels

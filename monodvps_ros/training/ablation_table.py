@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ablations of tables 1 and 2 of the paper: its rows, ours beside them, and where their order differs."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 #: What is measured: key, title, digits, whether lower is better.
 MEASURES = (
@@ -90,17 +90,9 @@ VARIANTS = (
 Figures = Mapping[str, Sequence[float]]
 
 
-def mean(values: Sequence[float]) -> float:
-    """Return the mean of one or more numbers."""
-    return math.fsum(values) / len(values)
-
-
 def spread(values: Sequence[float]) -> float:
     """Return the sample standard deviation of one or more numbers, 0 for one."""
-    if len(values) < 2:
-        return 0.0
-    middle = mean(values)
-    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def table(found: Mapping[str, Figures]) -> str:
@@ -125,7 +117,7 @@ def table(found: Mapping[str, Figures]) -> str:
 
 
 def _with_spread(values: Sequence[float], digits: int) -> str:
-    text = f"{mean(values):.{digits}f}"
+    text = f"{fmean(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ± {spread(values):.{digits}f}"
 
 
@@ -151,7 +143,7 @@ def statements(found: Mapping[str, Figures]) -> list[str]:
                 if here and there:
                     paper = _difference(papers[variant.name].get(key), papers[other].get(key))
                     verdict = _verdict(here, there, paper, lower)
-                    ours = f"{mean(here) - mean(there):+.{digits}f}"
+                    ours = f"{fmean(here) - fmean(there):+.{digits}f}"
                     told = "is silent" if paper is None else f"{paper:+.{digits}f}"
                     said.append(f"{titles[variant.name]} over {titles[other]}: {title} {ours}, paper {told}: {verdict}")
     return said
@@ -162,7 +154,7 @@ def _difference(here: float | None, there: float | None) -> float | None:
 
 
 def _verdict(here: Sequence[float], there: Sequence[float], paper: float | None, lower_is_better: bool) -> str:
-    difference = mean(here) - mean(there)
+    difference = fmean(here) - fmean(there)
     if abs(difference) <= spread(here) + spread(there):
         return "within the spread of the seeds"
     word = "better" if (difference < 0) == lower_is_better else "worse"

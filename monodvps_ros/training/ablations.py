@@ -4,6 +4,7 @@
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from monodvps_ros.config import PseudoLabelConfig, TrainingConfig, load, to_dict
 from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.data.sources import open_source
 from monodvps_ros.errors import ConfigError, DataError
-from monodvps_ros.metrics import Scores
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import resolve_device
 from monodvps_ros.training.ablation_table import MEASURES, VARIANTS, Variant, statements, table
@@ -203,11 +203,11 @@ def _run(ablations: Ablations, variant: Variant, seed: int, console: Console) ->
         return trained.stopped_by
     seconds = time.monotonic() - begin
     network = load_network(trained.weights, device)
-    scores = validate(network, open_source(ablations.data / VALIDATION), ablations.validation_frames)
+    found = validate(network, open_source(ablations.data / VALIDATION), ablations.validation_frames)
     result = {
         "variant": variant.name,
         "seed": seed,
-        "figures": _figures(scores, config),
+        "figures": _figures(found["figures"]["median"], config),
         "steps": trained.steps,
         "seconds": round(seconds, 1),
         "settings": _settings(ablations, variant, seed),
@@ -217,14 +217,10 @@ def _run(ablations: Ablations, variant: Variant, seed: int, console: Console) ->
     return 0
 
 
-def _figures(scores: Scores, config: TrainingConfig) -> dict[str, float]:
+def _figures(found: Mapping[str, float | None], config: TrainingConfig) -> dict[str, float]:
     """Return what was measured of the tasks that the run trains: PQ in percent, depth errors by median scaling."""
-    figures: dict[str, float | None] = {}
-    if config.loss.semantic > 0 and config.loss.instance > 0:
-        pq = scores.panoptic.mean("pq")
-        figures["pq"] = None if pq is None else 100.0 * float(pq)
-    if config.loss.depth > 0:
-        figures |= {key: getattr(scores.depth, key) for key, *_ in MEASURES if key != "pq"}
+    trained = {"pq": config.loss.semantic > 0 and config.loss.instance > 0}
+    figures = {key: found[key] for key, *_ in MEASURES if trained.get(key, config.loss.depth > 0)}
     return {key: value for key, value in figures.items() if value is not None}
 
 

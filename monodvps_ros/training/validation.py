@@ -4,18 +4,20 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 from monodvps_ros.config import PipelineConfig, ScaleConfig
-from monodvps_ros.errors import DataError
-from monodvps_ros.metrics import DepthProtocol, Evaluator, Scores, median_scale
+from monodvps_ros.evaluation.depth_scaling import DepthScaling
+from monodvps_ros.evaluation.model_pairs import ModelPairs
+from monodvps_ros.evaluation.pairs import TruthReader
+from monodvps_ros.evaluation.result import Result
+from monodvps_ros.evaluation.runner import Evaluation
+from monodvps_ros.metrics import dataset_rules
 from monodvps_ros.network import MonoDVPS
-from monodvps_ros.perception import Pipeline
-from monodvps_ros.types import Output, Sample
-
-_WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
+from monodvps_ros.types import Sample
 
 
-def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int, against_teacher: bool = False) -> Scores:
+def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int, against_teacher: bool = False) -> Result:
     """Measure a network in evaluation mode; depth is given the truth's median in each frame.
 
     Args:
@@ -29,46 +31,20 @@ def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int, against_
         LabelError: the truth has a class that the network has not.
     """
     device = str(next(network.parameters()).device)
-    config = PipelineConfig(device=device, precision="float32", scale=ScaleConfig(mode="none"), sky_depth=True)
-    pipeline = Pipeline(network, config)
-    evaluator = Evaluator(network.label_space)
-    protocol = DepthProtocol()
-    sequence = None
+    config = PipelineConfig(device=device, precision="float32", scale=ScaleConfig(mode="none"))
+    evaluation = Evaluation(dataset_rules("recording"), network.label_space, (DepthScaling.MEDIAN,))
     with _evaluating(network):
-        for sample in islice(samples, frames):
-            if sample.sequence != sequence:
-                sequence = sample.sequence
-                evaluator.end_sequence()
-                pipeline.reset()
-            if sample.truth.panoptic_is_pseudo and not against_teacher:
-                raise DataError(
-                    f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels to measure on"
-                )
-            seen, truth = pipeline.step(sample.frame, _WANTED), sample.truth
-            depth = seen.depth_m
-            factor = None
-            if truth.depth_m is not None and depth is not None:
-                factor = median_scale(truth.depth_m, depth, protocol)
-            evaluator.update(
-                truth.panoptic,
-                seen.panoptic,
-                truth.depth_m if factor is not None else None,
-                depth * factor if factor is not None and depth is not None else None,
-                sample.sequence,
-            )
-    return evaluator.compute()
+        predictor = ModelPairs(network, config, TruthReader(Path()), allow_pseudo_labels=against_teacher)
+        evaluation.add_all(predictor.pairs(islice(samples, frames)))
+    return evaluation.result()
 
 
-def figures(scores: Scores) -> dict[str, float]:
-    """Return the headline figures that were measured: PQ, VPQ and absRel by name."""
-    video = [counts.mean("pq") for k, counts in scores.video.vpq.items() if scores.video.windows[k]]
-    windows = [value for value in video if value is not None]
-    found = {
-        "PQ": scores.panoptic.mean("pq"),
-        "VPQ": sum(windows) / len(windows) if windows else None,
-        "absRel": scores.depth.abs_rel,
-    }
-    return {name: float(value) for name, value in found.items() if value is not None}
+def figures(result: Result) -> dict[str, float]:
+    """Return the figures that were measured of PQ and VPQ, 0..1, and absRel, by name."""
+    found = result["figures"][DepthScaling.MEDIAN.value]
+    shares = {"PQ": found["pq"], "VPQ": found["vpq"]}
+    named = {name: None if value is None else value / 100 for name, value in shares.items()}
+    return {name: value for name, value in (*named.items(), ("absRel", found["abs_rel"])) if value is not None}
 
 
 @contextmanager
