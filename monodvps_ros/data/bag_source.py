@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.bag import BagReader
+from monodvps_ros.data.bag import BagReader, sequence_name
 from monodvps_ros.data.bag.messages import stamp_ns
 from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, Pairing
 from monodvps_ros.data.bag_topics import CameraTopics, find_camera
@@ -48,7 +48,7 @@ class BagSource:
         rectified: auto, true or false: whether the images are rectified; as the node's parameter.
 
     Attributes:
-        damage: what of the recording cannot be read, in sentences.
+        damage: what of the recording cannot be read, in sentences; whole once it was read to its end.
         unpaired: truth messages without an image of their stamp, counted while reading, by name in `FrameTruth`.
         without_k: images whose camera_info is no use, counted while reading, by the reason.
 
@@ -112,6 +112,7 @@ class BagSource:
                 check_increasing(previous_ns, stamp_ns(image), where)
                 previous_ns = stamp_ns(image)
                 yield partial(self._sample, camera, index, image, partners)
+            self.damage = tuple(reader.damage)
         self.unpaired = pairing.unpaired
         if pairing.other_infos:
             log.warning("%s: %d images have no camera_info of their stamp; the last one before is taken, or the first",

@@ -126,13 +126,15 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
     if not pictures:
         raise DataError(
             f"{reader.path}: holds no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding); "
-            f"its topics: {_listed(topics)}"
+            f"its topics: {_listed(reader, topics)}"
         )
     raise DataError(f"{reader.path}: holds several image topics; choose one of: {', '.join(sorted(pictures))}")
 
 
 def _is_picture(reader: BagReader, topic: str) -> bool:
-    _, type_name, _, message = next(reader.messages([topic]))
+    _, type_name, _, message = next(reader.messages([topic]), (None, None, None, None))
+    if message is None:
+        return False
     if type_name == IMAGE_TYPE:
         return message.encoding in PICTURE_ENCODINGS
     return "compressedDepth" not in message.format and not message.format.startswith(("16UC1", "32FC1"))
@@ -140,8 +142,9 @@ def _is_picture(reader: BagReader, topic: str) -> bool:
 
 def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:
     found = f"is of type {topics[name]}" if name in topics else "is not there, or holds no message"
-    return f"{reader.path}: topic {name} {found}; expected {' or '.join(types)}; its topics: {_listed(topics)}"
+    return f"{reader.path}: topic {name} {found}; expected {' or '.join(types)}; its topics: {_listed(reader, topics)}"
 
 
-def _listed(topics: dict[str, str]) -> str:
-    return ", ".join(f"{name} ({type_name})" for name, type_name in sorted(topics.items())) or "none"
+def _listed(reader: BagReader, topics: dict[str, str]) -> str:
+    foreign = {name: f"{encoding}, not of ROS 2" for name, encoding in reader.foreign.items()}
+    return ", ".join(f"{name} ({type_name})" for name, type_name in sorted({**foreign, **topics}.items())) or "none"

@@ -3,12 +3,13 @@
 
 from collections.abc import Iterable
 
-from rosbags.interfaces import Connection, MessageDefinitionFormat, Nodetype
+from rosbags.interfaces import Nodetype
 from rosbags.interfaces.typing import Typesdict
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from monodvps_ros.data.bag.definitions import message_definition
+from monodvps_ros.data.bag.parts import Channel
 
 _IDL_SEPARATOR = "=" * 80 + "\n"
 
@@ -18,27 +19,52 @@ def known_types() -> Typestore:
     return get_typestore(Stores.ROS2_KILTED)
 
 
-def recorded_types(connections: Iterable[Connection]) -> Typestore:
-    """Make the types of a recording: those that it defines itself, and for all others those of a known distribution."""
-    types: Typesdict = {}
-    wanted = []
-    for connection in connections:
-        wanted.append(connection.msgtype)
-        text = connection.msgdef.data
-        if connection.msgdef.format == MessageDefinitionFormat.MSG:
-            types.update(get_types_from_msg(text, connection.msgtype))
-        elif connection.msgdef.format == MessageDefinitionFormat.IDL:
-            for part in text.split(_IDL_SEPARATOR):
-                types.update(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))
-    known = known_types().fielddefs
-    while wanted:
-        name = wanted.pop()
-        if name not in types and name in known:
-            types[name] = known[name]
-            wanted += _parts(types, name)
-    store = get_typestore(Stores.EMPTY)
-    store.register(types)
-    return store
+class RecordedTypes:
+    """The types of a recording: those that it defines itself, and for all others those of a known distribution.
+
+    A definition is read when a message of its type is, so that one that cannot be read concerns no other topic.
+    """
+
+    def __init__(self, channels: Iterable[Channel]) -> None:
+        """Take the channels of all files."""
+        self._channels = {channel.type_name: channel for channel in channels if channel.definition}
+        self._stores: dict[str, Typestore] = {}
+
+    def store(self, type_name: str) -> Typestore:
+        """Return a store that has a type and all that it is made of.
+
+        Raises:
+            Exception: of rosbags: the definition cannot be read.
+        """
+        if type_name not in self._stores:
+            types = self._defined(type_name)
+            known = known_types().fielddefs
+            wanted = [type_name]
+            seen = set()
+            while wanted:
+                name = wanted.pop()
+                if name in seen:
+                    continue
+                seen.add(name)
+                if name not in types and name in known:
+                    types[name] = known[name]
+                if name in types:
+                    wanted += _parts(types, name)
+            store = get_typestore(Stores.EMPTY)
+            store.register(types)
+            self._stores[type_name] = store
+        return self._stores[type_name]
+
+    def _defined(self, type_name: str) -> Typesdict:
+        channel = self._channels.get(type_name)
+        if channel is None:
+            return {}
+        if channel.definition_format == "ros2msg":
+            return dict(get_types_from_msg(channel.definition, type_name))
+        types: Typesdict = {}
+        for part in channel.definition.split(_IDL_SEPARATOR):
+            types.update(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))
+        return types
 
 
 def require_type(store: Typestore, type_name: str) -> None:

@@ -4,21 +4,25 @@
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
-from rosbags.interfaces import Connection
-from rosbags.rosbag2.reader import DirectoryReader
-from rosbags.serde import SerdeError
-from rosbags.typesys.base import TypesysError
+import zstandard
 
-from monodvps_ros.data.bag.message_types import recorded_types
-from monodvps_ros.data.bag.storage import Storage, is_compressed, open_file, read_metadata, storage_files
+from monodvps_ros.data.bag.message_types import RecordedTypes
+from monodvps_ros.data.bag.parts import Storage, merged
+from monodvps_ros.data.bag.storage import open_file, promised, read_metadata, ros1_text, storage_files
 from monodvps_ros.errors import DataError
 
 log = logging.getLogger(__name__)
+
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+#: A message that decompresses to more is damaged.
+_MOST_MESSAGE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +43,28 @@ class Topic:
 class BagReader:
     """The messages of a recording: a folder with or without ``metadata.yaml``, split or not, or one storage file.
 
+    Files are merged by time of receipt. What rosbag2 compressed, by file or by message, is decompressed. Topics that
+    are not of ROS 2 are passed over. Counts and indexes that the files carry are not relied upon.
+
     Args:
-        path: the folder, or a ``.mcap`` or ``.db3`` file.
+        path: the folder, or a ``.mcap`` or ``.db3`` file, ``.zstd`` behind it or not.
 
     Attributes:
-        damage: what could not be read, one sentence for each damaged file; empty for a whole recording.
+        damage: what cannot be read, in sentences; grows while messages are read; empty for a whole recording.
+        foreign: topics that are not of ROS 2, and their encoding.
 
     Raises:
-        DataError: there is no recording, or it is damaged in another way than by a missing end.
+        DataError: there is no recording, or nothing of it can be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage: list[str] = []
+        self.foreign: dict[str, str] = {}
         self._storages: list[Storage] = []
+        self._stack = ExitStack()
         try:
             self._open()
-            self._typestore = recorded_types(self._connections())
         except DataError:
             self.close()
             raise
@@ -75,19 +84,19 @@ class BagReader:
 
     def close(self) -> None:
         """Close the files; may be called again."""
-        while self._storages:
-            self._storages.pop().close()
+        self._storages.clear()
+        self._stack.close()
 
     @property
     def topics(self) -> dict[str, Topic]:
         """Topics by name."""
         counts: Counter[str] = Counter()
-        for connection in self._connections():
-            counts[connection.topic] += connection.msgcount
-        return {c.topic: Topic(c.topic, c.msgtype, counts[c.topic]) for c in self._connections()}
+        for storage in self._storages:
+            counts.update(storage.counts)
+        return {c.topic: Topic(c.topic, c.type_name, counts[c.topic]) for s in self._storages for c in s.channels}
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, Any]]:
-        """Read messages in the order of the recording.
+        """Read messages in the order of their receipt; goes on after one that cannot be read.
 
         Args:
             topics: names to read; None reads all.
@@ -97,13 +106,28 @@ class BagReader:
             whose number arrays are numpy arrays.
 
         Raises:
-            DataError: a message cannot be read.
+            DataError: no message on a topic can be read.
         """
+        good: Counter[str] = Counter()
+        bad: Counter[str] = Counter()
+        first: dict[str, str] = {}
         for topic, type_name, received_ns, data in self.raw_messages(topics):
-            yield topic, type_name, received_ns, self._deserialize(topic, type_name, received_ns, data)
+            try:
+                message = self._types.store(type_name).deserialize_cdr(data, type_name)
+            except Exception as error:  # rosbags' and numpy's: damage shows in many ways
+                bad[topic] += 1
+                first.setdefault(topic, f"{self.path}: message on {topic} received at {received_ns} ns cannot be read "
+                                        f"as {type_name}: {error}")  # fmt: skip
+                continue
+            good[topic] += 1
+            yield topic, type_name, received_ns, message
+        for topic, number in bad.items():
+            if not good[topic]:
+                raise DataError(first[topic])
+            self._tell(f"{first[topic]} ({number} such messages)")
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, bytes]]:
-        """Read messages in the order of the recording, as they lie in it.
+        """Read messages in the order of their receipt, as they lie in the recording.
 
         Args:
             topics: names to read; None reads all.
@@ -112,43 +136,50 @@ class BagReader:
             Topic, type name, time of receipt in nanoseconds, and the message's bytes (CDR).
 
         Raises:
-            DataError: the recording is damaged here.
+            DataError: the files cannot be read any more.
         """
-        for storage in self._storages:
-            wanted = [c for c in storage.connections if topics is None or c.topic in topics]
-            if not wanted:
-                continue
-            try:
-                for connection, received_ns, data in storage.messages(wanted):
-                    yield connection.topic, connection.msgtype, received_ns, data
-            except Exception as error:  # the storage's, the decompressor's, the database's: damage shows in many ways
-                raise DataError(f"{self.path}: is damaged and cannot be read on: {error}") from error
-
-    def _deserialize(self, topic: str, type_name: str, received_ns: int, data: bytes) -> Any:
+        wanted = set(self.topics if topics is None else topics)
+        read: Counter[str] = Counter()
         try:
-            return self._typestore.deserialize_cdr(data, type_name)
-        except (SerdeError, TypesysError, KeyError) as error:
-            raise DataError(
-                f"{self.path}: message on {topic} received at {received_ns} ns cannot be read as {type_name}: {error}"
-            ) from None
-
-    def _connections(self) -> Iterator[Connection]:
-        for storage in self._storages:
-            yield from storage.connections
+            for received_ns, channel, data in merged(p for s in self._storages for p in s.parts(wanted)):
+                read[channel.topic] += 1
+                yield channel.topic, channel.type_name, received_ns, _decompressed(data)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read on: {error}") from error
+        for topic, expected in (+self._promised).items():
+            if topic in wanted and read[topic] < expected:
+                self._tell(f"{self.path}: {read[topic]} of {expected} messages on {topic} can be read")
 
     def _open(self) -> None:
         metadata = read_metadata(self.path)
-        if is_compressed(metadata):
-            reader = DirectoryReader(self.path)
-            reader.open()
-            self._storages.append(reader)
-            return
         for path in storage_files(self.path, metadata):
-            storage, damage = open_file(path)
+            storage = open_file(path, self._folder, self._tell)
             self._storages.append(storage)
-            if damage:
-                log.warning("%s", damage)
-                self.damage.append(damage)
+            self._stack.callback(storage.close)
+            self.foreign.update(storage.foreign)
+        self._types = RecordedTypes(channel for storage in self._storages for channel in storage.channels)
+        if "ros1" in self.foreign.values() and not self.topics:
+            raise DataError(ros1_text(self.path, self.path.with_suffix(".bag")))
+        counts = Counter({name: topic.count for name, topic in self.topics.items()})
+        self._promised = counts | Counter(promised(metadata))
+
+    def _folder(self) -> Path:
+        return Path(self._stack.enter_context(TemporaryDirectory(prefix="monodvps_")))
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self.damage:
+            log.warning("%s", sentence)
+            self.damage.append(sentence)
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Decompress a message that rosbag2 compressed; CDR begins otherwise. One that cannot be is left as it is."""
+    if not data.startswith(_ZSTD_MAGIC):
+        return data
+    try:
+        return zstandard.ZstdDecompressor().stream_reader(data).read(_MOST_MESSAGE_BYTES)
+    except zstandard.ZstdError:
+        return data
 
 
 def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, Any]]:

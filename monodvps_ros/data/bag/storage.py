@@ -1,132 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a recording, whole or without their end."""
+"""The files of a recording: which they are, and what opens them."""
 
 import logging
-import sqlite3
-from collections import Counter
-from collections.abc import Collection, Generator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
-from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
-from rosbags.rosbag2.errors import ReaderError
-from rosbags.rosbag2.storage_mcap import McapReader
-from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+import zstandard
 
+from monodvps_ros.data.bag.mcap_file import McapFile
+from monodvps_ros.data.bag.parts import Storage
+from monodvps_ros.data.bag.sqlite_file import SqliteFile
 from monodvps_ros.data.natural_order import natural_key
 from monodvps_ros.errors import DataError
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".mcap", ".db3")
-
-_MCAP_MAGIC = b"\x89MCAP0\r\n"
-_MCAP_DATA_OPCODES = {0x03, 0x04, 0x05, 0x06, 0x07, 0x09, 0x0C, *range(0x80, 0x100)}
+#: What rosbag2 puts behind the name of a file that it compressed as a whole.
+COMPRESSED = ".zstd"
+_ROS1 = ".bag"
+_ENDINGS = (*SUFFIXES, *(suffix + COMPRESSED for suffix in SUFFIXES))
+_PIECE_BYTES = 1 << 20
 
 
 def is_bag(path: Path) -> bool:
-    """Say whether a path looks like a recording: a storage file, or a folder that holds one."""
+    """Say whether a path looks like a recording: a storage file, or a folder that holds one; one of ROS 1 as well."""
     if path.is_dir():
-        return (path / "metadata.yaml").is_file() or any(entry.suffix in SUFFIXES for entry in path.iterdir())
-    return path.suffix in SUFFIXES
+        return (path / "metadata.yaml").is_file() or any(_is_storage(entry) for entry in path.iterdir())
+    return _is_storage(path)
 
 
-class Storage(Protocol):
-    """What is asked of one file of a recording."""
-
-    connections: list[Connection]
-
-    def close(self) -> None:
-        """Close the file."""
-        ...
-
-    def messages(self, connections: Collection[Connection]) -> Generator[tuple[Connection, int, bytes], None, None]:
-        """Give connection, time of receipt in nanoseconds and bytes of each message."""
-        ...
-
-
-class _Mcap(McapReader):
-    """An MCAP file that may have no index, or no end."""
-
-    def open_cut(self) -> int:
-        """Open a file without its end and return how many bytes at its end are not read."""
-        self.bio = self.path.open("rb")
-        size = self.bio.seek(0, 2)
-        self.bio.seek(0)
-        if self.bio.read(len(_MCAP_MAGIC)) != _MCAP_MAGIC or self.bio.read(1) != b"\x01":
-            raise ReaderError(f"{self.path} is {size} bytes long and does not begin like an MCAP file")
-        end = self.data_start = 17 + int.from_bytes(self.bio.read(8), "little")
-        while self.bio.seek(end) <= size:
-            opcode, length = self.bio.read(1), int.from_bytes(self.bio.read(8), "little")
-            if not opcode or opcode[0] not in _MCAP_DATA_OPCODES or end + 9 + length > size:
-                break
-            end += 9 + length
-        self.data_end = end
-        self.meta_scan()
-        assert self.statistics
-        counts = self.statistics.channel_message_counts
-        self.connections = [c._replace(msgcount=counts.get(c.id, 0)) for c in self.connections]
-        return size - end
-
-    def messages(
-        self, connections: Collection[Connection], start: int | None = None, stop: int | None = None
-    ) -> Generator[tuple[Connection, int, bytes], None, None]:
-        """Read messages; in the order of the file where there is no index."""
-        yield from (super().messages if self.chunks else self.messages_scan)(connections, start, stop)
-
-
-class _CutSqlite:
-    """A sqlite3 file whose end is cut off or whose recorder was killed, read row by row until it breaks."""
-
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        self.connections = []
-        try:
-            # Without this, sqlite refuses a file with fewer pages than its header says.
-            self._database.execute("PRAGMA writable_schema=ON")
-            self.connections = self._topics()
-            counts = Counter(connection.id for connection, _, _ in self.messages(self.connections))
-        except BaseException:
-            self._database.close()
-            raise
-        self.connections = [c._replace(msgcount=counts[c.id]) for c in self.connections]
-
-    def close(self) -> None:
-        self._database.close()
-
-    def messages(self, connections: Collection[Connection]) -> Generator[tuple[Connection, int, bytes], None, None]:
-        wanted = {connection.id: connection for connection in connections}
-        with suppress(sqlite3.DatabaseError):  # here the end is missing; how much there is was said on opening
-            for topic_id, received_ns, data in self._database.execute(
-                "SELECT topic_id, timestamp, data FROM messages ORDER BY id"
-            ):
-                if topic_id in wanted:
-                    yield wanted[topic_id], received_ns, data
-
-    def _topics(self) -> list[Connection]:
-        definitions = {}
-        with suppress(sqlite3.OperationalError):  # recordings of older distributions hold no definitions
-            for type_name, encoding, text in self._database.execute(
-                "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
-            ):
-                known = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
-                definitions[type_name] = MessageDefinition(known[encoding], text)
-        none = MessageDefinition(MessageDefinitionFormat.NONE, "")
-        return [
-            Connection(
-                key, name, type_name, definitions.get(type_name, none), "", 0, ConnectionExtRosbag2(cdr, []), self
-            )
-            for key, name, type_name, cdr in self._database.execute(
-                "SELECT id, name, type, serialization_format FROM topics"
-            )
-        ]
-
-
-def is_compressed(metadata: dict[str, Any]) -> bool:
-    """Say whether rosbag2 compressed the files or the messages of a recording one by one."""
-    return bool(metadata.get("compression_mode", "").lower() not in {"", "none"})
+def sequence_name(path: Path) -> str:
+    """Name a recording after its folder or file."""
+    return path.resolve().name.removesuffix(COMPRESSED).removesuffix(".mcap").removesuffix(".db3")
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -140,61 +48,93 @@ def read_metadata(path: Path) -> dict[str, Any]:
         return {}
     try:
         return dict(yaml.safe_load(file.read_text(encoding="utf-8"))["rosbag2_bagfile_information"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file}: cannot be read as the description of a recording: {error}") from None
 
 
+def promised(metadata: dict[str, Any]) -> dict[str, int]:
+    """Return how many messages ``metadata.yaml`` says are on each topic; empty where it does not say."""
+    try:
+        return {
+            str(topic["topic_metadata"]["name"]): int(topic["message_count"])
+            for topic in metadata.get("topics_with_message_count") or []
+        }
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
 def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
-    """List the storage files of a recording in their order.
+    """List the storage files of a recording: those that ``metadata.yaml`` names, then others of their kind.
 
     Raises:
-        DataError: there are none, or ``metadata.yaml`` is damaged or names others.
+        DataError: there are none, they are of ROS 1, or ``metadata.yaml`` is damaged or names others.
     """
     if not path.exists():
         raise DataError(f"{path}: does not exist")
+    if path.name.endswith(_ROS1) and path.is_file():
+        raise DataError(ros1_text(path, path))
     if not path.is_dir():
-        if path.suffix not in SUFFIXES:
+        if not _is_storage(path):
             raise DataError(
                 f"{path}: is no recording; expected a folder or a file that ends in {' or '.join(SUFFIXES)}"
             )
         return [path]
-    named = metadata.get("relative_file_paths")
-    if named is None:
-        files = sorted((file for file in path.iterdir() if file.suffix in SUFFIXES), key=natural_key)
-    else:
-        files = [path / Path(name).name for name in named]
-    missing = [str(file) for file in files if not file.is_file()]
+    there = sorted((entry for entry in path.iterdir() if _is_storage(entry)), key=natural_key)
+    found = [entry for entry in there if entry.suffix != _ROS1]
+    names = metadata.get("relative_file_paths")
+    if not isinstance(names, list):
+        names = []
+    named = [path / Path(str(name)).name for name in names]
+    missing = [str(file) for file in named if not file.is_file()]
     if missing:
         raise DataError(f"{path}: metadata.yaml names files that are not there: {', '.join(missing)}")
-    if not files:
+    others = [file for file in found if file not in named and (not named or file.suffix == named[0].suffix)]
+    if named and others:
+        log.warning("%s: metadata.yaml does not name %s; they are read as well", path, ", ".join(map(str, others)))
+    if not named and not others:
+        if there:
+            raise DataError(ros1_text(path, there[0]))
         raise DataError(f"{path}: holds no recording; expected metadata.yaml or a file that ends in {SUFFIXES}")
-    return files
+    return [*named, *others]
 
 
-def open_file(path: Path) -> tuple[Storage, str]:
-    """Open a storage file; say what is missing of it, in words, or nothing.
+def ros1_text(path: Path, file: Path) -> str:
+    """Say what to do with a recording of ROS 1."""
+    return (
+        f"{path}: is a recording of ROS 1; convert it: rosbags-convert --src {file} "
+        f"--dst {file.with_name(f'{file.stem}_ros2')}"
+    )
+
+
+def open_file(path: Path, folder: Callable[[], Path], tell: Callable[[str], None]) -> Storage:
+    """Open a storage file.
+
+    Args:
+        path: of the file.
+        folder: makes a folder for what is decompressed.
+        tell: is told what of the file cannot be read, in sentences.
 
     Raises:
-        ReaderError: it cannot be read even in part (or `sqlite3.Error`).
+        DataError: it cannot be read even in part.
     """
-    wal = path.with_name(f"{path.name}-wal")
-    if path.suffix == ".db3" and wal.is_file() and wal.stat().st_size:
-        cut = _CutSqlite(path)
-        return cut, f"{path}: was not closed; {_count(cut)} messages are read, those in its write-ahead log included"
-    reader = _Mcap(path) if path.suffix == ".mcap" else Sqlite3Reader(path)
+    if path.suffix == COMPRESSED:
+        path = _decompress(path, folder() / path.stem, tell)
+    return SqliteFile(path, tell) if path.suffix == ".db3" else McapFile(path, tell)
+
+
+def _is_storage(path: Path) -> bool:
+    return path.name.endswith((*_ENDINGS, _ROS1)) and not path.name.startswith(".") and not path.is_dir()
+
+
+def _decompress(path: Path, target: Path, tell: Callable[[str], None]) -> Path:
     try:
-        reader.open()
-        return reader, ""
-    except Exception as error:  # what is missing shows in many ways; what cannot be read after all is raised below
-        log.debug("%s: %s; trying to read it without its end", path, error)
-    if path.suffix == ".db3":
-        cut = _CutSqlite(path)
-        return cut, f"{path}: its end is cut off; {_count(cut)} messages before it are read"
-    mcap = _Mcap(path)
-    lost = mcap.open_cut()
-    what = f"its last {lost} bytes hold no whole record and" if lost else "its index is missing:"
-    return mcap, f"{path}: its end is cut off; {what} {_count(mcap)} messages before it are read"
-
-
-def _count(storage: Storage) -> int:
-    return sum(connection.msgcount for connection in storage.connections)
+        with path.open("rb") as file, target.open("wb") as whole:
+            reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+            try:
+                while piece := reader.read(_PIECE_BYTES):
+                    whole.write(piece)
+            except zstandard.ZstdError as error:
+                tell(f"{path}: is damaged and cannot be decompressed to its end: {error}")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be decompressed: {error.strerror}; decompress it with `zstd -d`") from None
+    return target
