@@ -17,7 +17,6 @@ from monodvps_ros.data.bag.messages import stamp_ns
 from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, Pairing
 from monodvps_ros.data.bag_topics import CameraTopics, find_camera
 from monodvps_ros.data.camera_samples import CameraSamples
-from monodvps_ros.data.chain import sequence_name
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
 from monodvps_ros.data.image_codec import decode_compressed, decode_image, decode_raw
 from monodvps_ros.data.reading import Reading

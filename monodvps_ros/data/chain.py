@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from monodvps_ros.data.bag import is_bag
+from monodvps_ros.data.bag import is_bag, sequence_name
 from monodvps_ros.data.natural_order import natural_key
 from monodvps_ros.data.reading import chained
 from monodvps_ros.errors import DataError
@@ -49,11 +49,6 @@ class ChainedSource:
     def __iter__(self) -> Iterator[Sample]:
         """Read the first source from its first frame, then the others; goes on where they do."""
         return chained(iter(source) for source in self._sources)
-
-
-def sequence_name(path: Path) -> str:
-    """Name the sequence that a recording is."""
-    return path.resolve().name.removesuffix(".mcap").removesuffix(".db3")
 
 
 def bags_by_sequence(path: Path) -> dict[str, Path]:
