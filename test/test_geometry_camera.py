@@ -10,7 +10,7 @@ import pytest
 from monodvps_ros.errors import CameraInfoError
 from monodvps_ros.geometry.calibration import Calibration, check_intrinsics
 from monodvps_ros.geometry.camera_model import CameraReader, camera_model, is_rectified_by_name
-from monodvps_ros.geometry.rectification import Rectification, make_rectification
+from monodvps_ros.geometry.rectification import Distortion, Rectification
 
 K = [500.0, 0, 320, 0, 510, 240, 0, 0, 1]
 P = [450.0, 0, 310, 0, 0, 460, 235, 0, 0, 0, 1, 0]
@@ -43,7 +43,7 @@ def matrix(fx, cx, fy, cy):
 def test_a_rectified_image_takes_p():
     model = camera_model(info(), (480, 640), rectified=True)
     np.testing.assert_array_equal(model.intrinsics, matrix(450, 310, 460, 235))
-    assert model.distortion is None
+    assert model.rectification is None
 
 
 def test_a_rectified_image_takes_k_where_p_is_not_set():
@@ -55,22 +55,22 @@ def test_a_rectified_image_takes_k_where_p_is_not_set():
 def test_a_raw_image_without_distortion_takes_k(rectified):
     model = camera_model(info(), (480, 640), rectified)
     np.testing.assert_array_equal(model.intrinsics, matrix(500, 320, 510, 240))
-    assert model.distortion is None
+    assert model.rectification is None
 
 
 @pytest.mark.parametrize("rectified", [None, False])
 def test_a_raw_image_is_to_be_rectified_to_p(rectified):
     model = camera_model(info(d=DISTORTED), (480, 640), rectified)
     np.testing.assert_array_equal(model.intrinsics, matrix(450, 310, 460, 235))
-    assert model.distortion is not None
-    assert model.distortion.model == "plumb_bob"
-    np.testing.assert_array_equal(model.distortion.coefficients, DISTORTED)
-    np.testing.assert_array_equal(model.distortion.raw_intrinsics, matrix(500, 320, 510, 240))
-    np.testing.assert_array_equal(model.distortion.rotation, np.eye(3))
+    assert model.rectification is not None
+    assert model.rectification.distortion.model == "plumb_bob"
+    np.testing.assert_array_equal(model.rectification.distortion.coefficients, DISTORTED)
+    np.testing.assert_array_equal(model.rectification.distortion.raw_intrinsics, matrix(500, 320, 510, 240))
+    np.testing.assert_array_equal(model.rectification.distortion.rotation, np.eye(3))
 
 
 def test_a_rectified_image_keeps_its_distortion_coefficients_out_of_it():
-    assert camera_model(info(d=DISTORTED), (480, 640), rectified=True).distortion is None
+    assert camera_model(info(d=DISTORTED), (480, 640), rectified=True).rectification is None
 
 
 def test_crop_then_binning():
@@ -121,7 +121,7 @@ def test_an_unusable_camera_is_refused_with_its_reason(changes, words):
 def test_p_is_taken_where_only_p_is_usable(k, rectified):
     model = camera_model(info(k=k), (480, 640), rectified)
     np.testing.assert_array_equal(model.intrinsics, matrix(450, 310, 460, 235))
-    assert model.distortion is None
+    assert model.rectification is None
 
 
 @pytest.mark.parametrize("rectified", [None, False, True])
@@ -156,16 +156,18 @@ def test_a_region_may_leave_the_principal_point_out():
     ],
 )
 def test_trailing_zeros_and_other_names_of_a_model(model, given, name, used):
-    distortion = camera_model(info(d=given, distortion_model=model), (480, 640), None).distortion
+    distortion = camera_model(info(d=given, distortion_model=model), (480, 640), None).rectification.distortion
     assert distortion.model == name
     np.testing.assert_array_equal(distortion.coefficients, used)
 
 
 def test_zeros_are_no_distortion_but_a_fisheye_s_where_the_image_is_said_to_be_raw():
     for model in ("none", "", "plumb_bob", "equidistant"):
-        assert camera_model(info(distortion_model=model), (480, 640), None).distortion is None
+        assert camera_model(info(distortion_model=model), (480, 640), None).rectification is None
     for zeros in ([], [0.0] * 4):
-        distortion = camera_model(info(d=zeros, distortion_model="equidistant"), (480, 640), False).distortion
+        distortion = camera_model(
+            info(d=zeros, distortion_model="equidistant"), (480, 640), False
+        ).rectification.distortion
         np.testing.assert_array_equal(distortion.coefficients, [0, 0, 0, 0])
 
 
@@ -174,7 +176,7 @@ class TestCameraReader:
         reader = CameraReader()
         first = reader.read(info(d=DISTORTED), (480, 640))
         assert reader.read(info(d=DISTORTED), (480, 640)) is first
-        assert first.rectification.size == (480, 640) and first.treatment == "plumb_bob is taken out"
+        assert first.rectification.size == (480, 640) and first.treatment == "plumb_bob is removed"
         assert reader.read(info(d=[-0.2, 0, 0, 0, 0]), (480, 640)) is not first
 
     def test_an_unusable_one_is_told_and_still_there_to_be_published(self):
@@ -201,7 +203,7 @@ def test_depth_of_a_turned_camera_is_along_the_rectified_axis():
     """A plane at z = 4 of the raw camera; each rectified pixel's point is worked out by ray and plane."""
     turn = cv2.Rodrigues(np.array([0.0, 0.1, 0.0]))[0]
     model = camera_model(info(d=[0.0001, 0, 0, 0, 0], r=turn.ravel().tolist()), (480, 640), None)
-    rectification = make_rectification(model.distortion, model.intrinsics, (480, 640))
+    rectification = model.rectification
     depth = rectification.depth(np.full((480, 640), 4.0, np.float32))
     for u, v in ((300, 200), (400, 100)):
         ray = turn.T @ np.linalg.inv(model.intrinsics) @ np.array([u, v, 1.0])
@@ -210,8 +212,9 @@ def test_depth_of_a_turned_camera_is_along_the_rectified_axis():
 
 
 def test_labels_move_by_the_nearest_pixel():
-    v, u = np.mgrid[0:2, 0:4].astype(np.float32)
-    shift = Rectification(np.stack((u + 1.4, v), axis=2))
+    shift = Rectification(
+        Distortion("plumb_bob", np.zeros(5), matrix(2, 2.4, 2, 1), np.eye(3)), matrix(2, 1, 2, 1), (2, 4)
+    )
     moved = shift.nearest(np.arange(8, dtype=np.uint16).reshape(2, 4), 65535)
     assert moved.tolist() == [[1, 2, 3, 65535], [5, 6, 7, 65535]] and moved.dtype == np.uint16
 
@@ -236,8 +239,7 @@ def test_rectification_brings_a_point_to_where_k_says(model, coefficients):
     image = np.repeat(blob.astype(np.uint8)[..., None], 3, axis=2)
 
     camera = camera_model(info(d=coefficients, distortion_model=model), (480, 640), rectified=False)
-    rectification = make_rectification(camera.distortion, camera.intrinsics, (480, 640))
-    seen = rectification.image(image)[..., 0].astype(float)
+    seen = camera.rectification.image(image)[..., 0].astype(float)
 
     straight = camera.intrinsics @ point[0]
     assert (seen * columns).sum() / seen.sum() == pytest.approx(straight[0], abs=0.15)

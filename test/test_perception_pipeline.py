@@ -11,7 +11,7 @@ import torch
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.errors import CameraInfoError, ConfigError, DeviceError
 from monodvps_ros.geometry import scale_intrinsics
-from monodvps_ros.geometry.rectification import Rectification
+from monodvps_ros.geometry.rectification import Distortion, Rectification
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.perception import Pipeline, resolve_device
 from monodvps_ros.perception.rectification import DeviceRectification, sampling_grid
@@ -256,8 +256,8 @@ def test_configure_keeps_tracks_and_refuses_what_needs_a_new_pipeline():
 
 def shifted_map(columns):
     """Each pixel of the rectified image lies `columns` farther right in the raw one."""
-    v, u = np.mgrid[0 : CAMERA[0], 0 : CAMERA[1]].astype(np.float32)
-    return Rectification(np.stack((u + columns, v), axis=2))
+    raw = K + np.array([[0, 0, columns], [0, 0, 0], [0, 0, 0]])
+    return Rectification(Distortion("plumb_bob", np.zeros(5), raw, np.eye(3)), K, CAMERA)
 
 
 def test_a_distorted_image_is_rectified_before_anything_looks_at_it():
@@ -280,12 +280,11 @@ def test_a_distorted_image_is_rectified_before_anything_looks_at_it():
 
 def test_the_two_ways_to_rectify_agree():
     """OpenCV on a CPU and torch elsewhere; the latter is tried on the CPU here."""
-    v, u = np.mgrid[0 : CAMERA[0], 0 : CAMERA[1]].astype(np.float32)
-    pixels = np.stack((u + 3 * np.sin(v / 9), v - 2 * np.cos(u / 11)), axis=2)
+    lens = Distortion("plumb_bob", np.array([-0.3, 0.1, 0.01, -0.02, 0]), K, np.eye(3))
     image = torch.from_numpy(cv2.GaussianBlur(image_of(3), (0, 0), 2))
-    ours = DeviceRectification(Rectification(pixels), torch.device("cpu"))
-    other = DeviceRectification(Rectification(pixels), torch.device("cpu"))
-    other._grid = sampling_grid(pixels, torch.device("cpu"))
+    ours = DeviceRectification(Rectification(lens, K, CAMERA), torch.device("cpu"))
+    other = DeviceRectification(Rectification(lens, K, CAMERA), torch.device("cpu"))
+    other._grid = sampling_grid(ours.source.pixels, torch.device("cpu"))
     difference = (ours.apply(image).int() - other.apply(image).int()).abs()
     assert difference[ours.seen].float().max() <= 2  # OpenCV counts in 32nds of a pixel
 

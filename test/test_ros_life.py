@@ -325,7 +325,7 @@ def test_a_raw_image_is_rectified_and_the_published_camera_info_says_so():
         assert isinstance(info, CameraInfo)
         assert list(info.p) == p
         assert list(info.d) == [0.0] * 5
-        wait_until(lambda: bench.camera().get(diagnostics.RECTIFICATION) == "plumb_bob is taken out")
+        wait_until(lambda: bench.camera().get(diagnostics.RECTIFICATION) == "plumb_bob is removed")
         # where the box's left edge at column 39.5 of row 60 lies once it is rectified
         raw, lens = np.reshape([120, 0, 79.5, 0, 110, 47.5, 0, 0, 1.0], (3, 3)), np.array([-0.4, 0.1, 0, 0, 0])
         x, y = cv2.undistortPoints(np.array([[[39.5, 60.0]]]), raw, lens)[0, 0]

@@ -104,6 +104,14 @@ def read_camera(path: Path) -> CameraFile:
     return camera
 
 
+def read_sequence_camera(folder: Path, sequence: str) -> CameraFile | None:
+    """Read the ``<sequence>_camera.json`` of a folder, else its ``camera.json``; None where there is neither."""
+    for path in (folder / f"{sequence}_{CAMERA_FILE}", folder / CAMERA_FILE):
+        if path.is_file():
+            return read_camera(path)
+    return None
+
+
 def write_camera(path: Path, camera: CameraFile) -> None:
     """Write a `camera.json`.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_camera, write_camera
+from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_sequence_camera, write_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
 from monodvps_ros.data.folder import START_NS
@@ -83,7 +83,10 @@ class CityscapesDvpsSource:
         for kind in self._kinds:
             check_partners(self.path, by_kind[IMAGE].keys(), by_kind[kind].keys(), kind)
         self._camera_samples = CameraSamples(str(self.path))
-        self._cameras = {sequence: self._camera(sequence) for sequence in {frame.sequence for frame in self._frames}}
+        self._cameras = {
+            sequence: read_sequence_camera(self.path, sequence)
+            for sequence in {frame.sequence for frame in self._frames}
+        }
 
     @property
     def rate_hz(self) -> float:
@@ -145,12 +148,6 @@ class CityscapesDvpsSource:
             raise DataError(f"{path}: holds value {VOID_PANOPTIC_ID}; void is {VOID_IN_FILES} in this data set")
         check_panoptic(panoptic, self._labels, str(path))
         return panoptic
-
-    def _camera(self, sequence: str) -> CameraFile | None:
-        for name in (f"{sequence}_{CAMERA_FILE}", CAMERA_FILE):
-            if (self.path / name).is_file():
-                return read_camera(self.path / name)
-        return None
 
     def _recording_rate_hz(self, sequence: str) -> float:
         camera = self._cameras[sequence]

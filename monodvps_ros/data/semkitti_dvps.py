@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_camera
+from monodvps_ros.data.camera_file import CameraFile, read_sequence_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.cityscapes_dvps import check_partners, image_folder, split_folders
@@ -101,7 +101,7 @@ class SemkittiDvpsSource:
 
     def _makers(self) -> Iterator[Callable[[], Sample]]:
         for sequence, stems in groupby(self._stems, key=lambda stem: stem.partition("_")[0]):
-            instances, camera = InstanceIds(MAX_INSTANCE_ID), self._camera(sequence)
+            instances, camera = InstanceIds(MAX_INSTANCE_ID), read_sequence_camera(self.path, sequence)
             for index, stem in enumerate(stems):
                 yield partial(self._sample, stem, index, camera, instances)
 
@@ -144,12 +144,6 @@ class SemkittiDvpsSource:
         if instances.reused or instances.dropped:
             raise DataError(f"{self._files[INSTANCE][stem]}: more than {MAX_INSTANCE_ID} instances of one class")
         return encode_panoptic(classes, assigned)
-
-    def _camera(self, sequence: str) -> CameraFile | None:
-        for name in (f"{sequence}_{CAMERA_FILE}", CAMERA_FILE):
-            if (self.path / name).is_file():
-                return read_camera(self.path / name)
-        return None
 
 
 def is_semkitti_dvps(path: Path) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monodvps_ros.errors import CameraInfoError
 from monodvps_ros.geometry.calibration import Calibration, intrinsics_fault
 from monodvps_ros.geometry.intrinsics import crop_intrinsics, scale_intrinsics
-from monodvps_ros.geometry.rectification import Distortion, Rectification, make_rectification
+from monodvps_ros.geometry.rectification import Distortion, Rectification
 
 #: Distortion models that can be removed, and how many coefficients each may have.
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (4, 5, 8, 12, 14), "equidistant": (4,)}
@@ -29,35 +29,28 @@ _RECTIFIED_NAME = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CameraModel:
-    """The camera of an image.
+    """The camera of an image as far as it is known.
 
     Attributes:
-        intrinsics: (3, 3) float64 K of the rectified image, in pixels of the image that was received.
-        distortion: what must be removed from the image first; None where it is rectified already.
-    """
-
-    intrinsics: NDArray[np.float64]
-    distortion: Distortion | None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Camera:
-    """The camera of an image as far as it is known, ready for a `CameraFrame`.
-
-    Attributes:
-        intrinsics: (3, 3) float64 K of the rectified image; None where it is not known.
-        rectification: the map that rectifies the image; None where there is nothing to remove.
+        intrinsics: (3, 3) float64 K of the rectified image, in pixels of the image that was received; None where it is
+            not known.
+        rectification: removes the image's distortion; None where there is nothing to remove.
         calibration: what to publish beside the image, so that a subscriber of a topic of any name reads the same from
             it; None without camera_info.
         problem: why K is not known; empty where it is.
-        treatment: what is done about lens distortion, in words.
     """
 
-    intrinsics: NDArray[np.float64] | None
-    rectification: Rectification | None
-    calibration: Calibration | None
-    problem: str
-    treatment: str
+    intrinsics: NDArray[np.float64] | None = None
+    rectification: Rectification | None = None
+    calibration: Calibration | None = None
+    problem: str = ""
+
+    @property
+    def treatment(self) -> str:
+        """What is done about lens distortion, in words."""
+        if self.rectification is not None:
+            return f"{self.rectification.distortion.model} is removed"
+        return f"none: {(self.problem and 'the camera is not known') or 'the image is rectified or has no distortion'}"
 
 
 class CameraReader:
@@ -73,29 +66,20 @@ class CameraReader:
         chosen = RECTIFIED[rectified]
         self._rectified = True if chosen is None and is_rectified_by_name(topic) else chosen
         self._key: object = None
-        self._camera = Camera(None, None, None, "there is no camera_info", "none: the camera is not known")
+        self._unknown = self._camera = CameraModel(problem="there is no camera_info")
 
-    def read(self, calibration: Calibration | None, size: tuple[int, int]) -> Camera:
+    def read(self, calibration: Calibration | None, size: tuple[int, int]) -> CameraModel:
         """Say what is known of the camera of an image of a size (height, width). Never raises."""
-        key = None if calibration is None else (size, calibration.content())
-        if key != self._key:
-            self._key, self._camera = key, self._make(calibration, size)
-        return self._camera
-
-    def _make(self, calibration: Calibration | None, size: tuple[int, int]) -> Camera:
-        unknown = "none: the camera is not known"
         if calibration is None:
-            return Camera(None, None, None, "there is no camera_info", unknown)
-        try:
-            model = camera_model(calibration, size, self._rectified)
-        except CameraInfoError as error:
-            return Camera(None, None, calibration, f"camera_info: {error}", unknown)
-        if model.distortion is not None:
-            rectification = make_rectification(model.distortion, model.intrinsics, size)
-            return Camera(model.intrinsics, rectification, calibration, "", f"{model.distortion.model} is taken out")
-        published = Calibration.of_pinhole(model.intrinsics, size) if self._rectified else calibration
-        already = "none: the image is rectified already or the camera has no distortion"
-        return Camera(model.intrinsics, None, published, "", already)
+            return self._unknown
+        key = size, calibration.content()
+        if key != self._key:
+            try:
+                self._camera = camera_model(calibration, size, self._rectified)
+            except CameraInfoError as error:
+                self._camera = CameraModel(calibration=calibration, problem=f"camera_info: {error}")
+            self._key = key
+        return self._camera
 
 
 def is_rectified_by_name(topic: str) -> bool:
@@ -114,8 +98,7 @@ def camera_model(calibration: Calibration, image_size: tuple[int, int], rectifie
     Returns:
         Rectified: P's left part (K where P is not set), no distortion.
         No distortion: K (P's left part where only P is usable).
-        Else K and the distortion, with P's left part as the K that the rectified image shall have (K where P is not
-        set).
+        Else the rectification, with P's left part as the K that the rectified image shall have (K where P is not set).
 
     Raises:
         CameraInfoError: K, or P where it is needed, is one that no camera has (see `intrinsics_fault`); the image is of
@@ -132,13 +115,14 @@ def camera_model(calibration: Calibration, image_size: tuple[int, int], rectifie
     if straight or rectified:
         named = [("K", k), ("P", p)] if has_p else [("K", k)]
         chosen = _usable(named if not rectified else named[::-1] if straight else named[-1:], sensor)
-        return CameraModel(_fit(chosen, crop, binning), None)
+        intrinsics = _fit(chosen, crop, binning)
+        published = Calibration.of_pinhole(intrinsics, image_size) if rectified else calibration
+        return CameraModel(intrinsics, None, published)
     raw = _usable([("K", k)], sensor)
     target = _usable([("P", p)], sensor) if has_p else raw
-    distortion = Distortion(
-        *_distortion(calibration), raw_intrinsics=_fit(raw, crop, binning), rotation=_rotation(calibration.r)
-    )
-    return CameraModel(_fit(target, crop, binning), distortion)
+    distortion = Distortion(*_distortion(calibration), _fit(raw, crop, binning), _rotation(calibration.r))
+    intrinsics = _fit(target, crop, binning)
+    return CameraModel(intrinsics, Rectification(distortion, intrinsics, image_size), calibration)
 
 
 def _usable(candidates: list[tuple[str, NDArray[np.float64]]], sensor: tuple[int, int]) -> NDArray[np.float64]:

@@ -8,12 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.shapes import check_shapes
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Distortion:
-    """From the raw image to the rectified one.
+    """From the rectified image to the raw one.
 
     Attributes:
         model: plumb_bob, rational_polynomial or equidistant.
@@ -29,28 +27,35 @@ class Distortion:
 
 
 class Rectification:
-    """Where each pixel of a rectified image lies in the raw one, and what follows from it.
+    """Removes a distortion: where each pixel of the rectified image lies in the raw one, and what follows from it.
 
     Args:
-        pixels: (H, W, 2) float32 (u, v) in pixels of the raw image, which is of the same size.
-        depth_factor: (H, W) depth along the rectified camera's axis over depth along the raw camera's; None where both
-            axes are the same.
+        distortion: of the raw image.
+        intrinsics: (3, 3) K that the rectified image is to have.
+        size: height and width of both images.
 
     Attributes:
-        pixels: as given.
+        distortion: as given.
+        size: as given.
+        pixels: (H, W, 2) float32 (u, v) in pixels of the raw image.
         seen: (H, W) bool, true where the raw image has the pixel.
 
-    Raises:
-        ShapeError: the map has another shape.
+    Source of the distortion models: OpenCV, camera calibration and fisheye modules.
     """
 
-    def __init__(self, pixels: NDArray[np.float32], depth_factor: NDArray[np.float64] | None = None) -> None:
-        sizes = check_shapes(pixels=(pixels, "H W 2"))
-        self.size = sizes["H"], sizes["W"]
-        self.pixels = pixels
-        self._depth_factor = depth_factor
-        u, v = pixels[..., 0], pixels[..., 1]
-        self.seen = (u > -0.5) & (u < self.size[1] - 0.5) & (v > -0.5) & (v < self.size[0] - 0.5)
+    def __init__(self, distortion: Distortion, intrinsics: NDArray[np.float64], size: tuple[int, int]) -> None:
+        self.distortion, self.size, self._intrinsics = distortion, size, intrinsics
+        is_fisheye = distortion.model == "equidistant"
+        u, v = (cv2.fisheye.initUndistortRectifyMap if is_fisheye else cv2.initUndistortRectifyMap)(
+            distortion.raw_intrinsics,
+            distortion.coefficients,
+            distortion.rotation,
+            intrinsics,
+            (size[1], size[0]),
+            cv2.CV_32FC1,
+        )
+        self.pixels = np.stack((u, v), axis=2).astype(np.float32)
+        self.seen = (u > -0.5) & (u < size[1] - 0.5) & (v > -0.5) & (v < size[0] - 0.5)
         self._maps = cv2.convertMaps(u, v, cv2.CV_16SC2)
 
     def image(self, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -81,32 +86,9 @@ class Rectification:
     def depth(self, raw_m: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rectify an (H, W) float32 depth map, metres along the camera's axis; NaN where the raw image saw nothing."""
         moved = self.nearest(raw_m, np.nan)
-        return moved if self._depth_factor is None else np.asarray(moved * self._depth_factor, np.float32)
-
-
-def make_rectification(distortion: Distortion, intrinsics: NDArray[np.float64], size: tuple[int, int]) -> Rectification:
-    """Work out the map that removes a distortion.
-
-    Args:
-        distortion: of the raw image.
-        intrinsics: (3, 3) K that the rectified image is to have.
-        size: height and width of both images.
-
-    Source of the distortion models: OpenCV, camera calibration and fisheye modules.
-    """
-    is_fisheye = distortion.model == "equidistant"
-    maps = (cv2.fisheye.initUndistortRectifyMap if is_fisheye else cv2.initUndistortRectifyMap)(
-        distortion.raw_intrinsics,
-        distortion.coefficients,
-        distortion.rotation,
-        intrinsics,
-        (size[1], size[0]),
-        cv2.CV_32FC1,
-    )
-    factor = None
-    if not np.array_equal(distortion.rotation, np.eye(3)):
-        # a ray of the rectified camera with z = 1 has this z in the raw camera
-        along_u, along_v, constant = np.linalg.inv(intrinsics @ distortion.rotation)[2]
-        v, u = np.mgrid[0 : size[0], 0 : size[1]]
-        factor = 1.0 / (along_u * u + along_v * v + constant)
-    return Rectification(np.stack(maps, axis=2).astype(np.float32), factor)
+        if np.array_equal(self.distortion.rotation, np.eye(3)):
+            return moved
+        # the ray of a pixel with z = 1 in the rectified camera has this z in the raw one
+        along_u, along_v, constant = np.linalg.inv(self._intrinsics @ self.distortion.rotation)[2]
+        v, u = np.mgrid[0 : self.size[0], 0 : self.size[1]]
+        return np.asarray(moved / (along_u * u + along_v * v + constant), np.float32)

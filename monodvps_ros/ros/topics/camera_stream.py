@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo
 from monodvps_ros.config import NodeConfig
 from monodvps_ros.errors import DeviceError, EncodingError, MonoDVPSError
 from monodvps_ros.geometry.calibration import Calibration
-from monodvps_ros.geometry.camera_model import Camera, CameraReader
+from monodvps_ros.geometry.camera_model import CameraModel, CameraReader
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
 from monodvps_ros.ros.topics.camera_input import CameraInput, Received
@@ -133,7 +133,7 @@ class CameraStream:
             rectification=camera.rectification,
         )
 
-    def _camera_of(self, info: CameraInfo | None, size: tuple[int, int]) -> Camera:
+    def _camera_of(self, info: CameraInfo | None, size: tuple[int, int]) -> CameraModel:
         """Return what is known of the camera; where K is not, say why."""
         camera = self._cameras.read(None if info is None else Calibration.from_message(info), size)
         problem = camera.problem if info is not None else f"no camera_info on {self.input.info_topic}"
