@@ -9,9 +9,8 @@ from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from monodvps_ros.data.bag import messages
-
 STORE = get_typestore(Stores.ROS2_KILTED)
+_T = STORE.types
 IMAGE, INFO = "/cam/image_raw", "/cam/camera_info"
 SIZE = (16, 24)
 K = np.array([[20.0, 0, 11.5], [0, 20.0, 7.5], [0, 0, 1]])
@@ -29,8 +28,31 @@ def numbers(samples):
     return [int(sample.frame.image[0, 0, 0]) // 10 for sample in samples]
 
 
+def header(stamp_ns):
+    return _T["std_msgs/msg/Header"](_T["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000)), "cam")
+
+
 def image(number, stamp_ns):
-    return messages.image(STORE.types, stamp_ns, "cam", picture(number), "rgb8")
+    rows, columns = SIZE
+    data = picture(number).reshape(-1)
+    return _T["sensor_msgs/msg/Image"](header(stamp_ns), rows, columns, "rgb8", 0, 3 * columns, data)
+
+
+def camera_info(stamp_ns):
+    projection = np.concatenate([K, np.zeros((3, 1))], 1).reshape(-1)
+    region = _T["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    return _T["sensor_msgs/msg/CameraInfo"](
+        header(stamp_ns),
+        *SIZE,
+        "plumb_bob",
+        np.zeros(5),
+        K.reshape(-1),
+        np.eye(3).reshape(-1),
+        projection,
+        0,
+        0,
+        region,
+    )
 
 
 def serialized(message):
@@ -41,7 +63,7 @@ def camera(stamps, received=None):
     """Topic, time of receipt and message of images and their camera_info; received at their stamps by default."""
     for number, stamp in enumerate(stamps):
         at = stamp if received is None else received[number]
-        yield INFO, at, messages.camera_info(STORE.types, stamp, "cam", SIZE, K)
+        yield INFO, at, camera_info(stamp)
         yield IMAGE, at, image(number, stamp)
 
 
