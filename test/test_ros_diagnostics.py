@@ -101,6 +101,14 @@ def test_an_image_topic_whose_qos_does_not_fit_is_named_once():
     assert judge(silent)[1].count("RELIABILITY") == 1
 
 
+def test_falling_behind_says_why_most_images_are_dropped():
+    dropped = {statistics.REPLACED: 3, statistics.UNPAIRED: 5, statistics.FAILED: 0}
+    behind = health(({}, {"output_rate_hz": 1.0, "dropped": dropped}))
+    assert judge(behind)[1].endswith("1.0 come out, most are dropped: no camera_info with its stamp")
+    nothing_dropped = health(({}, {"output_rate_hz": 1.0, "dropped": {statistics.REPLACED: 0}}))
+    assert judge(nothing_dropped)[1].endswith("1.0 come out")
+
+
 @pytest.mark.parametrize(
     ("of_health", "of_counters"),
     [({"cloud_mb": 30.0}, {}), ({}, {"output_rate_hz": 5.0}), ({}, FAILED | {"since_error_s": statistics.WINDOW_S})],

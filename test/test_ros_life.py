@@ -20,6 +20,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from monodvps_ros.config import NodeConfig, settings
+from monodvps_ros.data.stamp_pairing import CAPACITY
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.msg import PanopticSegments
@@ -262,6 +263,15 @@ class TestExactPairing:
                 bench.image(index)
                 wait_until(lambda index=index: bench.counts().received == index + 1)
             wait_until(lambda: bench.counts().dropped[statistics.UNPAIRED] == 2)
+
+    def test_a_camera_info_of_another_clock_holds_a_few_images_and_is_told(self):
+        with Bench(camera_info_sync="exact", outputs=("points",)) as bench:
+            for index in range(25):
+                bench.camera_info(1000 + index)
+                bench.image(index)
+                wait_until(lambda index=index: bench.counts().received == index + 1)
+            assert bench.counts().dropped[statistics.UNPAIRED] == 25 - CAPACITY
+            bench.wait_for_status(WARN, "most are dropped: no camera_info with its stamp")
 
     def test_a_looped_recording_pairs_in_every_loop(self):
         with Bench(camera_info_sync="exact", outputs=("points",)) as bench:

@@ -244,7 +244,9 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
         yield WARN, _why_silent(health)
     come, go = snapshot.input_rate_hz, snapshot.output_rate_hz
     if go < KEEPING_UP * come and not _is_idle(snapshot):
-        yield WARN, f"falling behind: {come:.1f} images/s come in, {go:.1f} come out"
+        dropped = max(snapshot.dropped, key=snapshot.dropped.__getitem__, default="")
+        most = f", most are dropped: {dropped}" if snapshot.dropped.get(dropped) else ""
+        yield WARN, f"falling behind: {come:.1f} images/s come in, {go:.1f} come out{most}"
     for topic, policy in health.incompatible.items():
         if not (silent and topic == health.image_topic):
             yield WARN, f"QoS of the other end of {topic} does not fit: {policy}"
