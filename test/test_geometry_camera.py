@@ -94,7 +94,6 @@ def test_binning_keeps_a_point_on_its_pixel():
         ({"k": [500.0, 0, 320, 0, 0, 240, 0, 0, 1], "p": [0.0] * 12}, "not calibrated"),
         ({"k": [NAN] * 9, "p": [0.0] * 12}, "K is not finite"),
         ({"k": [float("inf"), 0, 320, 0, 510, 240, 0, 0, 1], "p": [0.0] * 12}, "K is not finite"),
-        ({"p": [450.0, 0, NAN, 0, 0, 460, 235, 0, 0, 0, 1, 0], "d": DISTORTED}, "P is not finite"),
         ({"k": TRANSPOSED, "p": [0.0] * 12}, "K is transposed"),
         ({"k": IDENTITY, "p": [0.0] * 12}, "K is not calibrated: it is the identity"),
         ({"k": IDENTITY, "d": DISTORTED}, "K is not calibrated: it is the identity"),
@@ -124,10 +123,23 @@ def test_p_is_taken_where_only_p_is_usable(k, rectified):
     assert model.rectification is None
 
 
-@pytest.mark.parametrize("rectified", [None, False, True])
-def test_k_is_taken_where_only_k_is_usable(rectified):
-    model = camera_model(info(p=[NAN] * 12), (480, 640), rectified)
+NO_P = [[450.0, 0, NAN, 0, 0, 460, 235, 0, 0, 0, 1, 0], [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]]
+
+
+@pytest.mark.parametrize("p", NO_P)
+@pytest.mark.parametrize(
+    ("rectified", "d"), [(None, []), (False, []), (True, []), (None, DISTORTED), (False, DISTORTED)]
+)
+def test_k_is_taken_where_only_k_is_usable(p, rectified, d):
+    model = camera_model(info(p=p, d=d), (480, 640), rectified)
     np.testing.assert_array_equal(model.intrinsics, matrix(500, 320, 510, 240))
+    assert (model.rectification is None) == (not d)
+
+
+@pytest.mark.parametrize(("p", "words"), zip(NO_P, ["P is not finite", "P is not calibrated"], strict=True))
+def test_k_of_the_raw_image_is_none_of_a_rectified_one(p, words):
+    with pytest.raises(CameraInfoError, match=words):
+        camera_model(info(p=p, d=DISTORTED), (480, 640), rectified=True)
 
 
 def test_without_width_and_height_the_image_s_size_is_taken():

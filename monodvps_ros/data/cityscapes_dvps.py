@@ -212,7 +212,7 @@ class CityscapesDvpsWriter:
             write_image(self.folder / f"{name}_{LABEL}.png", label)
         if sample.truth.depth_m is not None:
             write_image(self.folder / f"{name}_{DEPTH}.png", depth_to_file(sample.truth.depth_m))
-        write_image(self.folder / f"{name}_{IMAGE}.png", sample.frame.image)
+        write_image(self.folder / f"{name}_{IMAGE}.png", sample.frame.rectified().image)
         self._frames += 1
 
 

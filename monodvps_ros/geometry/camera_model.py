@@ -50,7 +50,9 @@ class CameraModel:
         """What is done about lens distortion, in words."""
         if self.rectification is not None:
             return f"{self.rectification.distortion.model} is removed"
-        return f"none: {(self.problem and 'the camera is not known') or 'the image is rectified or has no distortion'}"
+        if self.problem:
+            return "none: the camera is not known"
+        return "none: the image is rectified already or the camera has no distortion"
 
 
 class CameraReader:
@@ -96,32 +98,29 @@ def camera_model(calibration: Calibration, image_size: tuple[int, int], rectifie
         rectified: whether the image is rectified already; None: it is where the camera has no distortion.
 
     Returns:
-        Rectified: P's left part (K where P is not set), no distortion.
-        No distortion: K (P's left part where only P is usable).
-        Else the rectification, with P's left part as the K that the rectified image shall have (K where P is not set).
+        Rectified: P's left part; K where P is not set, or not usable and there is no distortion.
+        Raw, without distortion: K; P's left part where K is not usable.
+        Raw, with distortion: the rectification, from K to P's left part; to K where P is not set or not usable.
 
     Raises:
-        CameraInfoError: K, or P where it is needed, is one that no camera has (see `intrinsics_fault`); the image is of
-            another size; or the distortion model, its coefficients or R cannot be used. The message says which.
+        CameraInfoError: neither matrix that would do is usable (see `intrinsics_fault`); the image is of another size;
+            or the distortion model, its coefficients or R cannot be used. The message says which.
 
     Source: REP 104. Pixels are binned together, so that u becomes (u + 0.5) / n - 0.5.
     """
     crop, binning = _crop(calibration, image_size)
     sensor = calibration.height or crop[0] + crop[2], calibration.width or crop[1] + crop[3]
-    k, p = calibration.k, calibration.p[:, :3]
-    has_p = p[0, 0] != 0.0 and p[1, 1] != 0.0
-    is_fisheye = _model_name(calibration) == "equidistant"
-    straight = not calibration.d.any() and not (rectified is False and is_fisheye)
-    if straight or rectified:
-        named = [("K", k), ("P", p)] if has_p else [("K", k)]
-        chosen = _usable(named if not rectified else named[::-1] if straight else named[-1:], sensor)
-        intrinsics = _fit(chosen, crop, binning)
-        published = Calibration.of_pinhole(intrinsics, image_size) if rectified else calibration
-        return CameraModel(intrinsics, None, published)
-    raw = _usable([("K", k)], sensor)
-    target = _usable([("P", p)], sensor) if has_p else raw
+    k, p = [("K", calibration.k)], [("P", calibration.p[:, :3])]
+    p = p if calibration.p[0, 0] != 0.0 and calibration.p[1, 1] != 0.0 else []
+    straight = not calibration.d.any() and not (rectified is False and _model_name(calibration) == "equidistant")
+    if rectified:
+        intrinsics = _fit(_usable(p + k if straight or not p else p, sensor), crop, binning)
+        return CameraModel(intrinsics, None, Calibration.of_pinhole(intrinsics, image_size))
+    raw = _usable(k + p if straight else k, sensor)
+    if straight:
+        return CameraModel(_fit(raw, crop, binning), None, calibration)
     distortion = Distortion(*_distortion(calibration), _fit(raw, crop, binning), _rotation(calibration.r))
-    intrinsics = _fit(target, crop, binning)
+    intrinsics = _fit(_usable(p + k, sensor), crop, binning)
     return CameraModel(intrinsics, Rectification(distortion, intrinsics, image_size), calibration)
 
 
