@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The splits of 'drives': fixed, apart from each other, written once, and known by their fingerprints."""
 
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from monodvps_ros.cli.main import main
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.errors import DataError
+from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.scenes import Drive
 from monodvps_ros.scenes.drives import SPLITS, SplitDrive, split
 from monodvps_ros.scenes.fingerprints import (
@@ -33,23 +36,41 @@ def test_sizes_of_the_splits():
         "train": (24, 60),
         "val": (6, 30),
         "test": (8, 40),
+        "train2": (120, 12),
     }
     assert [drive.folder for drive in drives["train"]] == ["train/labelled"] * 10 + ["train/unlabelled"] * 14
     assert {drive.folder for drive in (*drives["val"], *drives["test"])} == {"val", "test"}
+    assert {(drive.folder, drive.labelled, drive.config.rate_hz) for drive in drives["train2"]} == {
+        ("train2", True, 2.0)
+    }
 
 
 def test_splits_share_no_town_and_no_camera():
     drives = [drive for name in SPLITS for drive in split(name)]
     assert len({drive.seed for drive in drives}) == len(drives)
     cameras = {name: {_camera(drive) for drive in split(name)} for name in SPLITS}
-    assert not cameras["train"] & (cameras["val"] | cameras["test"]) and not cameras["val"] & cameras["test"]
+    for one, other in combinations(SPLITS, 2):
+        assert not cameras[one] & cameras[other]
     for drive in drives:
         height_m, pitch_deg, focal_px = _camera(drive)
-        assert 1.3 <= height_m <= 1.8 and -1.0 <= pitch_deg <= 3.0 and 0.52 <= focal_px / 640 <= 0.68
+        if drive.split == "train2":
+            assert 1.1 <= height_m <= 2.3 and -1.5 <= pitch_deg <= 5.0 and 0.45 <= focal_px / 640 <= 0.9
+        else:
+            assert 1.3 <= height_m <= 1.8 and -1.0 <= pitch_deg <= 3.0 and 0.52 <= focal_px / 640 <= 0.68
+
+
+def test_cameras_of_the_short_drives_are_all_kinds():
+    cameras = np.array([_camera(drive) for drive in split("train2")])
+    assert len(np.unique(cameras, axis=0)) == 120
+    for values, low, high in zip(cameras.T, (1.1, -1.5, 0.45 * 640), (2.3, 5.0, 0.9 * 640), strict=True):
+        assert np.histogram(values, 6, (low, high))[0].min() >= 15  # of 20 in each sixth of the range
+    first = split("train2")[0].config
+    # halves, thirds, fifths: 1.1 + 1.2 / 2, -1.5 + 6.5 / 3, 0.45 + 0.45 / 5 of 640
+    assert (first.camera_height_m, first.camera_pitch_deg, first.focal_px) == (1.7, 0.67, 345.6)
 
 
 def test_every_weather_is_trained_on_and_tested():
-    for name in ("train", "test"):
+    for name in ("train", "test", "train2"):
         assert {d.config.weather for d in split(name)} == {"clear", "morning", "evening", "overcast", "fog"}
 
 
@@ -57,7 +78,7 @@ def _camera(drive):
     return drive.config.camera_height_m, drive.config.camera_pitch_deg, drive.config.focal_px
 
 
-@pytest.mark.parametrize(("name", "index"), [("test", 0), ("train", 4)])
+@pytest.mark.parametrize(("name", "index"), [("test", 0), ("train", 4), ("train2", 1)])
 def test_first_frames_have_the_stored_fingerprints(name, index):
     drive = split(name)[index]
     found = fingerprint([Drive(drive.config, drive.seed)[0]])
@@ -73,6 +94,33 @@ def test_every_drive_has_a_stored_fingerprint():
     stored = stored_fingerprints()
     assert stored.keys() == {drive.name for drive in drives} | {f"{drive.name}/0" for drive in drives}
     assert all(stored[drive.name].frames == drive.config.frames for drive in drives)
+
+
+def test_short_drives_show_large_vehicles_as_often_as_the_test():
+    stored, large = stored_fingerprints(), [CITYSCAPES.class_id(name) for name in ("truck", "bus")]
+    shares = {
+        name: np.mean([np.array(stored[drive.name].class_share)[large].sum() for drive in split(name)])
+        for name in SPLITS
+    }
+    assert shares["train2"] >= shares["test"] > shares["train"]
+    assert [shares[name] for name in ("train2", "test")] == pytest.approx([0.099, 0.086], abs=5e-4)
+
+
+@pytest.mark.parametrize(("large", "moving", "parked_buses"), [(1, 0.25, 0.0), (3, 0.48, 0.1)])
+def test_more_large_vehicles_on_the_road_and_beside_it(large, moving, parked_buses):
+    # Moving: of oncoming ones 2 in 10 as usual and 6 in 14 with three times as many, of those ahead 2 in 5 and 6 in 9.
+    # Parked: 0.05 * 3 * 2 / 3.
+    driving, parked = Counter(), Counter()
+    for seed in range(4):
+        drive = Drive(replace(TINY, large_vehicles=large, traffic=1.5), seed)
+        driving.update(driver.kind for driver in (*drive.traffic.ahead, *drive.traffic.oncoming))
+        standing = np.unique(drive.solids.panoptic[drive.solids.body == 0])
+        parked.update(CITYSCAPES.names[id_ // 1000] for id_ in standing if id_ % 1000)
+    shares = [
+        sum(kinds[name] for name in large_ones) / sum(kinds[name] for name in ("car", "truck", "bus"))
+        for kinds, large_ones in ((driving, ("truck", "bus")), (parked, ("bus",)))
+    ]
+    assert shares == pytest.approx([moving, parked_buses], abs=0.08)
 
 
 class TestFingerprint:

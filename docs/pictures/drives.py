@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws drives.jpg, the picture in docs/drives.md: the middle frame of every drive.
+"""Draws drives.jpg, the picture in docs/drives.md: the middle frame of the first drives of each split.
 
 Run as ``python docs/pictures/drives.py``.
 """
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from monodvps_ros.scenes import Drive
 from monodvps_ros.scenes.drives import SPLITS, SplitDrive, split
 
-COLUMNS = 6
+COLUMNS, MOST = 6, 24
 CELL_PX = (232, 70)
 CAPTION_PX = 15
 HEADING_PX = 22
@@ -37,6 +37,7 @@ def heading(name: str) -> str:
     """Say what a split is."""
     drives = split(name)
     text = f"{name}: {len(drives)} drives of {drives[0].config.frames} frames"
+    text += f", {MOST} of them" if len(drives) > MOST else ""
     labelled = sum(drive.labelled for drive in drives)
     return text if labelled == len(drives) else f"{text}, the first {labelled} with labels"
 
@@ -44,13 +45,13 @@ def heading(name: str) -> str:
 def main() -> None:
     """Write the picture beside this file."""
     step = CELL_PX[0] + GAP_PX, CELL_PX[1] + CAPTION_PX + GAP_PX
-    rows = {name: -(-len(split(name)) // COLUMNS) for name in SPLITS}
+    rows = {name: -(-len(split(name)[:MOST]) // COLUMNS) for name in SPLITS}
     height = sum(HEADING_PX + count * step[1] for count in rows.values())
     sheet = Image.new("RGB", (COLUMNS * step[0] - GAP_PX, height), PAPER)
     top = 0
     for name, count in rows.items():
         ImageDraw.Draw(sheet).text((1, top + 4), heading(name), INK, ImageFont.load_default(14))
-        for place, drive in enumerate(split(name)):
+        for place, drive in enumerate(split(name)[:MOST]):
             row, column = divmod(place, COLUMNS)
             sheet.paste(cell(drive), (column * step[0], top + HEADING_PX + row * step[1]))
         top += HEADING_PX + count * step[1]

@@ -14,65 +14,73 @@ from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.errors import ConfigError, DataError
 
+_Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as grouping.min_thing_area=64."),
+]
+_Teacher = Annotated[
+    str | None,
+    typer.Option(
+        help="Who says classes and instances: a weights file of this package, 'shipped'; or a panoptic model of "
+        "the Hugging Face hub, such as mask2former-cityscapes. Without it frames keep the labels that they have."
+    ),
+]
+_EgoMask = Annotated[Path | None, typer.Option(help="PNG of the images' size; above 0 is the ego car: void.")]
+_EgoPolygon = Annotated[
+    str | None, typer.Option(help="The ego car's outline instead, 'u,v u,v u,v' in pixels of the images.")
+]
+_Scales = Annotated[
+    str | None, typer.Option(help="Sizes of our own network's views: from:to:step, or a list. Paper: 0.5:2:0.25.")
+]
+_DepthTeacher = Annotated[
+    str | None,
+    typer.Option(
+        help="Who says depth. In metres: 'stereo' (the right images of a pair: a second topic, or image_right/ and "
+        "baseline_m of a folder), 'lidar' (a PointCloud2), 'topic' (depth images). Up to scale and shift: a "
+        "weights file of this package, 'shipped', or a depth model of the Hugging Face hub, such as "
+        "depth-anything-v2."
+    ),
+]
+_DepthTopic = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the bag, what the depth teacher reads. stereo: the right images; without it the image topic with "
+        "'right' for 'left'. lidar: the points; without it the only PointCloud2. topic: the depth images."
+    ),
+]
+_DepthWithin = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="How far in time from an image the depth teacher's message may be, seconds; without it 0.005 for "
+        "stereo, 0.05 for lidar, 0.02 for topic.",
+    ),
+]
+_Extrinsics = Annotated[
+    Path | None,
+    typer.Option(
+        help="Of a LiDAR, YAML: camera_from_lidar, 12 or 16 numbers row by row, carries its points into the "
+        "camera's optical frame, metres. Without it /tf and /tf_static of the bag say so."
+    ),
+]
+
 
 def pseudo_label(
     data: Annotated[Path, typer.Option(help="Bag, folder of bags, data set, folder of images or video to label.")],
     out: Annotated[Path, typer.Option(help="Folder for the labels; a second run goes on where the first ended.")],
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as grouping.min_thing_area=64."),
-    ] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            help="Who says classes and instances: a weights file of this package, 'shipped'; or a panoptic model of "
-            "the Hugging Face hub, such as mask2former-cityscapes. Without it frames keep the labels that they have."
-        ),
-    ] = None,
+    words: _Words = None,
+    teacher: _Teacher = None,
     config: Annotated[Path | None, typer.Option(help="Settings, YAML; without it, the defaults.")] = None,
     confidence: Annotated[float | None, typer.Option(help="Pixels less sure than this become void, 0..1.")] = None,
-    ego_mask: Annotated[
-        Path | None, typer.Option(help="PNG of the images' size; above 0 is the ego car: void.")
-    ] = None,
-    ego_polygon: Annotated[
-        str | None, typer.Option(help="The ego car's outline instead, 'u,v u,v u,v' in pixels of the images.")
-    ] = None,
-    scales: Annotated[
-        str | None, typer.Option(help="Sizes of our own network's views: from:to:step, or a list. Paper: 0.5:2:0.25.")
-    ] = None,
+    ego_mask: _EgoMask = None,
+    ego_polygon: _EgoPolygon = None,
+    scales: _Scales = None,
     flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Mirrored views as well.")] = None,
     size: Annotated[str | None, typer.Option(help="HxW, size of images at scale 1; default: the teacher's.")] = None,
-    depth_teacher: Annotated[
-        str | None,
-        typer.Option(
-            help="Who says depth. In metres: 'stereo' (the right images of a pair: a second topic, or image_right/ and "
-            "baseline_m of a folder), 'lidar' (a PointCloud2), 'topic' (depth images). Up to scale and shift: a "
-            "weights file of this package, 'shipped', or a depth model of the Hugging Face hub, such as "
-            "depth-anything-v2."
-        ),
-    ] = None,
-    depth_topic: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the bag, what the depth teacher reads. stereo: the right images; without it the image topic with "
-            "'right' for 'left'. lidar: the points; without it the only PointCloud2. topic: the depth images."
-        ),
-    ] = None,
-    depth_within: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="How far in time from an image the depth teacher's message may be, seconds; without it 0.005 for "
-            "stereo, 0.05 for lidar, 0.02 for topic.",
-        ),
-    ] = None,
-    extrinsics: Annotated[
-        Path | None,
-        typer.Option(
-            help="Of a LiDAR, YAML: camera_from_lidar, 12 or 16 numbers row by row, carries its points into the "
-            "camera's optical frame, metres. Without it /tf and /tf_static of the bag say so."
-        ),
-    ] = None,
+    depth_teacher: _DepthTeacher = None,
+    depth_topic: _DepthTopic = None,
+    depth_within: _DepthWithin = None,
+    extrinsics: _Extrinsics = None,
     keep_labels: Annotated[bool, typer.Option("--keep-labels", help="Frames with true labels keep them.")] = False,
     image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
     rectified: RectifiedOption = Rectified.AUTO,
@@ -89,16 +97,12 @@ def pseudo_label(
     from monodvps_ros.training.pseudo_labels import PseudoLabelling, Recording  # noqa: PLC0415
     from monodvps_ros.training.teachers import is_own_weights, load_teacher  # noqa: PLC0415
 
-    others, overrides = split_words(words or [], PseudoLabelConfig)
-    if others:
-        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
     if teacher is not None and not is_own_weights(teacher) and (scales is not None or flips):
         raise ConfigError(f"--scales and --flips are for our own network's weights; '{teacher}' looks at an image once")
-    given = {"confidence": confidence, "flips": flips, "device": device}
-    views = {"scales": None if scales is None else parse_scales(scales)}
-    rows_columns = {} if size is None else dict(zip(("input_height", "input_width"), _parse_size(size), strict=True))
-    options = {name: value for name, value in {**given, **views, **rows_columns}.items() if value is not None}
-    settings = load(PseudoLabelConfig, config, {**overrides, **options})
+    if depth_teacher is None and (depth_topic, depth_within, extrinsics) != (None, None, None):
+        raise ConfigError("--depth-topic, --depth-within and --extrinsics go with --depth-teacher")
+    views = {"scales": None if scales is None else parse_scales(scales), "flips": flips}
+    settings = _settings(config, words or [], size, {"confidence": confidence, "device": device, **views})
     chosen = resolve_device(settings.device)
     labeller = None if teacher is None else load_teacher(teacher, settings, chosen)
     source = open_source(data, image_topic=image_topic, rectified=rectified.value)
@@ -108,8 +112,6 @@ def pseudo_label(
         # true labels are not looked at
         source = open_source(data, image_topic=image_topic, labels=labeller.labels, rectified=rectified.value)
     measured = MeasuredDepth(data, depth_topic, depth_within, extrinsics, image_topic, rectified.value)
-    if depth_teacher is None and (depth_topic, depth_within, extrinsics) != (None, None, None):
-        raise ConfigError("--depth-topic, --depth-within and --extrinsics go with --depth-teacher")
     labelling = PseudoLabelling(
         Recording(data, source, image_topic, rectified.value),
         out,
@@ -122,6 +124,15 @@ def pseudo_label(
         limit=frames,
     )
     _run(labelling, data)
+
+
+def _settings(config: Path | None, words: list[str], size: str | None, given: dict[str, Any]) -> PseudoLabelConfig:
+    others, overrides = split_words(words, PseudoLabelConfig)
+    if others:
+        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    rows_columns = {} if size is None else dict(zip(("input_height", "input_width"), _parse_size(size), strict=True))
+    options = {name: value for name, value in {**given, **rows_columns}.items() if value is not None}
+    return load(PseudoLabelConfig, config, {**overrides, **options})
 
 
 def _run(labelling: Any, data: Path) -> None:

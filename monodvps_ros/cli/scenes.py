@@ -68,6 +68,7 @@ def scenes(
     pitch: Annotated[float, _option("camera_pitch_deg", "--pitch")] = _DEFAULTS["camera_pitch_deg"].default,
     speed: Annotated[float, _option("max_speed_mps", "--speed")] = _DEFAULTS["max_speed_mps"].default,
     traffic: Annotated[float, _option("traffic", "--traffic")] = _DEFAULTS["traffic"].default,
+    large_vehicles: Annotated[int, _option("large_vehicles", "--large-vehicles")] = _DEFAULTS["large_vehicles"].default,
     weather: Annotated[str, _option("weather", "--weather")] = _DEFAULTS["weather"].default,
     view_distance: Annotated[float, _option("view_distance_m", "--view-distance")] = _DEFAULTS[
         "view_distance_m"
@@ -90,8 +91,8 @@ def scenes(
     rows, columns = parse_size(size)
     config = SceneConfig(
         frames=frames, rate_hz=rate, start_s=start, height=rows, width=columns, focal_px=focal, camera_height_m=height,
-        camera_pitch_deg=pitch, max_speed_mps=speed, traffic=traffic, weather=weather, view_distance_m=view_distance,
-        antialias=antialias, device=device,
+        camera_pitch_deg=pitch, max_speed_mps=speed, traffic=traffic, large_vehicles=large_vehicles,
+        weather=weather, view_distance_m=view_distance, antialias=antialias, device=device,
     )  # fmt: skip
     begin = time.perf_counter()
     write = write_bag if format_ is Format.BAG else write_cityscapes_dvps

@@ -10,3 +10,4 @@ class Split(str, Enum):
     TRAIN = "train"
     VAL = "val"
     TEST = "test"
+    TRAIN2 = "train2"

@@ -21,6 +21,8 @@ class SceneConfig(Config):
                                       at_most=60.0)  # fmt: skip
     max_speed_mps: float = setting(11.0, "Speed on a free road.", unit="m/s", at_least=1.0, at_most=30.0)
     traffic: float = setting(1.0, "Vehicles and people, as a multiple of the usual number.", at_least=0.0, at_most=2.0)
+    large_vehicles: int = setting(1, "Trucks and buses among the vehicles, as a multiple of the usual number.",
+                                  at_least=0, at_most=5)  # fmt: skip
     weather: str = setting("any", "Light and weather; 'any' lets the seed choose.",
                            choices=("any", "clear", "morning", "evening", "overcast", "fog"))  # fmt: skip
     view_distance_m: float = setting(

@@ -62,7 +62,8 @@ class BagDepthImages:
         values = decode_raw(message.data, message.encoding, message.height, message.width, message.step, big)
         check_size(values.shape, sample.frame.size, where)
         depth_m = values.astype(np.float32) * np.float32(_UNIT_M[message.encoding])
-        return np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(np.nan))
+        depth_m[~(np.isfinite(depth_m) & (depth_m > 0))] = np.nan
+        return np.asarray(depth_m, np.float32)
 
     def _open(self, bag: Path) -> Iterator[tuple[int, Any]]:
         return ((stamp_ns(message), message) for *_, message in read_messages(bag, [self._topic]))

@@ -67,7 +67,7 @@ class BagClouds:
         if camera_from_lidar is None:
             frames = sample.frame.frame_id, cloud.header.frame_id
             camera_from_lidar = self._trees[sample.sequence].lookup(*frames, sample.frame.stamp_ns)
-        return points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
+        return np.asarray(points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3])
 
     def _open(self, bag: Path) -> Iterator[tuple[int, Any]]:
         return ((stamp_ns(message), message) for *_, message in read_messages(bag, [self._topics[bag]]))

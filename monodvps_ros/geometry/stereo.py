@@ -39,7 +39,7 @@ def match_stereo(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[n
     check_shapes(left=(left, "H W 3"), right=(right, "H W 3"))
     width = left.shape[1]
     searched = 16 * max(1, int(np.ceil(width * SEARCHED_SHARE / 16)))
-    grey = [_padded(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), searched) for image in (left, right)]
+    grey = [_grey_padded(image, searched) for image in (left, right)]
     matcher = cv2.StereoSGBM.create(
         minDisparity=0, numDisparities=searched, blockSize=_BLOCK_PX, P1=_SMALL_STEP * _BLOCK_PX**2,
         P2=_LARGE_STEP * _BLOCK_PX**2, disp12MaxDiff=-1, preFilterCap=_CONTRAST, uniquenessRatio=_UNIQUENESS_PERCENT,
@@ -59,6 +59,7 @@ def match_stereo(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[n
     return np.where(sure, disparity, np.nan).astype(np.float32)
 
 
-def _padded(image: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+def _grey_padded(image: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Widen an image on both sides: OpenCV gives no disparity to as many columns at the edge as it searches."""
-    return np.asarray(cv2.copyMakeBorder(image, 0, 0, columns, columns, cv2.BORDER_REPLICATE), np.uint8)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.copyMakeBorder(grey, 0, 0, columns, columns, cv2.BORDER_REPLICATE), np.uint8)

@@ -162,9 +162,9 @@ def _add_vehicle(stage: Stage, driver: Driver, track: Track, generator: np.rando
 
 
 def add_cross_traffic(
-    stage: Stage, street: Street, traffic: Traffic, generator: np.random.Generator, amount: float
+    stage: Stage, street: Street, traffic: Traffic, generator: np.random.Generator, amount: float, large: int = 1
 ) -> None:
-    """Let vehicles and people cross the main street while its lights are red."""
+    """Let vehicles, with `large` times the usual trucks among them, and people cross while the main street has red."""
     for red in traffic.reds:
         crossing = street.crossings[red.crossing]
         way = float(generator.choice([-1.0, 1.0]))
@@ -174,7 +174,7 @@ def add_cross_traffic(
             stage.move(model, track, half, 3.3, "train")
             way = -way
         for number in range(int(generator.integers(1, 4) * amount)):
-            kind = str(generator.choice(["car", "car", "car", "truck"]))
+            kind = str(generator.choice(["car"] * 3 + ["truck"] * large))
             model, half = (car if kind == "car" else truck)(generator)
             moment = red.begin_s + 2.5 + 2.4 * number
             if moment < red.end_s - 1.0:

@@ -61,13 +61,15 @@ class Drive:
         duration = float(self._times[-1])
         reach = config.max_speed_mps * duration + config.view_distance_m
         self.street: Street = lay_street(streams[0], reach + 250.0)
-        self.traffic: Traffic = simulate(self.street, streams[1], duration, config.max_speed_mps, config.traffic)
+        self.traffic: Traffic = simulate(
+            self.street, streams[1], duration, config.max_speed_mps, config.traffic, config.large_vehicles
+        )
         self._path = self._ego_path()
         reach = float(self._path[-1, 3]) + config.view_distance_m
         self.stage = Stage(self._times)
-        TownPlanner(self.stage, self.street, streams[2], config.traffic).build(reach)
+        TownPlanner(self.stage, self.street, streams[2], config.traffic, config.large_vehicles).build(reach)
         add_traffic(self.stage, self.street, self.traffic, streams[3])
-        add_cross_traffic(self.stage, self.street, self.traffic, streams[4], config.traffic)
+        add_cross_traffic(self.stage, self.street, self.traffic, streams[4], config.traffic, config.large_vehicles)
         add_walkers(self.stage, self.street, streams[4], reach, config.traffic)
         self.solids = self.stage.builder.build()
         self.weather = choose_weather(config.weather, streams[5])

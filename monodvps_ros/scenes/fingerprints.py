@@ -162,8 +162,9 @@ def store(out: Path) -> list[str]:
         samples = list(open_source(out / drive.folder / drive.name))
         found[f"{drive.name}/0"] = asdict(fingerprint(samples[:1]))
         found[drive.name] = asdict(fingerprint(samples))
-    stored = {"platform": this_platform(), "fingerprints": dict(sorted(found.items()))}
-    write_bytes(STORED_FILE, (json.dumps(stored, indent=1) + "\n").encode())
+    rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(found.items()))
+    text = f'{{\n "platform": {json.dumps(this_platform())},\n "fingerprints": {{\n{rows}\n }}\n}}\n'
+    write_bytes(STORED_FILE, text.encode())
     return whole
 
 

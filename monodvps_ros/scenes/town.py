@@ -14,6 +14,9 @@ from monodvps_ros.scenes.people import pedestrian
 from monodvps_ros.scenes.solids import Model
 from monodvps_ros.scenes.street import CURB_M, SIDE_REACH_M, STOP_LINE_M, WALK_M, Crossing, GroundPlan, Street
 
+#: Length of a place to park, and the usual share of trucks among what parks.
+_SLOT_M, _PARKED_TRUCKS = 6.0, 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
@@ -43,10 +46,14 @@ class TownPlanner:
         street: the plan.
         generator: of all that is random.
         amount: parked vehicles and people, as a multiple of the usual number.
+        large: trucks among the parked vehicles, as a multiple of the usual number; from 2 on two thirds are buses.
     """
 
-    def __init__(self, stage: Stage, street: Street, generator: np.random.Generator, amount: float) -> None:
+    def __init__(
+        self, stage: Stage, street: Street, generator: np.random.Generator, amount: float, large: int = 1
+    ) -> None:
         self._stage, self._street, self._generator, self._amount = stage, street, generator, amount
+        self._large = large
         self._waiting: list[_Candidate] = []
 
     def build(self, s_to: float) -> None:
@@ -179,9 +186,14 @@ class TownPlanner:
             model = furniture.guide_sign(generator) if large else furniture.traffic_sign(generator)
             pose = self._place(float(s), side * (street.half_width + (1.3 if large else 0.5)), heading)
             self._put_if_free(model, pose, (0.1, 1.0 if large else 0.3), 0.0, 0.15)
-        for s in np.arange(-30.0, s_to, 6.0):
+        taken_to = -np.inf
+        for s in np.arange(-30.0, s_to, _SLOT_M):
+            if s < taken_to:
+                continue
             if generator.random() < 0.55 * self._amount and self._clear_of_crossings(float(s), 13.0):
-                self._park_vehicle(float(s) + 3.0 + generator.uniform(-0.3, 0.3), side, heading)
+                place = float(s) + 3.0 + generator.uniform(-0.3, 0.3)
+                slots = self._park_vehicle(place, side, heading)
+                taken_to = s + slots * _SLOT_M
         s = -20.0
         while self._amount > 0.0 and (s := s + generator.exponential(38.0 / self._amount)) < s_to:
             self._bystanders(float(s), side)
@@ -189,23 +201,34 @@ class TownPlanner:
     def _clear_of_crossings(self, s: float, by: float) -> bool:
         return all(abs(s - crossing.s) > crossing.half_width + by for crossing in self._street.crossings)
 
-    def _park_vehicle(self, s: float, side: float, heading: float) -> None:
+    def _park_vehicle(self, s: float, side: float, heading: float) -> int:
+        """Park a vehicle whose slot has its middle at `s`; returns how many slots it takes."""
         generator = self._generator
         d = -side * self._street.parking_offset + side * generator.uniform(-0.1, 0.15)
-        pose = self._place(s, d, heading + generator.normal(0.0, 0.012), 0.0)
+        turn = generator.normal(0.0, 0.012)
         draw = generator.random()
         if draw > 0.93:
             for shift in (-1.6, 0.0, 1.6)[: int(generator.integers(1, 4))]:
                 self._stage.put(
                     vehicles.motorcycle(generator), self._place(s + shift, d, heading + side * 1.1, 0.0), "motorcycle"
                 )
-            return
-        kind = "truck" if draw < 0.05 else "car"
-        model, half = (vehicles.truck if kind == "truck" else vehicles.car)(generator)
+            return 1
+        kind, slots = self._parked_kind(draw)
+        pose = self._place(s + (slots - 1) * _SLOT_M / 2, d, heading + turn, 0.0)
+        model, half = {"bus": vehicles.bus, "truck": vehicles.truck, "car": vehicles.car}[kind](generator)
         self._stage.put(model, pose, kind)
         turned = float(np.arctan2(pose[1, 0], pose[0, 0]))
-        height = 3.4 if kind == "truck" else 1.5
+        height = {"bus": 3.1, "truck": 3.4, "car": 1.5}[kind]
         self._stage.casters.append(Caster(0, float(pose[0, 3]), float(pose[1, 3]), *half, height, turned))
+        return slots
+
+    def _parked_kind(self, draw: float) -> tuple[str, int]:
+        """Tell what parks by a number drawn from 0..1, and how many slots it takes; one slot each where as usual."""
+        if draw >= _PARKED_TRUCKS * self._large:
+            return "car", 1
+        if self._large == 1:
+            return "truck", 1
+        return ("bus" if draw < _PARKED_TRUCKS * self._large * 2 / 3 else "truck"), 2
 
     def _bystanders(self, s: float, side: float) -> None:
         generator = self._generator

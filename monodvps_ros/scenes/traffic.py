@@ -68,7 +68,7 @@ _LENGTHS = {"ego": 4.4, "car": 4.6, "truck": 8.6, "bus": 11.4, "motorcycle": 2.2
 
 
 def simulate(
-    street: Street, generator: np.random.Generator, duration_s: float, max_speed: float, amount: float
+    street: Street, generator: np.random.Generator, duration_s: float, max_speed: float, amount: float, large: int = 1
 ) -> Traffic:
     """Let everyone drive.
 
@@ -78,17 +78,18 @@ def simulate(
         duration_s: how long.
         max_speed: of the camera on a free road, m/s.
         amount: multiple of the usual number of vehicles.
+        large: multiple of the usual number of trucks and buses among them.
 
     Source: the intelligent driver model, Treiber, Hennecke and Helbing 2000; lights and their triggers are ours.
     """
     ego = Driver("ego", 0, street.lane_offset(0), 0.0, 0.75 * max_speed, max_speed, _LENGTHS["ego"])
-    drivers = [ego, *_same_way(street, generator, max_speed, amount)]
+    drivers = [ego, *_same_way(street, generator, max_speed, amount, large)]
     lights = _Lights(street, generator)
     for step in range(int(duration_s / STEP_S) + 2):
         lights.watch(step * STEP_S, ego)
         _advance(drivers, street, lights.stops(step * STEP_S), 1.0)
     reds = tuple(lights.reds)
-    oncoming = _other_way(street, generator, duration_s, max_speed, amount)
+    oncoming = _other_way(street, generator, duration_s, max_speed, amount, large)
     for step in range(int(duration_s / STEP_S) + 2):
         stops = [
             -(street.crossings[r.crossing].s + street.crossings[r.crossing].half_width + STOP_LINE_M)
@@ -153,10 +154,12 @@ def _advance(drivers: list[Driver], street: Street, stops: list[float], way: flo
         driver.position += STEP_S * driver.speed
 
 
-def _same_way(street: Street, generator: np.random.Generator, max_speed: float, amount: float) -> list[Driver]:
-    drivers = []
+def _same_way(
+    street: Street, generator: np.random.Generator, max_speed: float, amount: float, large: int
+) -> list[Driver]:
+    drivers, kinds = [], _kinds(3, large)
     if generator.random() < 0.75 * amount:
-        kind = str(generator.choice(["car", "car", "car", "truck", "bus", "motorcycle"]))
+        kind = str(generator.choice(kinds))
         drivers.append(
             _driver(
                 kind, 0, street.lane_offset(0), generator.uniform(20.0, 34.0), generator.uniform(0.8, 1.05) * max_speed
@@ -164,7 +167,7 @@ def _same_way(street: Street, generator: np.random.Generator, max_speed: float, 
         )
     if street.lanes > 1:
         for number in range(round(5 * amount)):
-            kind = str(generator.choice(["car", "car", "car", "truck", "bus", "motorcycle"]))
+            kind = str(generator.choice(kinds))
             speed = generator.uniform(1.0, 1.3) * max_speed
             drivers.append(
                 _driver(kind, 1, street.lane_offset(1), 12.0 - 26.0 * number + generator.uniform(-6, 6), speed)
@@ -176,14 +179,14 @@ def _same_way(street: Street, generator: np.random.Generator, max_speed: float, 
 
 
 def _other_way(
-    street: Street, generator: np.random.Generator, duration_s: float, max_speed: float, amount: float
+    street: Street, generator: np.random.Generator, duration_s: float, max_speed: float, amount: float, large: int
 ) -> list[Driver]:
-    drivers = []
+    drivers, kinds = [], _kinds(8, large)
     reach = min(street.length, 300.0 + 2.2 * max_speed * duration_s)
     for lane in range(street.lanes):
         place = 35.0 + generator.uniform(0.0, 20.0)
         while place < reach and amount > 0.0:
-            kind = str(generator.choice(["car"] * 8 + ["truck", "bus", "motorcycle"]))
+            kind = str(generator.choice(kinds))
             drivers.append(
                 _driver(kind, lane, street.lane_offset(lane), -place, generator.uniform(0.75, 1.1) * max_speed)
             )
@@ -192,6 +195,11 @@ def _other_way(
         place = 40.0 + 120.0 * number + generator.uniform(0.0, 60.0)
         drivers.append(_driver("bicycle", 9, street.bike_offset, -place, generator.uniform(4.0, 6.0)))
     return drivers
+
+
+def _kinds(cars: int, large: int) -> list[str]:
+    """List kinds of vehicles to draw from, each as often as it is to come."""
+    return ["car"] * cars + ["truck", "bus"] * large + ["motorcycle"]
 
 
 def _driver(kind: str, lane: int, offset: float, position: float, speed: float) -> Driver:
