@@ -214,6 +214,19 @@ class PerceptionModel(Protocol):
         """Nearest and farthest depth that disparities 1 and 0 stand for, in the model's own unit."""
 
     @property
+    def is_metric(self) -> bool:
+        """Whether its depth is in metres, once it is brought to the camera's focal length."""
+        ...
+
+    @property
+    def canonical_focal_px(self) -> float:
+        """Focal length f_c, in pixels of its input, at which its depth is in metres: a camera's is f / f_c times it.
+
+        0 where its depth is to be taken as it is.
+        """
+        ...
+
+    @property
     def description(self) -> str:
         """What weights it runs, in words, for reports and diagnostics."""
 
@@ -340,6 +353,7 @@ POINT_DTYPE = np.dtype(
 class ScaleState(str, Enum):
     """Where the metres of the depth maps come from."""
 
+    METRIC = "metric"  # the weights know metres; K brings them to the camera's focal length
     NONE = "none"  # depth is in the network's own unit
     FIXED = "fixed"  # a constant factor
     MEASURED = "measured"  # camera height over the height seen, smoothed over time
@@ -355,11 +369,14 @@ class ScaleEstimate:
         factor: metres per unit of the network's depth.
         confidence: 0..1, how far this frame's measurement can be trusted; 1 where the factor is fixed.
         state: where the factor comes from.
+        road_factor: what the camera's height above the road gives, also where it is only watched; NaN where the road
+            has not been measured.
     """
 
     factor: float
     confidence: float
     state: ScaleState
+    road_factor: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -38,6 +38,8 @@ class BoxModel:
     label_space = CITYSCAPES
     input_size = NETWORK
     depth_range_m = (0.1, 100.0)
+    is_metric = False
+    canonical_focal_px = 0.0
     description = "bright boxes are cars"
 
     def __init__(self, seconds=0.0, fail_on=()):

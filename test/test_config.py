@@ -98,7 +98,7 @@ def test_replace_changes_one_setting_only():
         ({"tracker.max_age": -1}, r"tracker.max_age is -1; it must be at least 0"),
         ({"cloud.stride": 2.5}, r"'cloud.stride' must be of type int but is 2.5"),
         ({"cloud.stride": True}, r"must be of type int but is True"),
-        ({"scale.mode": "guess"}, r"'guess'; it must be one of camera_height, fixed, none"),
+        ({"scale.mode": "guess"}, r"'guess'; it must be one of auto, camera_height, fixed, none"),
         ({"scale.camera_height_m": float("nan")}, r"NaN"),
         ({"scale": 3}, r"'scale' must hold a group of keys but is 3"),
         ({"grouping.nms_kernel": 4}, r"nms_kernel is 4; it must be odd"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets, transforms and triplets: hand-worked maps, re-projected points, gaps."""
+"""Targets and transforms: hand-worked maps, re-projected points."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from monodvps_ros.data.transforms import (
     draw_geometry,
     fit_geometry,
 )
-from monodvps_ros.data.triplets import GapCount, triplets
 from monodvps_ros.errors import DataError, ShapeError
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
@@ -166,34 +165,3 @@ def test_colour_jitter_by_hand():
     turned = apply_color_jitter(np.full((1, 1, 3), [255, 0, 0], np.uint8), ColorJitter(hue_shift=1 / 3))
     assert turned[0, 0].argmax() == 1
     assert draw_color_jitter(np.random.default_rng(0), probability=0.0) == ColorJitter()
-
-
-def test_triplets_do_not_cross_sequences_or_gaps():
-    stamps = [("a", 0.0), ("a", 0.1), ("a", 0.2), ("a", 0.5), ("a", 0.6), ("b", 0.7), ("b", 0.8)]
-    count = GapCount()
-    samples = [sample(round(stamp * 1e9), name) for name, stamp in stamps]
-    found = [
-        tuple(
-            None if part is None else round(part.frame.stamp_ns * 1e-9, 1)
-            for part in (t.previous, t.target, t.following)
-        )
-        for t in triplets(samples, 10.0, count)
-    ]
-    assert found == [
-        (None, 0.0, 0.1), (0.0, 0.1, 0.2), (0.1, 0.2, None), (None, 0.5, 0.6), (0.5, 0.6, None),
-        (None, 0.7, 0.8), (0.7, 0.8, None),
-    ]  # fmt: skip
-    assert count.gaps == 1
-    assert list(triplets([], 10.0)) == []
-
-
-def test_a_gap_of_one_and_a_half_periods_is_the_last_that_counts():
-    for second, whole in (
-        (150_000_000, True),
-        (150_000_001, False),
-        (50_000_000, True),
-        (49_999_999, False),
-        (0, False),
-    ):
-        pair = list(triplets([sample(0), sample(second)], 10.0))
-        assert (pair[0].following is not None) == whole

@@ -241,11 +241,21 @@ class TestTerms:
 
     def test_semantic_is_taken_at_the_labels_size(self):
         logits = torch.nn.functional.interpolate(self.prediction.output.class_logits, (HEIGHT, WIDTH), mode="bilinear")
-        weights = small_instance_weights(self.batch.panoptic, CITYSCAPES.thing_ids)
+        weights = small_instance_weights(self.batch.panoptic, CITYSCAPES.thing_ids, 350)
+        small = 350 * 1024  # of 1024 x 2048; these images have a 1024th of its pixels
+        assert len(weights.unique()) == 2
         expected = semantic_loss(logits, class_target(self.batch.panoptic), weights).item()
-        assert self.term("semantic") == pytest.approx(expected, rel=1e-5)
+        assert self.term("semantic", small_instance_px=small) == pytest.approx(expected, rel=1e-5)
         self.batch = make_batch(semantic_weights=2 * weights)
         assert self.term("semantic") == pytest.approx(2 * expected, rel=1e-5)
+
+    def test_offsets_count_in_pixels_of_the_papers_images(self):
+        off_by_one = dataclasses.replace(
+            self.prediction.output, offsets_px=torch.ones_like(self.prediction.output.offsets_px)
+        )
+        self.prediction = dataclasses.replace(self.prediction, output=off_by_one)
+        self.batch = dataclasses.replace(self.batch, offsets_px=torch.zeros_like(self.batch.offsets_px))
+        assert self.term("offset") == pytest.approx(32.0)  # 1 px where the paper's images have 32
 
     def test_noise_comes_from_the_generator(self):
         def photometric(seed):

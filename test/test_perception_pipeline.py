@@ -30,6 +30,8 @@ class FlatWorld:
     label_space = CITYSCAPES
     input_size = NETWORK
     depth_range_m = (0.1, 100.0)
+    is_metric = False
+    canonical_focal_px = 0.0
     description = "flat world"
 
     def __init__(self, with_flow=True):

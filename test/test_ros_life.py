@@ -149,7 +149,7 @@ class TestParameters:
         [
             ("pipeline.cloud.stride", 65, "out of range"),
             ("pipeline.cloud.stride", 2.5, "type"),
-            ("pipeline.scale.mode", "guess", "must be one of camera_height, fixed, none"),
+            ("pipeline.scale.mode", "guess", "must be one of auto, camera_height, fixed, none"),
             ("pipeline.grouping.nms_kernel", 4, "must be odd"),
             ("pipeline.weights", "other", "read-only"),
             ("pipeline.device", "cuda:7", "read-only"),

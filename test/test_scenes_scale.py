@@ -22,6 +22,8 @@ class TrueDepthOverFactor:
     label_space = CITYSCAPES
     input_size = SIZE
     depth_range_m = (0.1, 2000.0)
+    is_metric = False
+    canonical_focal_px = 0.0
     description = "true depth by an unknown factor"
 
     def show(self, truth, factor):

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "three_commands.md"
 SETTINGS = {
     "network": to_dict(TINY), "pose_encoder": "mobilenetv3_small_050", "batch_size": 1, "max_steps": 2, "workers": 0,
-    "device": "cpu", "validate_every": 0, "picture_every": 0, "center_sigma_px": 3.0,
+    "device": "cpu", "validate_every": 0, "picture_every": 0, "center_sigma_px": 55.0,
 }  # fmt: skip
 
 

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stored frames, samples and their augmentation, and the order of the data."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
-from training_clip import SIZE, Clip, make_config, make_dataset, make_objective
+from training_clip import SIZE, Clip, K, make_config, make_dataset, make_objective
 
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import SEMKITTI
-from monodvps_ros.training.dataset import Draw, TrainingDataset, collate
-from monodvps_ros.training.frames import FrameStore, store_frames
+from monodvps_ros.losses import Need
+from monodvps_ros.training.dataset import Draw, TrainingDataset, collate, needs_met
+from monodvps_ros.training.frames import FrameEntry, FrameStore, store_frames
 from monodvps_ros.training.sampler import StepSampler
+from monodvps_ros.types import CameraFrame, FrameTruth
 
 
 def test_frames_come_back_as_stored(tmp_path):
@@ -101,6 +104,54 @@ def test_ends_and_gaps_have_no_sources(tmp_path):
         }
     )
     assert TrainingDataset(dataset.store, only_motion, make_objective(only_motion)).targets == [1, 4]
+
+
+def entry(seconds, follows_previous=True, **changes):
+    known = {"source": 0, "sequence": "a", "index": 0, "stamp_ns": round(seconds * 1e9), "frame_id": "camera",
+             "intrinsics": (1.0,) * 9, "follows_previous": follows_previous, "labelled": False, "measured": False,
+             "pseudo": False, "guessed": False, "name": ""}  # fmt: skip
+    return FrameEntry(**{**known, **changes})
+
+
+def test_neighbours_are_no_farther_apart_than_the_greatest_gap():
+    entries = [
+        entry(0.0, False), entry(0.1), entry(0.2), entry(0.5), entry(0.6), entry(0.7, False), entry(0.8), entry(0.8)
+    ]  # fmt: skip
+
+    def whole(max_gap_s):
+        return [n for n in range(len(entries)) if Need.MOTION in needs_met(entries, n, max_gap_s, False)]
+
+    assert whole(0.1) == [1]
+    assert whole(0.299) == [1]
+    assert whole(0.3) == [1, 2, 3]  # 4 has no frame after it, 5 and 6 none before or at a later time
+    assert whole(0.05) == []
+
+
+def test_depth_in_metres_needs_k_where_the_network_is_metric():
+    entries = [entry(0.0, measured=True), entry(0.1, measured=True, intrinsics=None)]
+    metric = [needs_met(entries, n, 1.0, True) for n in (0, 1)]
+    assert metric == [{Need.MEASURED_DEPTH}, set()]
+    assert needs_met(entries, 1, 1.0, False) == {Need.MEASURED_DEPTH}
+
+
+def test_zoomed_crops_are_cut_from_frames_stored_larger(tmp_path):
+    class Fine(Clip):  # a chequered image, twice as large as what the network sees
+        def sample(self, place):
+            kept = super().sample(place)
+            rows, columns = np.mgrid[0 : 2 * SIZE[0], 0 : 2 * SIZE[1]]
+            image = np.repeat((255 * ((rows + columns) % 2)).astype(np.uint8)[..., None], 3, 2)
+            return dataclasses.replace(
+                kept, frame=CameraFrame(image, kept.frame.stamp_ns, intrinsics=K), truth=FrameTruth()
+            )
+
+    store = store_frames([Fine(3)], (2 * SIZE[0], 2 * SIZE[1]), tmp_path, "")
+    config = make_config(augmentation={"flip": 0.0, "color": 0.0, "min_scale": 2.0, "max_scale": 2.0},
+                         loss={"pseudo_depth": 1.0})  # fmt: skip
+    dataset = TrainingDataset(store, config, make_objective(config))
+    image = dataset[Draw(0, 0)]["images"][0]
+    assert tuple(image.shape) == (3, *SIZE)
+    assert set(image.unique().tolist()) == {0.0, 1.0}  # not blurred
+    assert bool((image[:, 1:] != image[:, :-1]).all())
 
 
 def test_mirroring_takes_k_labels_and_all_frames_along(tmp_path):

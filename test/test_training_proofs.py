@@ -29,7 +29,7 @@ GIVEN = {
     "network": {"encoder": "mobilenetv3_small_050", "input_height": 64, "input_width": 192, "aspp_channels": 32,
                 "semantic_channels": 32, "instance_channels": 32, "flow_channels": 32},
     "pose_encoder": "mobilenetv3_small_050", "workers": 0, "device": "cpu", "validate_every": 0, "picture_every": 0,
-    "center_sigma_px": 3.0, "augmentation": {"flip": 0.0, "color": 0.0},
+    "center_sigma_px": 55.0, "augmentation": {"flip": 0.0, "color": 0.0},
 }  # fmt: skip
 
 

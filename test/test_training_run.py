@@ -103,9 +103,9 @@ def test_the_mean_of_the_weights_is_exported_where_asked_for(tmp_path):
     checkpoint = tmp_path / "out" / LAST_CHECKPOINT
     export_checkpoint(checkpoint, tmp_path / "w.safetensors")
     stored, newest = load_file(tmp_path / "w.safetensors"), read_checkpoint(checkpoint)["current_model_state"]
-    # The mean began after the first step and hardly moved since; the second step moved each weight by its rate.
+    # The mean began after the first step; the second moved each weight by its rate, and had 9 of 11 shares of the mean.
     moved = [(stored[name] - newest[f"network.{name}"]).abs().max().item() for name in ("semantic_head.final.weight",)]
-    assert moved[0] == pytest.approx(0.01 * 0.5**0.9, rel=0.2)
+    assert moved[0] == pytest.approx(2 / 11 * 0.01 * 0.5**0.9, rel=0.2)
 
 
 def test_an_interrupt_ends_the_run_with_a_checkpoint(tmp_path):
@@ -144,7 +144,9 @@ def test_starting_from_weights(finished, tmp_path):
     result, _, config = finished
     module = TrainingModule(config, str(result.weights))
     stored = load_file(result.weights)
-    assert all(torch.equal(stored[name], value) for name, value in module.network.state_dict().items())
+    learnt = {name: value for name, value in module.network.state_dict().items() if "normalize" not in name}
+    assert learnt.keys() == stored.keys()
+    assert all(torch.equal(stored[name], value) for name, value in learnt.items())
 
 
 def test_starting_from_a_checkpoint_brings_the_pose_network(finished, tmp_path):

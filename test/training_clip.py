@@ -76,7 +76,7 @@ def make_config(**values):
         "max_steps": 4,
         "checkpoint_every": 2,
         "validate_every": 0,
-        "center_sigma_px": 3.0,
+        "center_sigma_px": 55.0,
     }
     return from_dict(TrainingConfig, {**given, **values})
 

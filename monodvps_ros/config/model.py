@@ -21,6 +21,13 @@ class NetworkConfig(Config):
     head_stride: int = setting(4, "Stride of class scores, centres and offsets: 4 as in Panoptic-DeepLab, or 2, for "
                                "thin and small things in small images.", at_least=2, at_most=4)  # fmt: skip
     head_channels: int = setting(32, "Channels of the centre and offset heads.", at_least=8)
+    depth_decoder: str = setting("paper", "Depth decoder: 'paper', the head of the publication, or 'dense', a U-Net of "
+                                 "3x3 convolutions, which learns faster and better.",
+                                 choices=("paper", "dense"))  # fmt: skip
+    metric: bool = setting(False, "Depth is in metres at the canonical focal length, so that any camera with K gets "
+                           "metres; wants training on measured depth.")  # fmt: skip
+    canonical_focal_px: float = setting(384.0, "Focal length, in pixels of the input, at which a metric network's "
+                                        "depth is metres.", unit="px", at_least=1.0)  # fmt: skip
     min_depth_m: float = setting(0.1, "Depth that disparity 1 stands for.", unit="m", at_least=1e-3)
     max_depth_m: float = setting(100.0, "Depth that disparity 0 stands for.", unit="m", at_least=1.0)
     separable_aspp: bool = setting(True, "Make the dilated convolutions of the ASPP depthwise-separable.")
@@ -59,10 +66,14 @@ class LossConfig(Config):
     pseudo_depth: float = setting(0.0, "Weight of the loss against a teacher's depth, up to scale and shift, among the "
                                   "depth terms.", at_least=0.0)  # fmt: skip
     center: float = setting(200.0, "Weight of the centre heatmap among the instance terms.", at_least=0.0)
-    offset: float = setting(0.01, "Weight of the offsets among the instance terms.", at_least=0.0)
+    offset: float = setting(
+        0.01, "Weight of the offsets, in pixels of 1024 x 2048, among the instance terms.", at_least=0.0
+    )
     pseudo_labels: float = setting(1.0, "Weight of pseudo-labels against true ones in the losses of class scores, "
                                    "centres and offsets.", at_least=0.0)  # fmt: skip
     ssim_share: float = setting(0.85, "Share of SSIM in the photometric error.", at_least=0.0, at_most=1.0)
+    reprojection_shrink: int = setting(2, "By how much images are shrunk before warped ones are compared: 2 as in the "
+                                       "paper; 1 suits the dense depth decoder.", at_least=1, at_most=8)  # fmt: skip
     auto_mask: bool = setting(True, "Leave pixels that stand still out of the reprojection loss.")
     mask_moving_objects: bool = setting(True, "Leave moving objects out of the reprojection loss.")
     iou_start: float = setting(0.7, "Instances that overlap less than this after reprojection move: first step.",
@@ -77,7 +88,8 @@ class LossConfig(Config):
     triplet_min_members: int = setting(4, "Least number of positives and of negatives in a patch.", at_least=1)
     hard_pixels: float = setting(0.2, "Share of an image's pixels, the hardest, that train the class scores.",
                                  at_least=1e-6, at_most=1.0)  # fmt: skip
-    small_instance_px: int = setting(4096, "Instances smaller than this weigh more in the class scores' loss.",
+    small_instance_px: int = setting(4096, "Instances smaller than this at 1024 x 2048 weigh more in the class "
+                                     "scores' loss.",
                                      unit="px", at_least=0)  # fmt: skip
     small_instance_weight: float = setting(3.0, "How much more.", at_least=0.0)
     flow_smoothness: float = setting(75.0, "Weight of smoothness within the flow loss.", at_least=0.0)

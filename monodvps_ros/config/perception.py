@@ -12,7 +12,12 @@ class GroupingConfig(Config):
 
     center_threshold: float = setting(0.2, "Least height of a centre peak; 0.1 in Panoptic-DeepLab.", at_least=0.0,
                                       at_most=1.0)  # fmt: skip
-    nms_kernel: int = setting(7, "Window in which a centre must be the highest, odd.", unit="px", at_least=1)
+    nms_kernel: int = setting(
+        7,
+        "Window in which a centre must be the highest at 1024 x 2048, odd; at least 3 at other sizes.",
+        unit="px",
+        at_least=1,
+    )
     top_k: int = setting(200, "Most instances in a frame.", at_least=1, at_most=399)
     min_stuff_area: int = setting(2048, "Stuff smaller than this at 1024 x 2048 becomes void.", unit="px", at_least=0)
     min_thing_area: int = setting(0, "Instances smaller than this at 1024 x 2048 become void.", unit="px", at_least=0)
@@ -56,9 +61,10 @@ class ScaleConfig(Config):
     """From the network's depth to metres."""
 
     mode: str = setting(
-        "camera_height",
-        "Take the factor from the camera's height above the road, from fixed_factor, or leave depth as it is.",
-        choices=("camera_height", "fixed", "none"),
+        "auto",
+        "Where metres come from: auto (metric weights and K, else the camera's height), the camera's height above the "
+        "road, fixed_factor, or none: depth as the network gives it.",
+        choices=("auto", "camera_height", "fixed", "none"),
     )
     camera_height_m: float = setting(1.5, "Height of the camera above the road.", unit="m", at_least=0.05, at_most=50.0)
     fixed_factor: float = setting(1.0, "Factor for mode 'fixed'.", at_least=1e-6, at_most=1e6)

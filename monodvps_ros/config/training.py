@@ -18,7 +18,8 @@ class OptimizerConfig(Config):
     warmup_steps: int = setting(0, "Steps in which the rate rises from zero.", unit="steps", at_least=0)
     weight_decay: float = setting(0.0, "Decoupled weight decay.", at_least=0.0)
     clip_norm: float = setting(10.0, "Gradients longer than this are shortened to it; 0 leaves them.", at_least=0.0)
-    average: float = setting(0.0, "Share of old weights in a running mean of them that is exported; 0 for none.",
+    average: float = setting(0.0, "Share of old weights in a running mean of them that is exported, once it "
+                             "has warmed up; 0 for none.",
                              at_least=0.0, at_most=0.99999)  # fmt: skip
 
 
@@ -28,8 +29,13 @@ class AugmentationConfig(Config):
 
     flip: float = setting(0.5, "Share of samples that are mirrored.", at_least=0.0, at_most=1.0)
     color: float = setting(0.5, "Share of samples whose colours are changed.", at_least=0.0, at_most=1.0)
-    min_scale: float = setting(1.0, "Least enlargement before cropping.", at_least=0.25, at_most=4.0)
-    max_scale: float = setting(1.0, "Greatest enlargement before cropping.", at_least=0.25, at_most=4.0)
+    color_reach: float = setting(0.2, "How far brightness, contrast and saturation are changed.", at_least=0.0,
+                                 at_most=0.9)  # fmt: skip
+    hue_reach: float = setting(0.1, "How far the hue is turned, as a share of the colour circle.", at_least=0.0,
+                               at_most=0.5)  # fmt: skip
+    min_scale: float = setting(1.0, "Least enlargement before cropping.", at_least=1.0, at_most=4.0)
+    max_scale: float = setting(1.0, "Greatest enlargement before cropping; frames are stored that large.",
+                               at_least=1.0, at_most=4.0)  # fmt: skip
 
     def check(self) -> None:
         """Check the order of the scales."""
@@ -60,7 +66,7 @@ class TrainingConfig(Config):
     source_weights: tuple[float, ...] = setting((), "How often each data source is drawn from, in their order; empty: "
                                                 "as often as they have samples.", at_least=0.0)  # fmt: skip
     max_gap_s: float = setting(0.5, "Frames farther apart than this are no neighbours.", unit="s", at_least=0.001)
-    center_sigma_px: float = setting(8.0, "Standard deviation of a centre's Gaussian, at the network's input size.",
+    center_sigma_px: float = setting(8.0, "Standard deviation of a centre's Gaussian in pixels of 1024 x 2048.",
                                      unit="px", at_least=0.1)  # fmt: skip
     workers: int = setting(2, "Processes that read and prepare samples; 0: the training process itself.", at_least=0)
     device: str = setting("auto", "What to train on: auto, cpu or cuda.", choices=("auto", "cpu", "cuda"))

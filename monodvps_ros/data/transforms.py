@@ -90,12 +90,17 @@ def draw_geometry(
     return ImageGeometry(resized, top, left, size, bool(generator.random() < mirror))
 
 
-def draw_color_jitter(generator: np.random.Generator, probability: float = 0.5) -> ColorJitter:
-    """Draw a jitter: brightness, contrast and saturation within 0.2, hue within 0.1 (Godard et al. 2019)."""
+def draw_color_jitter(
+    generator: np.random.Generator, probability: float = 0.5, reach: float = 0.2, hue_reach: float = 0.1
+) -> ColorJitter:
+    """Draw a jitter: brightness, contrast and saturation within `reach` of 1, hue within `hue_reach` of 0.
+
+    Source of the default reaches: Godard et al. 2019.
+    """
     if generator.random() >= probability:
         return ColorJitter()
-    brightness, contrast, saturation = generator.uniform(0.8, 1.2, 3).tolist()
-    return ColorJitter(brightness, contrast, saturation, float(generator.uniform(-0.1, 0.1)))
+    brightness, contrast, saturation = generator.uniform(1.0 - reach, 1.0 + reach, 3).tolist()
+    return ColorJitter(brightness, contrast, saturation, float(generator.uniform(-hue_reach, hue_reach)))
 
 
 def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:

@@ -19,12 +19,12 @@ from monodvps_ros.data.predictions import LAYOUTS, frame_name, read_panoptic, wh
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.types import ALL_OUTPUTS, OUTPUT_TOPICS, Output, Perception, Sample, SampleSource, ScaleState
+from monodvps_ros.perception.scale import ScaleSource, scale_source
+from monodvps_ros.types import ALL_OUTPUTS, OUTPUT_TOPICS, Output, Perception, Sample, SampleSource
 
 MANIFEST = "predictions.json"
 #: Settings that do not change what is predicted.
 _WITHOUT_EFFECT = ("device", "timing")
-_METRIC = (ScaleState.FIXED, ScaleState.MEASURED, ScaleState.HELD)
 
 
 class Run:
@@ -53,7 +53,7 @@ class Run:
         """Perceive a frame that is then written."""
         perception = self.pipeline.step(sample.frame, wanted)
         self.written += 1
-        self.without_metres += perception.scale.state not in _METRIC
+        self.without_metres += scale_source(perception.scale) is ScaleSource.UNKNOWN
         return perception
 
     def summary(self, seconds: float) -> list[str]:

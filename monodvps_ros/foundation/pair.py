@@ -61,6 +61,11 @@ class FoundationModel:
         return self._depth.is_metric
 
     @property
+    def canonical_focal_px(self) -> float:
+        """0: metric models of the hub give metres whatever the focal length."""
+        return 0.0
+
+    @property
     def description(self) -> str:
         """What runs, in words."""
         unit = "metric" if self.is_metric else "up to scale"

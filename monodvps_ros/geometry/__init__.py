@@ -23,10 +23,12 @@ from monodvps_ros.geometry.projection import (
     pixel_grid,
     project,
 )
+from monodvps_ros.geometry.reference_size import REFERENCE_SIZE, scale_area, scale_length, scale_window
 from monodvps_ros.geometry.warping import inside_image, visible_both_ways, warp, warp_by_depth, warp_by_flow
 
 __all__ = [
     "MIN_PROJECTED_DEPTH",
+    "REFERENCE_SIZE",
     "axis_angle_to_matrix",
     "back_project",
     "crop_intrinsics",
@@ -38,7 +40,10 @@ __all__ = [
     "pixel_grid",
     "project",
     "resize_matrix",
+    "scale_area",
     "scale_intrinsics",
+    "scale_length",
+    "scale_window",
     "transform_from_axis_angle",
     "transform_points",
     "visible_both_ways",

@@ -11,7 +11,7 @@ from monodvps_ros.losses.moving_objects import (
     reconstruct_depth,
     reconstruct_panoptic,
 )
-from monodvps_ros.losses.objective import DEPTH_TERMS, INSTANCE_TERMS, Objective
+from monodvps_ros.losses.objective import Objective
 from monodvps_ros.losses.panoptic import center_loss, class_target, offset_loss, semantic_loss, small_instance_weights
 from monodvps_ros.losses.panoptic_edge_discontinuity import panoptic_edge_discontinuity
 from monodvps_ros.losses.panoptic_smoothness import panoptic_smoothness
@@ -19,13 +19,15 @@ from monodvps_ros.losses.photometric import minimum_reprojection_loss, photometr
 from monodvps_ros.losses.pseudo_depth import scale_shift_invariant
 from monodvps_ros.losses.smoothness import edge_aware_smoothness, normalize_disparity
 from monodvps_ros.losses.supervised_depth import scale_invariant_log
+from monodvps_ros.losses.terms import TERMS, Need, Term
 from monodvps_ros.losses.triplet import panoptic_triplet
 
 __all__ = [
-    "DEPTH_TERMS",
-    "INSTANCE_TERMS",
     "OCCLUDED_PANOPTIC_ID",
+    "TERMS",
+    "Need",
     "Objective",
+    "Term",
     "TrainingBatch",
     "TrainingPrediction",
     "center_loss",

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from monodvps_ros.config import LossConfig
+from monodvps_ros.geometry import disparity_to_depth
 from monodvps_ros.losses.panoptic_map import panoptic_with_channel
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
@@ -37,8 +39,10 @@ class TrainingBatch:
         offsets_px: (B, 2, H, W) (dy, dx) from a pixel to its instance's centre.
         offset_weights: (B, 1, H, W), 1 on instances, else 0.
         semantic_weights: (B, H, W) weight of each pixel's class loss; None for `small_instance_weights` of `panoptic`.
-        depth_m: (B, 1, H, W) measured depth, not finite or 0 where there is none; for the supervised variant.
+        depth_m: (B, 1, H, W) measured depth, not finite or 0 where there is none.
+        measured: (B,) bool, false where a sample has no measured depth; None where all have.
         inverse_depth: (B, 1, H, W) a teacher's inverse depth up to scale and shift, not finite where there is none.
+        guessed: (B,) bool, false where a sample has no teacher's inverse depth; None where all have.
         names: of the samples, for error messages; empty for their numbers.
 
     Raises:
@@ -58,7 +62,9 @@ class TrainingBatch:
     offset_weights: Tensor | None = None
     semantic_weights: Tensor | None = None
     depth_m: Tensor | None = None
+    measured: Tensor | None = None
     inverse_depth: Tensor | None = None
+    guessed: Tensor | None = None
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,7 +84,9 @@ class TrainingBatch:
             offset_weights=(self.offset_weights, "B 1 H W"),
             semantic_weights=(self.semantic_weights, "B H W"),
             depth_m=(self.depth_m, "B 1 H W"),
+            measured=(self.measured, "B"),
             inverse_depth=(self.inverse_depth, "B 1 H W"),
+            guessed=(self.guessed, "B"),
             **{f"sources[{place}]": (source, "B 3 H W") for place, source in enumerate(self.sources)},
         )
 
@@ -119,6 +127,51 @@ class TrainingPrediction:
             **{f"flow_back_px[{i}]": (entry, f"B 2 h{i} w{i}") for i, entry in enumerate(self.flow_back_px)},
             **{f"flow_to_target_px[{i}]": (entry, "B 2 H W") for i, entry in enumerate(self.flow_to_target_px)},
         )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TermInputs:
+    """What a term of the objective is computed from.
+
+    Attributes:
+        batch: the samples that have what the term needs.
+        prediction: what the networks said of them.
+        config: weights and settings.
+        thing_ids: class ids of things.
+        depth_range_m: what disparities 1 and 0 stand for; at the canonical focal length, where there is one.
+        canonical_focal_px: focal length at which `depth_range_m` is in metres; 0 where depth is up to scale.
+        progress: 0 at the first step, 1 at the last.
+        generator: for noise that breaks ties; None for none.
+    """
+
+    batch: TrainingBatch
+    prediction: TrainingPrediction
+    config: LossConfig
+    thing_ids: tuple[int, ...]
+    depth_range_m: tuple[float, float]
+    canonical_focal_px: float = 0.0
+    progress: float = 0.0
+    generator: torch.Generator | None = None
+
+    @property
+    def panoptic(self) -> Tensor:
+        """(B, 1, H, W) panoptic ids."""
+        assert self.batch.panoptic is not None  # the objective asked for it
+        return panoptic_with_channel(self.batch.panoptic)
+
+    @property
+    def label_weights(self) -> Tensor | None:
+        """(B,) weight of each image's label: 1 for a true one, less or more for a teacher's guess."""
+        if self.batch.pseudo is None:
+            return None
+        return torch.where(self.batch.pseudo, self.config.pseudo_labels, 1.0)
+
+    def depth_m(self, disparity: Tensor) -> Tensor:
+        """Turn disparity (B, 1, h, w) into depth: metres for a metric network, else the network's own unit."""
+        depth = disparity_to_depth(disparity, *self.depth_range_m)
+        if not self.canonical_focal_px or self.batch.intrinsics is None:
+            return depth
+        return depth * (self.batch.intrinsics[:, 0, 0] / self.canonical_focal_px)[:, None, None, None]
 
 
 def select(item: T, rows: Tensor) -> T:

@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.geometry import visible_both_ways, warp_by_flow
+from monodvps_ros.losses.batch import TermInputs
 from monodvps_ros.losses.photometric import photometric_error
-from monodvps_ros.losses.reduction import masked_mean, mean_over_pairs
+from monodvps_ros.losses.reduction import masked_mean, mean_over_pairs, nan_unless_finite
+from monodvps_ros.losses.scales import resize_area, resize_flow
 from monodvps_ros.losses.smoothness import absolute_differences
 from monodvps_ros.shapes import check_shapes
 
@@ -122,3 +124,23 @@ def _one_direction(
 ) -> Tensor:
     loss = flow_photometric_loss(flow_px, image, other, visible, alpha)
     return loss + smoothness * flow_smoothness(flow_px, image) if smoothness > 0 else loss
+
+
+def flow_term(inputs: TermInputs) -> Tensor:
+    """Average `flow_loss` over the scales, each at its own size; smoothness at the finest alone (Liu et al. 2020)."""
+    batch, prediction, config = inputs.batch, inputs.prediction, inputs.config
+    losses = []
+    for place, flow in enumerate(prediction.output.flow_px):
+        size = (flow.shape[2], flow.shape[3])
+        back = prediction.flow_back_px[place] if prediction.flow_back_px else None
+        losses.append(
+            flow_loss(
+                resize_flow(flow, size, batch.size),
+                resize_area(batch.image, size),
+                resize_area(batch.sources[0], size),
+                None if back is None else resize_flow(back, size, batch.size),
+                smoothness=0.0 if place else config.flow_smoothness,
+                alpha=config.ssim_share,
+            )
+        )
+    return nan_unless_finite(torch.stack(losses).mean(), *prediction.output.flow_px, *prediction.flow_back_px)

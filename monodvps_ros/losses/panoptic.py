@@ -6,7 +6,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from monodvps_ros.errors import ShapeError
+from monodvps_ros.geometry import scale_area, scale_length
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID
+from monodvps_ros.losses.batch import TermInputs
 from monodvps_ros.losses.panoptic_map import panoptic_with_channel, thing_pixels, with_channel
 from monodvps_ros.losses.reduction import masked_mean
 from monodvps_ros.shapes import check_shapes
@@ -29,7 +32,7 @@ def class_target(panoptic: Tensor) -> Tensor:
 
 
 def small_instance_weights(
-    panoptic: Tensor, thing_ids: tuple[int, ...], max_area_px: int = 4096, weight: float = 3.0
+    panoptic: Tensor, thing_ids: tuple[int, ...], max_area_px: float = 4096, weight: float = 3.0
 ) -> Tensor:
     """Give the pixels of small instances more weight.
 
@@ -149,3 +152,31 @@ def offset_loss(
     errors = (prediction - target).abs()
     weights = torch.ones_like(errors) if weights is None else weights.expand_as(errors)
     return masked_mean(errors, weights, image_weights)
+
+
+def semantic_term(inputs: TermInputs) -> Tensor:
+    """Compute `semantic_loss` with scores enlarged to the labels' size."""
+    ids, config, batch = inputs.panoptic, inputs.config, inputs.batch
+    weights = batch.semantic_weights
+    if weights is None:
+        limit = scale_area(config.small_instance_px, batch.size)
+        weights = small_instance_weights(ids, inputs.thing_ids, limit, config.small_instance_weight)
+    logits = resize_bilinear(inputs.prediction.output.class_logits, batch.size)
+    return semantic_loss(logits, class_target(ids), weights, config.hard_pixels, inputs.label_weights)
+
+
+def center_term(inputs: TermInputs) -> Tensor:
+    """Compute `center_loss` with the heatmap enlarged to the labels' size."""
+    batch, heatmap = inputs.batch, inputs.prediction.output.center_heatmap
+    assert heatmap is not None and batch.centers is not None  # the objective asked for them
+    return center_loss(resize_bilinear(heatmap, batch.size), batch.centers, batch.center_weights, inputs.label_weights)
+
+
+def offset_term(inputs: TermInputs) -> Tensor:
+    """Compute `offset_loss` with offsets enlarged to the labels' size, in pixels of the paper's images."""
+    batch, offsets = inputs.batch, inputs.prediction.output.offsets_px
+    assert offsets is not None and batch.offsets_px is not None  # the objective asked for them
+    loss = offset_loss(
+        resize_bilinear(offsets, batch.size), batch.offsets_px, batch.offset_weights, inputs.label_weights
+    )
+    return loss / scale_length(1.0, batch.size)

@@ -3,8 +3,11 @@
 
 from torch import Tensor
 
+from monodvps_ros.geometry.resizing import resize_nearest
+from monodvps_ros.losses.batch import TermInputs
 from monodvps_ros.losses.panoptic_map import panoptic_edges, panoptic_with_channel
 from monodvps_ros.losses.reduction import mean_over_pairs
+from monodvps_ros.losses.scales import mean_over_scales
 from monodvps_ros.losses.smoothness import absolute_differences, normalize_disparity
 from monodvps_ros.shapes import check_shapes
 
@@ -34,3 +37,12 @@ def panoptic_edge_discontinuity(disparity: Tensor, panoptic: Tensor) -> Tensor:
     step_x, step_y = absolute_differences(normalize_disparity(disparity))
     edge_x, edge_y = panoptic_edges(panoptic)
     return mean_over_pairs((-step_x).exp() * edge_x, (-step_y).exp() * edge_y)
+
+
+def panoptic_edges_term(inputs: TermInputs) -> Tensor:
+    """Average `panoptic_edge_discontinuity` over the scales, each at its own size."""
+    ids = inputs.panoptic
+    return mean_over_scales(
+        inputs.prediction.output.disparities,
+        lambda disparity, size: panoptic_edge_discontinuity(disparity, resize_nearest(ids, size)),
+    )

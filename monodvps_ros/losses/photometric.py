@@ -67,6 +67,7 @@ def minimum_reprojection_loss(
     mask: Tensor | None = None,
     *,
     valid: Sequence[Tensor] | None = None,
+    standing: Tensor | None = None,
     generator: torch.Generator | None = None,
     alpha: float = 0.85,
 ) -> Tensor:
@@ -85,6 +86,7 @@ def minimum_reprojection_loss(
             where all count.
         valid: for each source (B, 1, H, W) bool, where its warped image can be believed; elsewhere it is no candidate
             for the minimum, and a pixel for which no source is does not count. None where all can.
+        standing: `reprojection_errors` of the unwarped sources, where they are known already; `sources` is empty then.
         generator: draws the noise that breaks ties between standing still and reprojection: normal, of standard
             deviation `TIE_NOISE`, used in the comparison only. None: no noise, and a tie counts as standing still.
         alpha: as in `photometric_error`.
@@ -108,17 +110,18 @@ def minimum_reprojection_loss(
     if valid is not None and len(valid) != len(candidates):
         raise ShapeError(f"valid holds {len(valid)} masks but warped holds {len(candidates)} images")
     errors = reprojection_errors(candidates, target, "warped", alpha)
-    standing = reprojection_errors(unwarped, target, "sources", alpha) if unwarped else None
-    keep = None
-    if mask is not None:
-        keep = with_channel(mask, "mask")
-        check_shapes(target=(target, "B 3 H W"), mask=(keep, "B 1 H W"))
-    usable = None
+    if unwarped:
+        standing = reprojection_errors(unwarped, target, "sources", alpha)
+    keep = torch.ones_like(errors[:, :1], dtype=torch.bool) if mask is None else with_channel(mask, "mask")
+    check_shapes(target=(target, "B 3 H W"), mask=(keep, "B 1 H W"))
     if valid is not None:
-        for place, entry in enumerate(valid):
-            check_shapes("", target=(target, "B 3 H W"), **{f"valid[{place}]": (entry, "B 1 H W")})
-        usable = torch.cat(list(valid), 1)
-    return reduce_minimum(errors, standing, keep, usable, generator)
+        usable = _joined(valid, target)
+        errors, keep = errors.masked_fill(~usable, torch.inf), keep * usable.any(1, keepdim=True)
+    best = errors.min(1, keepdim=True).values
+    if standing is not None:
+        still = standing.min(1, keepdim=True).values.detach()
+        best = torch.where(_with_noise(still, generator) <= best, still, best)
+    return masked_mean(best, keep)
 
 
 def reprojection_errors(images: Sequence[Tensor], target: Tensor, name: str = "warped", alpha: float = 0.85) -> Tensor:
@@ -143,39 +146,16 @@ def reprojection_errors(images: Sequence[Tensor], target: Tensor, name: str = "w
     return torch.cat([_error(image, target, windows, alpha) for image in images], 1)
 
 
-def reduce_minimum(
-    errors: Tensor,
-    standing: Tensor | None = None,
-    mask: Tensor | None = None,
-    valid: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Do what `minimum_reprojection_loss` does with errors that are known already.
+def _joined(valid: Sequence[Tensor], target: Tensor) -> Tensor:
+    for place, entry in enumerate(valid):
+        check_shapes("", target=(target, "B 3 H W"), **{f"valid[{place}]": (entry, "B 1 H W")})
+    return torch.cat(list(valid), 1)
 
-    Args:
-        errors: (B, S, H, W) of the warped sources.
-        standing: (B, S, H, W) of the unwarped ones; None for no auto-masking.
-        mask: (B, 1, H, W), 1 or true where a pixel counts.
-        valid: (B, S, H, W) bool, where a warped source is a candidate.
-        generator: as for `minimum_reprojection_loss`.
 
-    Returns:
-        Scalar.
-    """
-    if mask is None:
-        mask = torch.ones_like(errors[:, :1], dtype=torch.bool)
-    if valid is not None:
-        errors = errors.masked_fill(~valid, torch.inf)
-        mask = mask * valid.any(1, keepdim=True)
-    best = errors.min(1, keepdim=True).values
-    if standing is not None:
-        still = standing.min(1, keepdim=True).values.detach()
-        threshold = still
-        if generator is not None:
-            noise = torch.randn(still.shape, generator=generator, device=generator.device)
-            threshold = still + TIE_NOISE * noise.to(still)
-        best = torch.where(threshold <= best, still, best)
-    return masked_mean(best, mask)
+def _with_noise(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    if generator is None:
+        return values
+    return values + TIE_NOISE * torch.randn(values.shape, generator=generator, device=generator.device).to(values)
 
 
 def _images(images: Sequence[Tensor] | Tensor, name: str) -> Sequence[Tensor]:

@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor
 
+from monodvps_ros.geometry.resizing import resize_bilinear
+from monodvps_ros.losses.batch import TermInputs
 from monodvps_ros.losses.panoptic_map import with_channel
 from monodvps_ros.losses.reduction import masked_mean
 from monodvps_ros.shapes import check_shapes
@@ -49,3 +51,14 @@ def _centered(values: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
     median = torch.where(used.any(1), known.nanmedian(1).values, 0.0)
     centered = torch.where(used, values - median[:, None], 0.0)
     return centered, centered.abs().sum(1, keepdim=True) / used.sum(1, keepdim=True).clamp(min=1)
+
+
+def pseudo_depth_term(inputs: TermInputs) -> Tensor:
+    """Average `scale_shift_invariant` over the scales, each enlarged to the teacher's size."""
+    inverse_depth = inputs.batch.inverse_depth
+    assert inverse_depth is not None  # the objective asked for it
+    losses = [
+        scale_shift_invariant(resize_bilinear(disparity, inputs.batch.size), inverse_depth)
+        for disparity in inputs.prediction.output.disparities
+    ]
+    return torch.stack(losses).mean()

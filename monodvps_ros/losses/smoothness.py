@@ -3,7 +3,9 @@
 
 from torch import Tensor
 
+from monodvps_ros.losses.batch import TermInputs
 from monodvps_ros.losses.reduction import mean_over_pairs
+from monodvps_ros.losses.scales import mean_over_scales, resize_area
 from monodvps_ros.shapes import check_shapes
 
 _EPSILON = 1e-7
@@ -58,3 +60,11 @@ def edge_aware_smoothness(disparity: Tensor, image: Tensor) -> Tensor:
     step_x, step_y = absolute_differences(normalize_disparity(disparity))
     color_x, color_y = (step.mean(1, keepdim=True) for step in absolute_differences(image))
     return mean_over_pairs(step_x * (-color_x).exp(), step_y * (-color_y).exp())
+
+
+def smoothness_term(inputs: TermInputs) -> Tensor:
+    """Average `edge_aware_smoothness` over the scales, each at its own size."""
+    return mean_over_scales(
+        inputs.prediction.output.disparities,
+        lambda disparity, size: edge_aware_smoothness(disparity, resize_area(inputs.batch.image, size)),
+    )

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.errors import ShapeError
+from monodvps_ros.geometry.resizing import resize_bilinear
+from monodvps_ros.losses.batch import TermInputs
 from monodvps_ros.losses.panoptic_map import with_channel
 from monodvps_ros.losses.reduction import masked_mean
 from monodvps_ros.shapes import check_shapes
@@ -45,3 +47,18 @@ def scale_invariant_log(
     mean = error.sum((1, 2, 3), keepdim=True) / number
     # mean(e^2) - s mean(e)^2, written so that nothing cancels: the variance plus what is left of the squared mean.
     return masked_mean((error - mean).square() + (1.0 - scale_invariance) * mean.square(), used)
+
+
+def supervised_depth_term(inputs: TermInputs) -> Tensor:
+    """Average `scale_invariant_log` over the scales, each enlarged to the measured depth's size."""
+    depth_m, config = inputs.batch.depth_m, inputs.config
+    assert depth_m is not None  # the objective asked for it
+    losses = [
+        scale_invariant_log(
+            inputs.depth_m(resize_bilinear(disparity, inputs.batch.size)),
+            depth_m,
+            scale_invariance=config.scale_invariance,
+        )
+        for disparity in inputs.prediction.output.disparities
+    ]
+    return torch.stack(losses).mean()

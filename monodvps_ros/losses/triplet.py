@@ -5,8 +5,11 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.errors import ShapeError
+from monodvps_ros.geometry.resizing import resize_nearest
 from monodvps_ros.labels import VOID_PANOPTIC_ID
+from monodvps_ros.losses.batch import TermInputs
 from monodvps_ros.losses.panoptic_map import panoptic_with_channel
+from monodvps_ros.losses.scales import mean_over_scales
 from monodvps_ros.shapes import check_shapes
 
 #: Squared lengths and distances below these have no direction: no gradient.
@@ -93,3 +96,19 @@ def _distance_to(vectors: Tensor, anchors: Tensor) -> Tensor:
 
 def _mean_where(distance: Tensor, chosen: Tensor) -> Tensor:
     return (distance * chosen).sum(1) / chosen.sum(1)
+
+
+def triplet_term(inputs: TermInputs) -> Tensor:
+    """Average `panoptic_triplet` over the scales, each at its own size."""
+    ids, config = inputs.panoptic, inputs.config
+    return mean_over_scales(
+        inputs.prediction.output.depth_features,
+        lambda features, size: panoptic_triplet(
+            features,
+            resize_nearest(ids, size),
+            config.triplet_patch,
+            config.triplet_margin,
+            config.triplet_stride,
+            config.triplet_min_members,
+        ),
+    )

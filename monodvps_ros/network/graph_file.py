@@ -108,8 +108,18 @@ class GraphModel:
 
     @property
     def depth_range_m(self) -> tuple[float, float]:
-        """Depth that disparities 1 and 0 stand for, metres."""
+        """Depth that disparities 1 and 0 stand for: metres at `canonical_focal_px`, or up to scale."""
         return self._config.min_depth_m, self._config.max_depth_m
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether depth is in metres for a camera that is known."""
+        return self._config.metric
+
+    @property
+    def canonical_focal_px(self) -> float:
+        """Focal length, in pixels of the input, at which depth is in metres; 0 where it is up to scale."""
+        return self._config.canonical_focal_px if self._config.metric else 0.0
 
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
         """Look at one image; see `PerceptionModel`.

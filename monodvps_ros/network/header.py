@@ -2,7 +2,7 @@
 """The header of every file that holds a network: JSON that says what the network is and where it comes from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from monodvps_ros.config import NetworkConfig, from_dict, to_dict
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.labels import label_space
 from monodvps_ros.network.monodvps import MonoDVPS
+from monodvps_ros.network.normalize import IMAGENET_MEAN, IMAGENET_STD
 
 FORMAT = "monodvps_ros/1"
 #: Under this name the header lies in the metadata of a file.
@@ -18,13 +19,14 @@ _NAMED = 6  # how many names an error shows
 
 
 def make_header(network: MonoDVPS, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a network: ``format``, ``network``, ``label_space``, ``input_size``, ``depth_range_m`` and ``card``."""
+    """Describe a network, with a model card; `weights.read_card` says what the header holds."""
     return {
         "format": FORMAT,
         "network": to_dict(network.config),
         "label_space": list(network.label_space.names),
         "input_size": list(network.input_size),
         "depth_range_m": list(network.depth_range_m),
+        "normalization": network.normalize.values,
         "card": dict(card),
     }
 
@@ -81,6 +83,22 @@ def network_config(path: Path, header: Mapping[str, Any]) -> NetworkConfig:
             f"{path}: its classes are {header.get('label_space')}, not those of '{config.label_space}' in this version"
         )
     return config
+
+
+def normalization(path: Path, header: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    """Read mean and deviation of red, green and blue out of a header; ImageNet's where it does not say.
+
+    Raises:
+        WeightsError: they are not three numbers each, deviations above 0.
+    """
+    values = header.get("normalization", {"mean": IMAGENET_MEAN, "std": IMAGENET_STD})
+    try:
+        mean, std = ([float(value) for value in values[name]] for name in ("mean", "std"))
+    except (KeyError, TypeError, ValueError):
+        mean, std = [], []
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise WeightsError(f"{path}: its normalisation is {values!r}; expected 'mean' and 'std' of three colours each")
+    return mean, std
 
 
 def describe(path: Path, header: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.labels import LabelSpace, label_space
 from monodvps_ros.network.decoder import INSTANCE_SKIPS, SEMANTIC_SKIPS, Decoder
+from monodvps_ros.network.dense_depth import DenseDepthDecoder
 from monodvps_ros.network.depth import DepthHeads
 from monodvps_ros.network.encoder import Encoder
 from monodvps_ros.network.flow import FlowDecoder
@@ -46,7 +47,7 @@ class MonoDVPS(nn.Module):
         self.description = "untrained"
         self.is_prepared = False
         self._labels = label_space(config.label_space)
-        self.normalize = Normalize()
+        self.normalize = Normalize(config.encoder)
         self.encoder = Encoder(config.encoder, config.output_stride, weights=encoder_weights)
         channels, stride = self.encoder.channels, config.output_stride
         aspp, semantic, instance = config.aspp_channels, config.semantic_channels, config.instance_channels
@@ -60,7 +61,11 @@ class MonoDVPS(nn.Module):
         self.semantic_head = Head(self.semantic_decoder.channels, self.semantic_decoder.channels, len(self._labels))
         self.center_head = Head(self.instance_decoder.channels, config.head_channels, 1)
         self.offset_head = Head(self.instance_decoder.channels, config.head_channels, 2)
-        self.depth_head = DepthHeads(channels, aspp, semantic)
+        self.depth_head: nn.Module = (
+            DenseDepthDecoder(channels, aspp)
+            if config.depth_decoder == "dense"
+            else DepthHeads(channels, aspp, semantic)
+        )
         self.flow_decoder = FlowDecoder(channels, config.flow_channels) if config.flow else None
 
     @property
@@ -75,8 +80,18 @@ class MonoDVPS(nn.Module):
 
     @property
     def depth_range_m(self) -> tuple[float, float]:
-        """Depth that disparities 1 and 0 stand for, metres."""
+        """Depth that disparities 1 and 0 stand for: metres at `canonical_focal_px`, or up to scale."""
         return self.config.min_depth_m, self.config.max_depth_m
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether depth is in metres for a camera that is known."""
+        return self.config.metric
+
+    @property
+    def canonical_focal_px(self) -> float:
+        """Focal length, in pixels of the input, at which depth is in metres; 0 where it is up to scale."""
+        return self.config.canonical_focal_px if self.config.metric else 0.0
 
     def encode(self, image: Tensor) -> tuple[Tensor, ...]:
         """Normalise and encode images.

@@ -41,7 +41,7 @@ class PoseNetwork(nn.Module):
         """
         super().__init__()
         self.shrink = shrink
-        self.normalize = Normalize()
+        self.normalize = Normalize(encoder)
         self.encoder = Encoder(encoder, 32, in_channels=6, weights=weights)
         self.decoder = nn.Sequential(
             *_layer(self.encoder.channels[4], 1),

@@ -20,6 +20,7 @@ from monodvps_ros.network.header import (
     header_text,
     make_header,
     network_config,
+    normalization,
     parse_header,
     some,
 )
@@ -30,6 +31,8 @@ from monodvps_ros.network.monodvps import MonoDVPS
 ONNX, AOTI = GRAPH_SUFFIXES = (".onnx", ".pt2")
 #: Seed of the weights called 'random'.
 RANDOM_SEED = 0
+#: How the names of tensors begin that are written to the header.
+_NORMALIZATION = "normalize."
 _SHIPPED = "monodvps.safetensors"
 
 
@@ -79,7 +82,7 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
         header = read_card(path)
         with torch.random.fork_rng(devices=[]):
             network = MonoDVPS(network_config(path, header))
-        _fill(network, path)
+        _fill(network, path, header)
         network.description = ("" if str(weights) else "the weights that ship, ") + describe(path, header)
     try:
         network = network.to(device)
@@ -110,7 +113,7 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
             f"{path}: another architecture: {'; '.join(other)}; change the network group of the config, or start "
             "from what fits with partial_start=true"
         )
-    _fill(network, path)
+    _fill(network, path, header)
     network.description = describe(path, header)
 
 
@@ -128,10 +131,12 @@ def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
         WeightsError: as `load_network` says, or the encoders differ.
     """
     path = Path(path)
-    stored, wanted = network_config(path, read_card(path)).encoder, network.config.encoder
+    header = read_card(path)
+    stored, wanted = network_config(path, header).encoder, network.config.encoder
     if stored != wanted:
         raise WeightsError(f"{path}: its encoder is {stored}, this network's {wanted}; change network.encoder")
-    return copy_fitting(network, _read(path))
+    network.normalize.set(*normalization(path, header))
+    return [name for name in copy_fitting(network, _read(path)) if not name.startswith(_NORMALIZATION)]
 
 
 def copy_fitting(module: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
@@ -155,7 +160,8 @@ def read_card(path: Path | str) -> dict[str, Any]:
 
     Returns:
         ``format``, ``network`` (a NetworkConfig as a dictionary), ``label_space`` (class names), ``input_size``
-        (height, width), ``depth_range_m``, and the ``card`` that `save_weights` was given.
+        (height, width), ``depth_range_m``, ``normalization`` (not in older files), and the ``card`` that
+        `save_weights` was given.
 
     Raises:
         WeightsError: there is no such file, it is damaged or not safetensors, or not of this package.
@@ -195,9 +201,10 @@ def shipped_weights() -> Path:
     return path
 
 
-def _fill(network: MonoDVPS, path: Path) -> None:
-    """Copy a file's tensors into a network; every one must be there and fit."""
-    wanted = network.state_dict()
+def _fill(network: MonoDVPS, path: Path, header: Mapping[str, Any]) -> None:
+    """Copy a file's tensors and normalisation into a network; every tensor must be there and fit."""
+    network.normalize.set(*normalization(path, header))
+    wanted = _learnt(network)
     stored = _read(path)
     missing, unknown = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or unknown:
@@ -209,7 +216,12 @@ def _fill(network: MonoDVPS, path: Path) -> None:
     ]
     if shapes:
         raise WeightsError(f"{path}: tensors of another shape than the network's: {some(shapes)}")
-    network.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in wanted.items()})
+    network.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in wanted.items()}, strict=False)
+
+
+def _learnt(network: MonoDVPS) -> dict[str, Tensor]:
+    """Return a network's tensors but its normalisation, which stands in the header."""
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(_NORMALIZATION)}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -226,7 +238,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _stored(network: MonoDVPS, half: bool) -> dict[str, Tensor]:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _learnt(network).items()}
     if not half:
         return tensors
     return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}

@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from monodvps_ros.config import GroupingConfig
+from monodvps_ros.geometry import scale_area, scale_window
 from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
-
-#: Pixels of the image size that area limits are given for (Cityscapes, 1024 x 2048).
-REFERENCE_AREA = 1024 * 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +64,7 @@ def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: G
         output: of a batch of one; its maps may be smaller than the map to make, its offsets are in that map's pixels.
         semantic: (h, w) int64 class ids from `classify`, at the network's input size.
         labels: the classes of the scores.
-        config: thresholds; areas are given for 1024 x 2048 and scaled to the map.
+        config: thresholds; areas and the window are given for 1024 x 2048 and scaled to the map.
 
     Returns:
         The panoptic map as codes. Thing pixels with no centre in the image are void, as is stuff that is too small.
@@ -88,10 +86,10 @@ def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: G
         instances = torch.where(thing & (given <= config.top_k), given, 0)
     else:
         instances = _assign(output, size, thing, config)
-    area_scale = size[0] * size[1] / REFERENCE_AREA
-    classes, instances = _vote(instances, semantic, len(labels), config.top_k, config.min_thing_area * area_scale)
+    least = scale_area(config.min_thing_area, size)
+    classes, instances = _vote(instances, semantic, len(labels), config.top_k, least)
     stuff_area = torch.bincount(semantic.flatten(), minlength=len(labels))
-    keep = ~is_thing & (stuff_area >= config.min_stuff_area * area_scale)
+    keep = ~is_thing & (stuff_area >= scale_area(config.min_stuff_area, size))
     stuff_code = torch.where(keep, torch.arange(len(labels), device=semantic.device) + config.top_k + 1, 0)
     codes = torch.where(thing, instances, stuff_code[semantic])
     return Grouping(codes, classes)
@@ -102,17 +100,19 @@ def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tenso
 
     Args:
         heatmap: (h, w) float.
-        config: a peak is at least `center_threshold` high and the highest in its `nms_kernel` window.
+        config: a peak is at least `center_threshold` high and the highest in its window, `nms_kernel` scaled to the
+            heatmap.
 
     Returns:
         Heights (K,), highest first, 0 where there are fewer than K peaks; and places (K, 2) int64 as (row, column).
         Of equals in one window, and of equals at the K-th place, the first in row order stays.
     """
-    peak = (heatmap == _window_max(heatmap, config)) & (heatmap >= config.center_threshold)
+    window = scale_window(config.nms_kernel, (heatmap.shape[0], heatmap.shape[1]))
+    peak = (heatmap == _window_max(heatmap, window)) & (heatmap >= config.center_threshold)
     # A plateau has several highest pixels; ranks that fall in row order leave one of them. Exact up to 2^24 pixels.
     rank = torch.arange(heatmap.numel(), 0, -1, device=heatmap.device, dtype=torch.float32).view_as(heatmap)
     rank = torch.where(peak, rank, 0.0)
-    heights = torch.where(peak & (rank == _window_max(rank, config)), heatmap, 0.0).flatten()
+    heights = torch.where(peak & (rank == _window_max(rank, window)), heatmap, 0.0).flatten()
     count = min(config.top_k, heights.numel())
     order = torch.sort(heights, descending=True, stable=True)
     scores = functional.pad(order.values[:count], (0, config.top_k - count))
@@ -121,8 +121,8 @@ def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tenso
     return scores, torch.stack((places // width, places % width), dim=1)
 
 
-def _window_max(values: Tensor, config: GroupingConfig) -> Tensor:
-    return functional.max_pool2d(values[None, None], config.nms_kernel, stride=1, padding=config.nms_kernel // 2)[0, 0]
+def _window_max(values: Tensor, window: int) -> Tensor:
+    return functional.max_pool2d(values[None, None], window, stride=1, padding=window // 2)[0, 0]
 
 
 def panoptic_without_tracks(grouping: Grouping) -> Tensor:

@@ -112,7 +112,7 @@ class Pipeline:
                 stamp_ns=frame.stamp_ns,
                 frame_id=frame.frame_id,
                 intrinsics=plan.published_intrinsics,
-                scale=self._scale.update(None, 0),
+                scale=self._scale.update(None, 0, self._metric_factor(plan)),
             )
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
         image = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.device, non_blocking=True)
@@ -139,7 +139,7 @@ class Pipeline:
             self._forget_motion()
         inverse_depth = self._inverse_depth(output)
         road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
-        scale = self._measure_scale(inverse_depth, road, plan) if Stage.SCALE in needs else self._scale.update(None, 0)
+        scale = self._find_scale(inverse_depth, road if Stage.SCALE in needs else None, plan)
         timer.done("scale")
         result = FrameResult(
             frame=frame,
@@ -229,13 +229,22 @@ class Pipeline:
         near, far = self.model.depth_range_m
         return output.disparities[0].float() * (1.0 / near - 1.0 / far) + 1.0 / far
 
-    def _measure_scale(self, inverse_depth: Tensor, is_road: Tensor, plan: Plan) -> ScaleEstimate:
-        if not self._scale.needs_road or plan.road_rays is None:
-            return self._scale.update(None, 0)
+    def _find_scale(self, inverse_depth: Tensor, is_road: Tensor | None, plan: Plan) -> ScaleEstimate:
+        """Find metres per unit of the network's depth; the road is measured where it is given and counts."""
+        metric_factor = self._metric_factor(plan)
+        if is_road is None or not self._scale.needs_road or plan.road_rays is None:
+            return self._scale.update(None, 0, metric_factor)
         road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
         sampled = resize_bilinear(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
         points = road.sum() * ROAD_STRIDE**2
         height, spread, agree, tilt, count = torch.cat(
             (fit_road_height(sampled, plan.road_rays, road), points.double()[None])
         ).tolist()
-        return self._scale.update((height, spread, agree, tilt), int(count))
+        return self._scale.update((height, spread, agree, tilt), int(count), metric_factor)
+
+    def _metric_factor(self, plan: Plan) -> float | None:
+        """Metres per unit of a metric network's depth for this camera; None for others, and where K is not known."""
+        canonical = self.model.canonical_focal_px
+        if not self.model.is_metric or (canonical and plan.network_focal_px is None):
+            return None
+        return plan.network_focal_px / canonical if canonical and plan.network_focal_px is not None else 1.0

@@ -30,6 +30,7 @@ class Plan:
         cloud_stride: every n-th published pixel is a point.
         camera_intrinsics: K of the images.
         published_intrinsics: K of the published maps.
+        network_focal_px: horizontal focal length in pixels of the network's map.
         network_rays: (2, h, w) of the network's pixels.
         cloud_rays: (2, ...) of the cloud's pixels.
         road_rays: (N, 3) of the pixels that the road is measured at.
@@ -42,6 +43,7 @@ class Plan:
     cloud_stride: int
     camera_intrinsics: NDArray[np.float64] | None = None
     published_intrinsics: NDArray[np.float64] | None = None
+    network_focal_px: float | None = None
     network_rays: Tensor | None = None
     cloud_rays: Tensor | None = None
     road_rays: Tensor | None = None
@@ -90,12 +92,14 @@ def make_plan(
         return plan
     check_intrinsics(intrinsics)
     published = scale_intrinsics(intrinsics, camera_size, published_size)
-    network_rays = pixel_rays(scale_intrinsics(intrinsics, camera_size, network_size), network_size, 1, device)
+    seen = scale_intrinsics(intrinsics, camera_size, network_size)
+    network_rays = pixel_rays(seen, network_size, 1, device)
     road = network_rays[:, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten(1)
     return replace(
         plan,
         camera_intrinsics=np.array(intrinsics, np.float64),
         published_intrinsics=published,
+        network_focal_px=float(seen[0, 0]),
         network_rays=network_rays,
         cloud_rays=pixel_rays(published, published_size, cloud_stride, device),
         road_rays=torch.cat((road, torch.ones_like(road[:1]))).T.contiguous(),

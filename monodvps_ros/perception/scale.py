@@ -7,6 +7,7 @@ depth: 1 / z = (n / h) . ray, so the fit is three unknowns over pixels, and h = 
 """
 
 import math
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -68,6 +69,30 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
     return torch.stack((height, spread, agree, tilt))
 
 
+class ScaleSource(str, Enum):
+    """What a depth map's metres come from."""
+
+    METRIC = "metric"  # the weights, which know metres for a camera whose K is known
+    ROAD = "road"  # the camera's height above the road, now or in an earlier frame
+    FIXED = "fixed"  # a factor that the user gives
+    UNKNOWN = "unknown"  # nothing: depth is up to scale
+
+
+_SOURCES = {
+    ScaleState.METRIC: ScaleSource.METRIC,
+    ScaleState.MEASURED: ScaleSource.ROAD,
+    ScaleState.HELD: ScaleSource.ROAD,
+    ScaleState.FIXED: ScaleSource.FIXED,
+    ScaleState.WAITING: ScaleSource.UNKNOWN,
+    ScaleState.NONE: ScaleSource.UNKNOWN,
+}
+
+
+def scale_source(estimate: ScaleEstimate) -> ScaleSource:
+    """Say what the metres of a frame come from."""
+    return _SOURCES[estimate.state]
+
+
 class ScaleEstimator:
     """Turns measured heights into a factor that is steady and yet follows the network's own changes of scale.
 
@@ -90,14 +115,21 @@ class ScaleEstimator:
     @property
     def needs_road(self) -> bool:
         """True where `update` wants a measurement."""
-        return self.config.mode == "camera_height"
+        return self.config.mode in ("auto", "camera_height")
 
-    def update(self, measurement: tuple[float, float, float, float] | None, road_points: int) -> ScaleEstimate:
+    def update(
+        self,
+        measurement: tuple[float, float, float, float] | None,
+        road_points: int,
+        metric_factor: float | None = None,
+    ) -> ScaleEstimate:
         """Take in one frame.
 
         Args:
             measurement: what `fit_road_height` returned; None where there was nothing to measure.
             road_points: number of road pixels that it was measured from.
+            metric_factor: metres per unit of a metric network's depth for this camera; None where it is not known. In
+                mode auto it is what counts, and the road is only watched.
 
         Returns:
             The factor to apply to this frame's depth.
@@ -110,10 +142,13 @@ class ScaleEstimator:
         confidence = 0.0
         if measurement is not None and road_points >= self.config.min_road_points:
             confidence = self._measure(*measurement, road_points)
-        if math.isinf(self._variance):
-            return ScaleEstimate(1.0, 0.0, ScaleState.WAITING)
+        road_factor = math.nan if math.isinf(self._variance) else math.exp(self._log_factor)
+        if self.config.mode == "auto" and metric_factor is not None:
+            return ScaleEstimate(metric_factor, 1.0, ScaleState.METRIC, road_factor)
+        if math.isnan(road_factor):
+            return ScaleEstimate(1.0, 0.0, ScaleState.WAITING, road_factor)
         state = ScaleState.MEASURED if confidence > 0 else ScaleState.HELD
-        return ScaleEstimate(math.exp(self._log_factor), confidence, state)
+        return ScaleEstimate(road_factor, confidence, state, road_factor)
 
     def _measure(self, height: float, spread: float, agree: float, tilt_deg: float, road_points: int) -> float:
         if not (math.isfinite(height) and height > 0 and math.isfinite(spread)) or tilt_deg > MAX_TILT_DEG:

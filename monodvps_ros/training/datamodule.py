@@ -23,7 +23,7 @@ from monodvps_ros.types import SampleSource
 
 
 class TrainingData(LightningDataModule):
-    """Frames of all sources, shrunk once and kept in a folder, given in an order that the seed decides."""
+    """Frames of all sources, resized once and kept in a folder, given in an order that the seed decides."""
 
     def __init__(
         self, sources: Sequence[SampleSource], config: TrainingConfig, objective: Objective, folder: Path, key: str
@@ -47,7 +47,8 @@ class TrainingData(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Read all sources through, in one process only."""
-        size = (self._config.network.input_height, self._config.network.input_width)
+        network, zoom = self._config.network, self._config.augmentation.max_scale  # so that zoomed crops stay sharp
+        size = (round(network.input_height * zoom), round(network.input_width * zoom))
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("reading frames", total=None)

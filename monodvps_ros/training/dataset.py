@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training samples from stored frames: neighbours, augmentation, targets, and batches of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,16 @@ from monodvps_ros.config import TrainingConfig
 from monodvps_ros.data.targets import panoptic_targets
 from monodvps_ros.data.transforms import apply_color_jitter, apply_geometry, draw_color_jitter, draw_geometry
 from monodvps_ros.errors import DataError
+from monodvps_ros.geometry import scale_length
 from monodvps_ros.labels import VOID_PANOPTIC_ID
-from monodvps_ros.losses import Objective, TrainingBatch
+from monodvps_ros.losses import Need, Objective, TrainingBatch
 from monodvps_ros.training.batch import StepBatch
-from monodvps_ros.training.frames import FrameStore
+from monodvps_ros.training.frames import FrameEntry, FrameStore
 from monodvps_ros.types import Sample
 
 #: Places of the adjacent frames beside the target, in the order of `TrainingBatch.sources`.
 NEIGHBOURS = (-1, 1)
+_FLAGS = tuple(need for need in Need if need is not Need.NOTHING)
 
 
 @dataclass(frozen=True)
@@ -53,24 +56,18 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         """
         self.store = store
         self.config = config
-        terms = set(objective.active_terms)
-        self._whole = [self._is_whole(number) for number in range(len(store))]
-        motion = bool(terms & {"photometric", "flow"})
-        labels = bool(terms - {"photometric", "flow", "smoothness", "supervised_depth", "pseudo_depth"})
-        self.targets = [
-            number
-            for number, entry in enumerate(store.entries)
-            if (motion and self._whole[number])
-            or (labels and entry.labelled)
-            or ("supervised_depth" in terms and entry.measured)
-            or ("pseudo_depth" in terms and entry.guessed)
-        ]
+        needs = {term.need for term in objective.active}
+        metric = objective.canonical_focal_px > 0
+        self._size = (config.network.input_height, config.network.input_width)
+        self._given = [needs_met(store.entries, number, config.max_gap_s, metric) for number in range(len(store))]
+        self.targets = [number for number, given in enumerate(self._given) if given & needs]
         if not self.targets:
             raise DataError(
                 f"none of the {len(store)} frames can be learnt from: there are no three in a row with a known camera "
-                f"(loss.photometric, loss.flow) and no labels (most other losses); terms that are on: {sorted(terms)}"
+                f"(loss.photometric, loss.flow) and no labels (most other losses); terms that are on: "
+                f"{sorted(objective.active_terms)}"
             )
-        self.alone = sum(not self._whole[number] for number in self.targets)
+        self.alone = sum(Need.MOTION not in self._given[number] for number in self.targets)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -79,11 +76,12 @@ class TrainingDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         """Make a sample: tensors without the batch axis, by the names of `TrainingBatch`, and the shown images."""
         generator = np.random.default_rng(draw.seed)
-        augmentation, size = self.config.augmentation, self.store.size
+        augmentation, size = self.config.augmentation, self._size
         geometry = draw_geometry(size, generator, (augmentation.min_scale, augmentation.max_scale), augmentation.flip)
-        jitter = draw_color_jitter(generator, augmentation.color)
+        jitter = draw_color_jitter(generator, augmentation.color, augmentation.color_reach, augmentation.hue_reach)
         number = self.targets[draw.target]
-        whole = self._whole[number]
+        given = self._given[number]
+        whole = Need.MOTION in given
         places = [number + step if whole else number for step in NEIGHBOURS]
         target, *sources = (apply_geometry(self.store.sample(place), geometry) for place in (number, *places))
         images = [frame.frame.image for frame in (target, *sources)]
@@ -91,24 +89,20 @@ class TrainingDataset(Dataset[dict[str, Any]]):
             "images": torch.stack([_image(image) for image in images]),
             "shown": torch.stack([_image(apply_color_jitter(image, jitter)) for image in images]),
             "intrinsics": _intrinsics(target),
-            "has_sources": whole,
+            **{need.value: need in given for need in _FLAGS},
             "name": target.source,
             **self._labels(target),
         }
 
     def _labels(self, target: Sample) -> dict[str, Any]:
         truth = target.truth
-        labelled = truth.panoptic is not None
-        panoptic = (
-            truth.panoptic if truth.panoptic is not None else np.full(self.store.size, VOID_PANOPTIC_ID, np.uint16)
-        )
-        targets = panoptic_targets(panoptic, self.store.labels, self.config.center_sigma_px)
-        unknown = np.full(self.store.size, np.nan, np.float32)
+        panoptic = truth.panoptic if truth.panoptic is not None else np.full(self._size, VOID_PANOPTIC_ID, np.uint16)
+        targets = panoptic_targets(panoptic, self.store.labels, scale_length(self.config.center_sigma_px, self._size))
+        unknown = np.full(self._size, np.nan, np.float32)
         depth = truth.depth_m if truth.depth_m is not None else unknown
         inverse_depth = truth.inverse_depth if truth.inverse_depth is not None else unknown
         return {
             "panoptic": torch.from_numpy(panoptic.astype(np.int32)),
-            "labelled": labelled,
             "pseudo": truth.panoptic_is_pseudo,
             "centers": torch.from_numpy(targets.centers),
             "center_weights": torch.from_numpy(targets.center_weights),
@@ -118,11 +112,33 @@ class TrainingDataset(Dataset[dict[str, Any]]):
             "inverse_depth": torch.from_numpy(inverse_depth)[None],
         }
 
-    def _is_whole(self, number: int) -> bool:
-        entries = self.store.entries
-        if number + 1 >= len(entries) or entries[number].intrinsics is None:
-            return False
-        return entries[number].follows_previous and entries[number + 1].follows_previous
+
+def needs_met(entries: Sequence[FrameEntry], number: int, max_gap_s: float, metric: bool) -> set[Need]:
+    """Say what a stored frame has of what terms need.
+
+    Args:
+        entries: all stored frames.
+        number: place of the frame.
+        max_gap_s: frames farther apart than this are no neighbours.
+        metric: measured depth is of use only with K.
+    """
+    entry = entries[number]
+    known = entry.intrinsics is not None
+    whole = known and all(_adjacent(entries, place, max_gap_s) for place in (number, number + 1))
+    having = {
+        Need.MOTION: whole,
+        Need.LABELS: entry.labelled,
+        Need.MEASURED_DEPTH: entry.measured and (known or not metric),
+        Need.TEACHER_DEPTH: entry.guessed,
+    }
+    return {need for need, has in having.items() if has}
+
+
+def _adjacent(entries: Sequence[FrameEntry], number: int, max_gap_s: float) -> bool:
+    """Say whether a frame follows the one before it, and soon enough."""
+    if number >= len(entries) or not entries[number].follows_previous:
+        return False
+    return 0 < entries[number].stamp_ns - entries[number - 1].stamp_ns <= 1e9 * max_gap_s
 
 
 def collate(samples: list[dict[str, Any]]) -> StepBatch:
@@ -137,11 +153,10 @@ def collate(samples: list[dict[str, Any]]) -> StepBatch:
     truth = TrainingBatch(
         image=images[:, 0],
         sources=tuple(images[:, 1 + place] for place in range(len(NEIGHBOURS))),
-        has_sources=torch.tensor([sample["has_sources"] for sample in samples]),
-        labelled=torch.tensor([sample["labelled"] for sample in samples]),
         pseudo=torch.tensor([sample["pseudo"] for sample in samples]),
         names=tuple(sample["name"] for sample in samples),
         **{name: stack(name) for name in labels},
+        **{need.value: torch.tensor([sample[need.value] for sample in samples]) for need in _FLAGS},
     )
     return StepBatch(truth, shown[:, 0], tuple(shown[:, 1 + place] for place in range(len(NEIGHBOURS))))
 

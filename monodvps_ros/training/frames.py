@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames at the network's size, decoded once and read at random from then on.
+"""Frames at the size that training wants, decoded once and read at random from then on.
 
 Recordings can be read in order only, and decoding a full-size image takes longer than a training step on a GPU. So each
 source is read through once, its frames shrunk, and written to flat files that all worker processes map into memory.
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.transforms import apply_geometry, fit_geometry
-from monodvps_ros.data.triplets import follows
 from monodvps_ros.errors import DataError, MonoDVPSError
 from monodvps_ros.labels import VOID_PANOPTIC_ID, LabelSpace, label_space
 from monodvps_ros.training.map_file import MapFile
@@ -36,7 +35,7 @@ class FrameEntry:
         stamp_ns: time of acquisition.
         frame_id: of its camera.
         intrinsics: K in pixels of the stored image, row by row; None where it is not known.
-        follows_previous: true where the entry before this one is the frame before this one.
+        follows_previous: true where the entry before this one is the frame before this one, however long before.
         labelled: true where it has a panoptic map.
         measured: true where it has depth.
         pseudo: true where its panoptic map is a teacher's guess.
@@ -202,7 +201,7 @@ class _Writer:
                 self._skip(1, error)
                 last, trouble = None, error
                 continue
-            self._store(sample, number, last is not None and follows(last, sample, source.rate_hz))
+            self._store(sample, number, last is not None and last.sequence == sample.sequence)
             last = sample
             self._report(len(self._entries) + self._skipped, self._whole)
         missing = len(source) - (len(self._entries) - before) - (self._skipped - skipped)

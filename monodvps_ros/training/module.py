@@ -75,7 +75,12 @@ class TrainingModule(LightningModule):
             load_weights(self.network, weights)
         for part in (self.network, self.pose_network):
             part.to(memory_format=torch.channels_last)  # convolutions are quicker so
-        self.objective = Objective(config.loss, self.network.label_space, self.network.depth_range_m)
+        self.objective = Objective(
+            config.loss,
+            self.network.label_space,
+            self.network.depth_range_m,
+            canonical_focal_px=self.network.canonical_focal_px,
+        )
         self.trained = freeze_rest(self.network, self.pose_network, self.objective, config.frozen)
         self.train()  # Lightning keeps the modes that it finds
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.losses import DEPTH_TERMS, INSTANCE_TERMS, Objective
+from monodvps_ros.losses import Objective
 from monodvps_ros.network import MonoDVPS, PoseNetwork
 
 
@@ -35,18 +35,7 @@ def trained_parts(objective: Objective, frozen: Sequence[str]) -> set[str]:
     Raises:
         ConfigError: nothing is left to train.
     """
-    terms = set(objective.active_terms)
-    reached = {"encoder"}
-    if terms & set(DEPTH_TERMS):
-        reached |= {"depth", "semantic"}
-    if "semantic" in terms:
-        reached.add("semantic")
-    if terms & set(INSTANCE_TERMS):
-        reached.add("instance")
-    if "flow" in terms:
-        reached.add("flow")
-    if "photometric" in terms:
-        reached.add("pose")
+    reached = {"encoder"}.union(*(term.trains for term in objective.active))
     left = reached - set(frozen)
     if not left:
         raise ConfigError(f"nothing to train: the losses that are on reach {sorted(reached)}, and all are frozen")

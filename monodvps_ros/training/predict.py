@@ -6,9 +6,12 @@ from torch import Tensor
 
 from monodvps_ros.geometry import invert_transform, transform_from_axis_angle
 from monodvps_ros.geometry.resizing import resize_bilinear
-from monodvps_ros.losses import DEPTH_TERMS, Objective, TrainingPrediction
+from monodvps_ros.losses import Objective, TrainingPrediction
 from monodvps_ros.network import MonoDVPS, PoseNetwork
 from monodvps_ros.training.batch import StepBatch
+
+#: What terms read of all scales; without any of these the network computes the finest alone.
+_OF_ALL_SCALES = ("prediction.output.disparities", "prediction.output.depth_features", "prediction.output.flow_px")
 
 
 def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, objective: Objective) -> TrainingPrediction:
@@ -23,14 +26,16 @@ def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, obje
         batch: what the networks are shown.
         objective: tells which terms are on.
     """
-    terms = set(objective.active_terms)
-    reprojects = "photometric" in terms and bool(batch.shown_sources)
-    masks = reprojects and objective.config.mask_moving_objects
-    flows = network.config.flow and bool(batch.shown_sources) and ("flow" in terms or masks)
+    reads, moves = objective.reads, bool(batch.shown_sources)
+    reprojects = moves and "prediction.source_from_target" in reads
+    masks = moves and "prediction.flow_to_target_px" in reads
+    trains_flow = moves and "prediction.output.flow_px" in reads
+    flows = network.config.flow and (trains_flow or masks)
+    finest_only = reads.isdisjoint(_OF_ALL_SCALES)
     count = batch.shown.shape[0]
     encoded = network.encode(torch.cat([batch.shown, batch.shown_sources[0]]) if flows else batch.shown)
     memory = network.remember(_part(encoded, 1, count)) if flows else ()
-    output = network.decode(_part(encoded, 0, count), memory, finest_only=not terms & {*DEPTH_TERMS, "flow"})
+    output = network.decode(_part(encoded, 0, count), memory, finest_only)
     back: tuple[Tensor, ...] = ()
     to_target: list[Tensor] = []
     if flows:
@@ -44,7 +49,7 @@ def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, obje
     return TrainingPrediction(
         output=output,
         source_from_target=_motions(pose_network, batch) if reprojects else (),
-        flow_back_px=back if "flow" in terms else (),
+        flow_back_px=back if trains_flow else (),
         flow_to_target_px=tuple(resize_bilinear(flow, size) for flow in to_target) if masks else (),
     )
 

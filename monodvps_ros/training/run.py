@@ -8,14 +8,16 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
+from torch import Tensor
 
 from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.errors import DataError
@@ -158,9 +160,18 @@ def _callbacks(config: TrainingConfig, validation: Iterable[Sample] | None, cons
     if validation is not None and config.validate_every:
         yield Validation(validation, config.validate_every, config.validation_frames, console)
     if config.optimizer.average > 0:
-        yield EMAWeightAveraging(decay=config.optimizer.average)
+        yield WeightAveraging(avg_fn=partial(_running_mean, config.optimizer.average))
     if config.picture_every:
         yield Pictures(config.picture_every)
+
+
+def _running_mean(decay: float, mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """Average weights; the share of old ones grows from a tenth to `decay`, so that the first ones are soon forgotten.
+
+    Source: tf.train.ExponentialMovingAverage with num_updates.
+    """
+    share = min(decay, (1.0 + float(count)) / (10.0 + float(count)))
+    return share * mean + (1.0 - share) * current
 
 
 def _trainer(
