@@ -13,10 +13,10 @@ from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.pairs import FramePair, TruthReader
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.types import Output, PerceptionModel, Sample, ScaleState
+from monodvps_ros.perception.scale import ScaleSource, scale_source
+from monodvps_ros.types import Output, PerceptionModel, Sample
 
 _WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
-_METRIC = (ScaleState.FIXED, ScaleState.MEASURED, ScaleState.HELD)
 
 
 class ModelPairs:
@@ -85,7 +85,7 @@ class ModelPairs:
                 sequence=f"{pair.sequence} {pair.name}" if self._stills else pair.sequence,
                 prediction=seen.panoptic,
                 predicted_depth_m=seen.depth_m if factor == 1.0 else seen.depth_m / np.float32(factor),
-                metres_per_unit=factor if seen.scale.state in _METRIC else None,
+                metres_per_unit=factor if scale_source(seen.scale) is not ScaleSource.UNKNOWN else None,
             )
 
     def times_ms(self) -> dict[str, Any]:
