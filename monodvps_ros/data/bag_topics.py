@@ -101,7 +101,7 @@ def only_topic(reader: BagReader, type_name: str, what: str) -> str:
         return found[0]
     if found:
         raise DataError(f"{reader.path}: holds several topics of {what}; choose one of: {', '.join(found)}")
-    raise DataError(f"{reader.path}: holds no {what} ({type_name}); its topics: {_listed(topics)}")
+    raise DataError(f"{reader.path}: holds no {what} ({type_name}); its topics: {_listed(reader, topics)}")
 
 
 def camera_namespace(image_topic: str) -> str:

@@ -172,7 +172,10 @@ def _baseline_m(reader: BagReader, topic: str) -> float:
     info_topic = find_camera(reader, topic, None).camera_info
     if info_topic is None:
         raise DataError(f"{reader.path}: {topic} has no camera_info beside it; depth from stereo needs its P")
-    p = Calibration.from_message(next(reader.messages([info_topic]))[3]).p
+    message = next(reader.messages([info_topic]), None)
+    if message is None:
+        raise DataError(f"{reader.path}: {info_topic} holds no message that can be read")
+    p = Calibration.from_message(message[3]).p
     baseline_m = -p[0, 3] / p[0, 0] if p[0, 0] else 0.0
     if not (np.isfinite(baseline_m) and baseline_m > 0):
         raise DataError(
