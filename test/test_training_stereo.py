@@ -7,16 +7,21 @@ import json
 import cv2
 import numpy as np
 import pytest
+from test_training_teachers import TINY
 
 from monodvps_ros.cli.main import main
+from monodvps_ros.config import AugmentationConfig, LossConfig, TrainingConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.camera_file import CameraFile, read_camera, write_camera
 from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth
-from monodvps_ros.data.triplets import follows
 from monodvps_ros.errors import DataError, ShapeError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.stereo import match_stereo
+from monodvps_ros.labels import CITYSCAPES
+from monodvps_ros.losses import Objective
+from monodvps_ros.training.dataset import Draw, TrainingDataset, collate
+from monodvps_ros.training.frames import store_frames
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 HEIGHT, WIDTH, FOCAL, BASELINE = 64, 192, 100.0, 0.5
@@ -94,7 +99,7 @@ class TestFolder:
             np.testing.assert_allclose(depth_m[6:-6, 106:134], 2.5, rtol=0.01)
             np.testing.assert_allclose(depth_m[6:-6, 34:80], 10.0, rtol=0.02)
             assert np.isnan(depth_m[6:-6, 87:98]).mean() > 0.9
-        assert follows(first, second, source.rate_hz)
+        assert {sample.sequence for sample in (first, second, third)} == {"drive"}
         assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 0
         assert "0 frames labelled, 2 kept" in capsys.readouterr().out
 
@@ -125,7 +130,24 @@ class TestFolder:
         samples = list(open_source(tmp_path / "labels"))
         assert [(sample.sequence, sample.index) for sample in samples] == [(f"streets_00{i}", 0) for i in range(3)]
         assert all(sample.truth.depth_m is not None for sample in samples)
-        assert not follows(samples[0], samples[1], 10.0)
+
+    def test_training_is_given_metres_and_no_neighbours(self, tmp_path):
+        data = stereo_folder(tmp_path / "streets", stills=True)
+        assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 0
+        config = TrainingConfig(
+            network=dataclasses.replace(TINY, input_height=HEIGHT, input_width=WIDTH),
+            loss=LossConfig(photometric=0.0, flow=0.0, semantic=0.0, instance=0.0, supervised_depth=1.0),
+            augmentation=AugmentationConfig(flip=0.0, color=0.0),
+        )
+        store = store_frames([open_source(tmp_path / "labels")], (HEIGHT, WIDTH), tmp_path / "frames", "key")
+        dataset = TrainingDataset(store, config, Objective(config.loss, CITYSCAPES))
+        assert len(dataset) == 3
+        batch = collate([dataset[Draw(place, 0)] for place in range(3)]).truth
+        assert not batch.has_sources.any() and not batch.labelled.any()
+        for depth_m in batch.depth_m[:, 0].numpy():
+            np.testing.assert_allclose(depth_m[6:-6, 106:134], 2.5, rtol=0.01)
+            assert np.isnan(depth_m[:, :32]).all()
+        assert batch.inverse_depth is None or batch.inverse_depth.isnan().all()
 
     @pytest.mark.parametrize(
         ("camera", "said"),
@@ -164,9 +186,12 @@ class TestFolder:
         assert (found.baseline_m, found.stills) == (0.12, True)
 
 
+INTRINSICS = np.array([[FOCAL, 0.0, 96.0], [0.0, FOCAL, 32.0], [0.0, 0.0, 1.0]])
+
+
 def stereo_bag(path, baseline_m=BASELINE, right="/stereo/right/image_rect", late_ns=0, right_focal=FOCAL, skip=()):
     """Three pairs at 10 Hz; the right images of `skip` are missing."""
-    intrinsics = np.array([[FOCAL, 0.0, 96.0], [0.0, FOCAL, 32.0], [0.0, 0.0, 1.0]])
+    intrinsics = INTRINSICS
     other = np.diag([right_focal / FOCAL, right_focal / FOCAL, 1.0]) @ intrinsics
     p = np.hstack([other, [[-right_focal * baseline_m], [0.0], [0.0]]])
     calibration = dataclasses.replace(Calibration.of_pinhole(other, (HEIGHT, WIDTH)), p=p)
@@ -208,6 +233,31 @@ class TestBag:
         assert [sample.sequence for sample in samples] == ["a"] * 3 + ["b"] * 3
         for sample in samples:
             np.testing.assert_allclose(sample.truth.depth_m[6:-6, 106:134], 2.5, rtol=0.01)
+
+    def test_raw_images_are_rectified_first(self, tmp_path):
+        """A left camera with barrel distortion, a right one turned by 2 degrees about the optical axis of the pair."""
+        d, turn = np.array([-0.05, 0.01, 0.0, 0.0, 0.0]), cv2.Rodrigues(np.deg2rad([0.0, 0.0, 2.0]))[0]
+        left, right = (cv2.GaussianBlur(image, (0, 0), 1.0) for image in pair())  # so that it survives resampling
+        p = np.hstack([INTRINSICS, np.zeros((3, 1))])
+        shifted = p - np.array([[0, 0, 0, FOCAL * BASELINE], [0] * 4, [0] * 4])
+        sides = ("left", left, d, np.eye(3), p), ("right", right, d * 1e-9, turn, shifted)
+        with BagWriter(tmp_path / "drive") as writer:
+            for name, image, coefficients, rotation, projection in sides:
+                plain = Calibration.of_pinhole(INTRINSICS, (HEIGHT, WIDTH), "plumb_bob", coefficients)
+                calibration = dataclasses.replace(plain, r=rotation, p=projection)
+                writer.calibration(f"/stereo/{name}/camera_info", 10**9, name, calibration)
+                grid = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 1, 2) * 1.0
+                flat = cv2.undistortPoints(grid, INTRINSICS, coefficients, R=rotation, P=INTRINSICS)
+                at = flat.reshape(HEIGHT, WIDTH, 2).astype(np.float32)
+                raw = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_CUBIC)
+                writer.image(f"/stereo/{name}/image_raw", 10**9, name, raw, "rgb8")
+        words = ("--image-topic", "/stereo/left/image_raw", "--depth-teacher", "stereo")
+        assert self.label(tmp_path / "drive", tmp_path / "labels", *words) == 0
+        (sample,) = open_source(tmp_path / "labels")
+        near, far = sample.truth.depth_m[10:-10, 108:132], sample.truth.depth_m[10:-10, 36:78]
+        for depth_m, expected in ((near, 2.5), (far, 10.0)):
+            assert np.isfinite(depth_m).mean() > 0.7
+            np.testing.assert_allclose(np.nanmedian(depth_m), expected, rtol=0.03)
 
     @pytest.mark.parametrize(
         ("camera", "said"),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Teachers: averaging of views, labels of an image, the region of the ego car, guesses of depth."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -212,6 +214,29 @@ class TestDepth:
         mirrored = teacher.inverse_depth(Sample(CameraFrame(image[:, ::-1], 1)))
         assert guess.shape == (100, 130) and guess.dtype == np.float32
         np.testing.assert_allclose(mirrored, guess[:, ::-1], atol=1e-6)
+        assert not teacher.is_metric
+
+    def test_a_metric_network_says_metres_by_the_cameras_focal_length(self, tmp_path):
+        torch.manual_seed(1)
+        config = dataclasses.replace(TINY, metric=True, canonical_focal_px=60.0)
+        save_weights(tmp_path / "plain.safetensors", network := MonoDVPS(dataclasses.replace(config, metric=False)), {})
+        metric = MonoDVPS(config)
+        metric.load_state_dict(network.state_dict())
+        save_weights(tmp_path / "metric.safetensors", metric, {})
+        image = (noise(100, 130)[0].permute(1, 2, 0) * 255).byte().numpy()
+        plain, metres = (
+            NetworkDepthTeacher(str(tmp_path / f"{name}.safetensors"), CPU) for name in ("plain", "metric")
+        )
+        intrinsics = np.array([[130.0, 0.0, 65.0], [0.0, 130.0, 50.0], [0.0, 0.0, 1.0]])
+        disparity = plain.inverse_depth(Sample(CameraFrame(image, 1)))
+        inverse = metres.inverse_depth(Sample(CameraFrame(image, 1, intrinsics=intrinsics)))
+        near, far = config.min_depth_m, config.max_depth_m
+        # 130 px of 130 columns are as many pixels as the input has columns; depth is that over 60 of the network's.
+        expected = (1 / far + (1 / near - 1 / far) * disparity) * 60.0 / config.input_width
+        assert metres.is_metric
+        np.testing.assert_allclose(inverse, expected, rtol=1e-5)
+        with pytest.raises(DataError, match="needs the camera's K"):
+            metres.inverse_depth(Sample(CameraFrame(image, 1)))
 
 
 class TestEgoRegion:

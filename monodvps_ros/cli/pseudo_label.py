@@ -36,9 +36,9 @@ _DepthTeacher = Annotated[
     str | None,
     typer.Option(
         help="Who says depth. In metres: 'stereo' (the right images of a pair: a second topic, or image_right/ and "
-        "baseline_m of a folder), 'lidar' (a PointCloud2), 'topic' (depth images). Up to scale and shift: a "
-        "weights file of this package, 'shipped', or a depth model of the Hugging Face hub, such as "
-        "depth-anything-v2."
+        "baseline_m of a folder), 'lidar' (a PointCloud2), 'topic' (depth images). In metres, or up to scale and shift "
+        "where it is not metric: a weights file of this package, 'shipped', or a depth model of the Hugging Face hub, "
+        "such as depth-anything-v2-metric."
     ),
 ]
 _DepthTopic = Annotated[

@@ -14,7 +14,7 @@ from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
 from monodvps_ros.geometry.resizing import as_image_tensor, resize_bilinear
 from monodvps_ros.training.augmented_views import average_views, resize_image
-from monodvps_ros.training.measuring_teachers import WITHIN_S, MeasuredDepth, load_measuring_teacher
+from monodvps_ros.training.measuring_teachers import WITHIN_S, MeasuredDepth, intrinsics_of, load_measuring_teacher
 from monodvps_ros.training.teachers import SHIPPED, is_own_weights, load_own, weights_digest
 from monodvps_ros.types import Sample
 
@@ -57,16 +57,25 @@ class NetworkDepthTeacher:
         WeightsError: there is no such file, or it does not fit.
     """
 
-    is_metric = False
-
     def __init__(self, weights: str, device: torch.device) -> None:
         self._network, self._device = load_own(weights, device), device
+        self.is_metric = self._network.is_metric
         self.description = self._network.description
         self.made_with = {"name": self.description, "sha256": weights_digest(weights)}
 
     def inverse_depth(self, sample: Sample) -> NDArray[np.float32]:
-        """Guess; see `DepthTeacher`. Disparity is inverse depth up to scale and shift."""
-        return _guess(self._look, sample, self._device)
+        """Guess; see `DepthTeacher`. Of a network that is not metric: its disparity.
+
+        Raises:
+            DataError: the network is metric, and K of the frame is not known.
+        """
+        disparity = _guess(self._look, sample, self._device)
+        if not self.is_metric:
+            return disparity
+        near_m, far_m = self._network.depth_range_m
+        focal_px = intrinsics_of(sample)[0, 0] * self._network.input_size[1] / sample.frame.size[1]
+        inverse = 1.0 / far_m + (1.0 / near_m - 1.0 / far_m) * disparity
+        return np.asarray(inverse * (self._network.canonical_focal_px / focal_px), np.float32)
 
     def _look(self, image: Tensor) -> Tensor:
         return average_views(self._network.infer, image, self._network.input_size, (1.0,), True).disparities[0]
@@ -84,10 +93,9 @@ class HubDepthTeacher:
         WeightsError: the model cannot be had.
     """
 
-    is_metric = False
-
     def __init__(self, name: str, device: torch.device) -> None:
         self._model, self._device = HubDepth(name, device), device
+        self.is_metric = self._model.is_metric
         self.description = name
         self.made_with: dict[str, Any] = {"name": name}
 

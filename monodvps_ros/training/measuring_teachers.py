@@ -66,7 +66,7 @@ class StereoTeacher:
         right = self._right_images.of(sample)
         if right is None:
             return None
-        focal_px = _intrinsics(sample)[0, 0]
+        focal_px = intrinsics_of(sample)[0, 0]
         return match_stereo(sample.frame.rectified().image, right.image) / np.float32(focal_px * right.baseline_m)
 
 
@@ -93,7 +93,7 @@ class LidarTeacher:
         points_m = self._clouds.of(sample)
         if points_m is None:
             return None
-        return 1.0 / project_to_depth(points_m, _intrinsics(sample), sample.frame.size)
+        return 1.0 / project_to_depth(points_m, intrinsics_of(sample), sample.frame.size)
 
 
 class DepthImageTeacher:
@@ -152,7 +152,12 @@ def load_measuring_teacher(name: str, options: MeasuredDepth) -> StereoTeacher |
     return teacher
 
 
-def _intrinsics(sample: Sample) -> NDArray[np.float64]:
+def intrinsics_of(sample: Sample) -> NDArray[np.float64]:
+    """Return K of a frame.
+
+    Raises:
+        DataError: it is not known.
+    """
     if sample.frame.intrinsics is None:
-        raise DataError(f"{sample.source}: measured depth needs the camera's K, which is not known")
+        raise DataError(f"{sample.source}: depth in metres needs the camera's K, which is not known")
     return sample.frame.intrinsics
