@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the weights called 'street' from the folders of street recordings, step by step, by `monodvps` commands.
+
+    python tools/train_street.py --street STREET --out OUT
+
+A step whose result is there is left out, and a training run that was interrupted goes on from its last checkpoint: give
+the same command again. STREET holds ``stereo_kitti2015/``, ``camvid428/``, ``sequences/NAME/`` and ``pseudo/NAME/``
+(panoptic labels of a teacher, named as the images). The last 20 scenes of stereo_kitti2015 are left out, to measure on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from monodvps_ros.config import TrainingConfig, load
+from monodvps_ros.network import read_card
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "config" / "shipped"
+SHIPPED = ROOT / "monodvps_ros" / "weights" / "monodvps.safetensors"
+HELD_OUT = 20
+#: Distance between the two cameras, metres: KITTI's colour pair and its grey pair.
+BASELINES_M = {"stereo_kitti2015": 0.5327, "kitti_village400_gray_stereo": 0.5372}
+SEQUENCES = ("kitti_village400_gray_stereo", "kitti_street268", "kitti_avenue91", "nuscenes100", "carnd_motorway38_mit")
+STILLS, CAMVID = "stereo_kitti2015", "camvid428"
+DONE = ".complete"
+CHECKPOINT, WEIGHTS = "checkpoints/last.ckpt", "weights.safetensors"
+RUNS = ("street_1", "street_2", "street_3_flow")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what it is called, whether its result is there, and how it is made."""
+
+    name: str
+    is_done: Callable[[], bool]
+    make: Callable[[], None]
+
+
+def command(*words: object) -> None:
+    """Run a `monodvps` command; whoever interrupts it interrupts this script too."""
+    line = [sys.executable, "-m", "monodvps_ros.cli.main", *map(str, words)]
+    print("monodvps", *line[3:], flush=True)
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(line, env=environment, check=False)
+    if finished.returncode:
+        sys.exit(finished.returncode)
+
+
+def link_folder(source: Path, pseudo: Path, out: Path, kept: Iterable[str], **camera: object) -> None:
+    """Make a folder of links to the images of some names, with their truth and a teacher's labels."""
+    names = set(kept)
+    parts = {"image": source / "image", "image_right": source / "image_right", "depth": source / "depth"}
+    for part, folder in {**parts, "panoptic_pseudo": pseudo}.items():
+        for file in sorted(folder.glob("*.*")) if folder.is_dir() else ():
+            if file.stem in names:
+                (out / part).mkdir(parents=True, exist_ok=True)
+                link = out / part / file.name
+                link.unlink(missing_ok=True)
+                link.symlink_to(file.resolve())
+    known = source / "camera.json"
+    if known.is_file():  # last: the folder is complete when it is there
+        values = {**json.loads(known.read_text()), **camera}
+        (out / "camera.json").write_text(json.dumps(values))
+
+
+def images(folder: Path) -> list[str]:
+    """Return the names of a folder's images without endings, in order."""
+    return sorted(path.stem for path in (folder / "image").iterdir())
+
+
+def link(street: Path, data: Path, name: str) -> None:
+    """Bring one recording into a folder to train on."""
+    is_stills = name == STILLS
+    source = street / name if name in (STILLS, CAMVID) else street / "sequences" / name
+    camera: dict[str, object] = {"baseline_m": BASELINES_M[name]} if name in BASELINES_M else {}
+    if is_stills:
+        camera["stills"] = True
+    kept = images(source)[: -HELD_OUT if is_stills else None]
+    link_folder(source, street / "pseudo" / name, data / name, kept, **camera)
+
+
+def measure(data: Path, name: str) -> None:
+    """Measure the depth of stereo pairs."""
+    command("pseudo-label", "--data", data / name, "--out", data / f"{name}_depth", "--depth-teacher", "stereo")
+    (data / f"{name}_depth" / DONE).touch()
+
+
+def render(drives: Path) -> None:
+    """Render the short drives."""
+    command("scenes", "--split", "train2", "--out", drives, "--jobs", 2)
+    (drives / DONE).touch()
+
+
+def data_steps(street: Path, data: Path) -> list[Step]:
+    """Everything that is to be trained on."""
+    steps = []
+    for name in (STILLS, *SEQUENCES, CAMVID):
+        ready = data / name / ("image" if name == CAMVID else "camera.json")
+        steps.append(Step(f"link {name}", ready.exists, partial(link, street, data, name)))
+    for name in BASELINES_M:
+        ready = data / f"{name}_depth" / DONE
+        steps.append(Step(f"stereo depth of {name}", ready.exists, partial(measure, data, name)))
+    drives = data / "drives"
+    return [*steps, Step("render drives", (drives / DONE).exists, partial(render, drives))]
+
+
+def sources(data: Path) -> list[Path]:
+    """Return what is trained on, in the order of `source_weights` in street_1.yaml."""
+    names = [f"{name}_depth" if name in BASELINES_M else name for name in (STILLS, *SEQUENCES, CAMVID)]
+    return [*(data / name for name in names), data / "drives/train2"]
+
+
+def is_trained(config: Path, weights: Path) -> bool:
+    """Say whether a run came to its last step."""
+    return weights.is_file() and int(read_card(weights)["card"]["steps"]) >= load(TrainingConfig, config).max_steps
+
+
+def train(config: Path, data: Path, start: Path, out: Path) -> None:
+    """Train, or go on from the last checkpoint."""
+    resume = ["--resume"] if (out / CHECKPOINT).exists() else []
+    command("train", "--config", config, "--data", *sources(data), "--weights", start, "--out", out, *resume)
+
+
+def training_steps(data: Path, out: Path) -> list[Step]:
+    """All runs one after the other, each from the one before."""
+    steps, start = [], SHIPPED
+    for name in RUNS:
+        config, folder = CONFIGS / f"{name}.yaml", out / name
+        done = partial(is_trained, config, folder / WEIGHTS)
+        steps.append(Step(f"train {name}", done, partial(train, config, data, start, folder)))
+        start = folder / CHECKPOINT
+    return steps
+
+
+def main() -> None:
+    """Do what is left to do."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--street", type=Path, required=True, help="Folder of the street recordings.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder for everything that is made.")
+    parser.add_argument("--dry-run", action="store_true", help="Say what is done and what is left to do.")
+    given = parser.parse_args()
+    out = given.out.resolve()
+    weights, last = out / "street.safetensors", out / RUNS[-1] / WEIGHTS
+    export = Step("export", weights.exists, lambda: command("export", "--checkpoint", last, "--out", weights, "--half"))
+    for step in [*data_steps(given.street.resolve(), out / "data"), *training_steps(out / "data", out), export]:
+        done = step.is_done()
+        print(f"{step.name}: {'done' if done else 'to do'}", flush=True)
+        if not done and not given.dry_run:
+            step.make()
+
+
+if __name__ == "__main__":
+    main()
