@@ -418,17 +418,6 @@ def test_no_images_at_all(tmp_path):
         open_source(tmp_path / "bag")
 
 
-@pytest.mark.parametrize("order", [[0, 0], [0, 2, 1]])
-def test_stamps_must_increase(tmp_path, order):
-    path = tmp_path / "bag"
-    with BagWriter(path) as writer:
-        for received, index in enumerate(order):
-            image = message(IMAGE_TYPE, stamps(3)[index], image_fields(picture(0), "rgb8"))
-            writer.raw(IMAGE, image.__msgtype__, bytes(STORE.serialize_cdr(image, image.__msgtype__)), received)
-    with pytest.raises(DataError, match=rf"bag {IMAGE}: stamp \d+ ns does not come after the previous frame's \d+ ns"):
-        list(open_source(path))
-
-
 def test_sizes_and_labels_of_truth_are_checked(tmp_path):
     def bag(name, **truth):
         with BagWriter(tmp_path / name) as writer:

@@ -257,9 +257,9 @@ def test_a_full_disk_anywhere_else(tmp_path):
 
 
 def test_maps_come_back_as_written_and_the_rest_is_0(tmp_path):
-    file = MapFile(tmp_path / "a.npy", np.uint16, (3, 2, 4))
+    file = MapFile(tmp_path / "a.npy", np.uint16, (2, 4))
     file[1] = np.arange(8).reshape(2, 4)
-    file.close()
+    file.close(3)
     stored = np.load(tmp_path / "a.npy", mmap_mode="r")
     assert stored.dtype == np.uint16
     assert stored.tolist() == [[[0] * 4] * 2, [[0, 1, 2, 3], [4, 5, 6, 7]], [[0] * 4] * 2]
@@ -310,9 +310,9 @@ def test_an_unreadable_image_is_left_out_and_said(clip, tmp_path, capsys):
     given = {**GIVEN, "max_steps": 1}
     with pytest.raises(SystemExit) as end:
         main(_command(damaged, given, tmp_path / "out")[3:])
-    assert end.value.code == 0
+    assert end.value.code == 3
     said = capsys.readouterr().err
-    assert "5 frames, 2 to learn from; 1 left out that cannot be read; the first: " in said
+    assert "5 frames, 2 to learn from; 1 left out that cannot be used; 1 frames cannot be read; the first: " in said
     assert "000001.png" in said
     store = FrameStore(tmp_path / "out" / "frames")
     assert [entry.index for entry in store.entries] == [0, 2, 3, 4, 5]
@@ -333,7 +333,7 @@ def test_frames_that_never_come_are_counted(clip, tmp_path):
 
     store = store_frames([Short()], SIZE, tmp_path, "")
     assert (len(store), store.skipped) == (6, 3)
-    assert store.trouble == "data source 1 ends 3 frames before its length"
+    assert store.damage == ["data source 1 ends 3 frames before its length"]
 
 
 def test_stored_frames_that_were_removed_are_said(clip, tmp_path):

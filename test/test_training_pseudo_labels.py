@@ -221,10 +221,10 @@ class TestGoingOn:
 
     def test_unreadable_frames_are_counted(self, tmp_path):
         made = labelling(tmp_path / "clip", tmp_path / "labels", source=Clip(4, broken=(1,)))
-        assert [sample is None for sample in made] == [False, True, False, False]
+        assert [sample.index for sample in made] == [0, 2, 3]
         assert (made.written, made.unreadable) == (3, 1)
         assert any("1 frames could not be read" in line for line in made.summary())
-        with pytest.raises(DataError, match="no frame can be labelled: frame 1 is damaged"):
+        with pytest.raises(DataError, match="gives no frame that can be read: frame 1 is damaged"):
             list(labelling(tmp_path / "clip", tmp_path / "none", source=Clip(2, broken=(0, 1))))
 
     def test_a_teacher_of_other_classes_is_refused(self, bag, tmp_path):

@@ -33,7 +33,8 @@ def demo(
 ) -> int:
     """Run the perception node on a drive over DDS; leave a recording, pictures and a report.
 
-    Exit code 0: done. 1: node or recorder failed; their last words are shown. 2: an argument is wrong.
+    Exit code 0: done. 1: node or recorder failed; their last words are shown. 2: an argument is wrong. 3: done, but
+    frames of the input are missing, damaged or left out because of their stamps.
     """
     from monodvps_ros.demo.run import run_demo  # noqa: PLC0415 - takes seconds
 

@@ -11,6 +11,7 @@ from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import PipelineConfig
+from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError
 
 
@@ -80,10 +81,11 @@ def evaluate(
     image_topic: Annotated[str | None, typer.Option(help="Image topic of a recording with several cameras.")] = None,
     rectified: RectifiedOption = Rectified.AUTO,
     device: Annotated[str, typer.Option(help="Device for --weights: auto, cpu, cuda or cuda:N.")] = "auto",
-) -> None:
+) -> int:
     """Measure depth, segmentation and tracking against truth: PQ, VPQ, DVPQ, STQ, DSTQ, mIoU, depth errors and more.
 
-    docs/evaluation.md describes every figure, the JSON, and label images.
+    docs/evaluation.md describes every figure, the JSON, and label images. Exit code 3: done, but frames of the data or
+    of the predictions are missing, damaged or left out because of their stamps.
     """
     # torch takes seconds to import, and --help must not
     from monodvps_ros.evaluation import command  # noqa: PLC0415
@@ -93,7 +95,7 @@ def evaluate(
     others, settings = split_words(words or [], PipelineConfig)
     if others:
         raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
-    command.evaluate(
+    result = command.evaluate(
         command.Request(
             data=data,
             predictions=predictions,
@@ -119,3 +121,4 @@ def evaluate(
             worst=worst,
         )
     )
+    return exit_code(result["damage"])

@@ -29,7 +29,7 @@ COMMANDS = {
     "describe": ("monodvps_ros.cli.describe:describe", "Show a network: layers, sizes, weights and their model card."),
 }
 
-#: Exit codes: a user's error, and an interruption by Ctrl-C (128 + SIGINT).
+#: Exit codes: a user's error, and an interruption by Ctrl-C (128 + SIGINT); 3 is `data.incomplete`'s.
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: always; 0 for success, 2 for a wrong command line or a `MonoDVPSError` (one line on stderr),
-            130 for Ctrl-C, else what the command returns.
+            3 where the work was done but frames of the input are missing, 130 for Ctrl-C, else what the command
+            returns.
     """
     try:
         _application()(args=arguments, prog_name="monodvps")
@@ -52,7 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _application() -> typer.Typer:
     application = typer.Typer(
-        help="Depth, panoptic masks with lasting ids and labelled clouds from one camera.",
+        help="Depth, panoptic masks with lasting ids and labelled clouds from one camera.\n\n"
+        "Exit codes: 0 done; 2 an argument or a file is wrong; 3 done, but frames of the input are missing.",
         add_completion=False,
         pretty_exceptions_enable=False,
     )

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.data import open_source
+from monodvps_ros.data.incomplete import exit_code
+from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.errors import DataError
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play
@@ -29,17 +31,19 @@ def play(
     rectified: RectifiedOption = Rectified.AUTO,
     frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
     wait_for: Annotated[int, typer.Option(min=0, help="Subscribers of the image to wait for before playing.")] = 1,
-) -> None:
+) -> int:
     """Publish a recording as a ROS 2 camera, at the rate at which it was recorded.
 
     Topics: image and camera_info. Stamps and frame_id are those of the recording. camera_info is the recorded one,
     distortion included; of rectified images, whose topic's name is lost, it says that there is no distortion.
-    Nothing is left out: a frame that is late is published late.
+    A frame that is late is published late. Exit code 3: done, but frames of the recording are missing, damaged or left
+    out because of their stamps.
     """
     console = Console(highlight=False)
     source = open_source(input, image_topic=image_topic, rectified=rectified.value)
     if not len(source):
         raise DataError(f"{input} holds no frames; give a recording with at least one")
+    samples = ReadableSamples(source, str(input), frames)
     count = PlayCount()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -47,12 +51,13 @@ def play(
         publisher = CameraPublisher(node, compressed)
         console.print(f"{publisher.image_topic}: {len(source)} frames at {source.rate_hz * rate:g} Hz", soft_wrap=True)
         _wait_for_subscribers(publisher, wait_for, console)
-        for _ in play_samples(frames_to_play(source, frames, loop), publisher, Schedule(source.rate_hz, rate), count):
+        for _ in play_samples(frames_to_play(samples, loop=loop), publisher, Schedule(source.rate_hz, rate), count):
             pass
         publisher.flush()
     finally:
         rclpy.try_shutdown()
         console.print(f"{count.published} frames published, {count.late} late, {count.without_camera_info} without K")
+    return exit_code(samples.damage)
 
 
 def _wait_for_subscribers(publisher: CameraPublisher, wanted: int, console: Console) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import PipelineConfig, load
+from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError, DataError
 
 
@@ -38,10 +39,11 @@ def predict(
     rectified: RectifiedOption = Rectified.AUTO,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Predict this many frames at most.")] = None,
-) -> None:
+) -> int:
     """Write predictions: pan/ and dep/ as the public evaluation scripts read them, or recordings.
 
     What an interrupted run has finished is kept: frame by frame in pan/ and dep/, sequence by sequence in recordings.
+    Exit code 3: done, but frames of the input are missing, damaged or left out because of their stamps.
     """
     # Below, because imports of torch and networks take seconds, and --help must not.
     from monodvps_ros.data import open_source  # noqa: PLC0415
@@ -73,3 +75,4 @@ def predict(
             pass
     for line in prediction.summary(time.perf_counter() - begin):
         Console().print(line, soft_wrap=True, highlight=False)
+    return exit_code(run.damage)

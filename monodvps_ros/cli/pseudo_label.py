@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import PseudoLabelConfig, load
+from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError, DataError
 
 _Words = Annotated[
@@ -86,8 +87,11 @@ def pseudo_label(
     rectified: RectifiedOption = Rectified.AUTO,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Label this many frames at most.")] = None,
-) -> None:
-    """Label a recording by teachers, of classes, depth or both; train on the labels with `monodvps train --data`."""
+) -> int:
+    """Label a recording by teachers, of classes, depth or both; train on the labels with `monodvps train --data`.
+
+    Exit code 3: done, but frames of the data are missing, damaged or left out because of their stamps.
+    """
     # Below, because imports of torch and networks take seconds, and --help must not.
     from monodvps_ros.data import open_source  # noqa: PLC0415
     from monodvps_ros.perception import resolve_device  # noqa: PLC0415
@@ -123,7 +127,7 @@ def pseudo_label(
         keep_labels=keep_labels,
         limit=frames,
     )
-    _run(labelling, data)
+    return _run(labelling, data)
 
 
 def _settings(config: Path | None, words: list[str], size: str | None, given: dict[str, Any]) -> PseudoLabelConfig:
@@ -135,7 +139,7 @@ def _settings(config: Path | None, words: list[str], size: str | None, given: di
     return load(PseudoLabelConfig, config, {**overrides, **options})
 
 
-def _run(labelling: Any, data: Path) -> None:
+def _run(labelling: Any, data: Path) -> int:
     console = Console(stderr=True)
     console.print(f"{data}: {labelling.length} frames; {labelling.description}", soft_wrap=True)
     columns = TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
@@ -144,6 +148,7 @@ def _run(labelling: Any, data: Path) -> None:
             pass
     for line in labelling.summary():
         Console().print(line, soft_wrap=True, highlight=False)
+    return exit_code(labelling.damage)
 
 
 def parse_scales(text: str) -> list[float]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import TrainingConfig, load
+from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError
 
 
@@ -32,7 +33,11 @@ def train(
     devices: Annotated[int, typer.Option(help="Processes on each machine.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
 ) -> int:
-    """Train the network: depth, flow and ego motion from raw video, panoptic segmentation from labels."""
+    """Train the network: depth, flow and ego motion from raw video, panoptic segmentation from labels.
+
+    Exit code 3: done, but frames of the data are missing, damaged or left out because of their stamps. Where these are
+    more than the others, nothing is trained.
+    """
     from monodvps_ros.data import open_source  # noqa: PLC0415 (training's imports take seconds; --help must not)
     from monodvps_ros.data.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
     from monodvps_ros.training.run import train as run  # noqa: PLC0415
@@ -58,7 +63,8 @@ def train(
         nodes=nodes,
     )
     Console().print(f"{result.weights} after {result.steps} steps", soft_wrap=True, highlight=False)
+    code = exit_code(result.damage)
     if not result.stopped_by:
-        return 0
+        return code
     Console(stderr=True).print(f"stopped at step {result.steps} of {settings.max_steps}; go on with --resume")
     return 128 + result.stopped_by

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.bag.messages import stamp_ns, transform_matrix
+from monodvps_ros.data.bag.messages import stamp_ns, take_receipt, transform_matrix
 from monodvps_ros.data.bag_topics import TF_TOPIC, CameraTopics
 from monodvps_ros.data.message_fields import time_to_ns
 
@@ -33,14 +33,16 @@ class Pairing:
     Args:
         reader: the recording.
         topics: of the camera.
+        unstamped: a stamp of 0 stands for the time of receipt.
 
     Attributes:
         unpaired: how many messages of truth had no image of their stamp, by name; whole when the end is reached.
         other_infos: how many images have the camera_info of another stamp.
     """
 
-    def __init__(self, reader: BagReader, topics: CameraTopics) -> None:
-        self._reader = reader
+    def __init__(self, reader: BagReader, topics: CameraTopics, unstamped: bool = False) -> None:
+        self._reader, self._unstamped = reader, unstamped
+        self._last_ns = 0
         self._image_topic = topics.image
         self._names = {topic: name for name, topic in topics.truth.items()}
         if topics.camera_info is not None:
@@ -57,8 +59,11 @@ class Pairing:
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Give image messages, in the order of the recording, and their partners."""
         waiting: deque[Any] = deque()
-        for topic, _, _, message in self._reader.messages([self._image_topic, *self._names]):
+        for topic, _, received_ns, message in self._reader.messages([self._image_topic, *self._names]):
+            if self._unstamped and topic != TF_TOPIC:
+                take_receipt(message, received_ns)
             if topic == self._image_topic:
+                self._notice_jump(stamp_ns(message))
                 waiting.append(message)
             else:
                 self._take(self._names[topic], message)
@@ -69,6 +74,12 @@ class Pairing:
             yield image, self._partners(image)
         for name in self._held.keys() - {POSE, CAMERA_INFO}:
             self._drop(name, len(self._held[name]))
+
+    def _notice_jump(self, image_ns: int) -> None:
+        """Where time goes back, streams have not reached it merely because they were beyond it before."""
+        if image_ns < self._last_ns:
+            self._newest_ns = dict.fromkeys(self._left, -1)
+        self._last_ns = image_ns
 
     def _take(self, name: str, message: Any) -> None:
         self._left[name] -= 1

@@ -39,6 +39,11 @@ class BagPredictions:
         """Frames without one of the two maps, counted while reading."""
         return sum(bag.incomplete for bag in self._bags)
 
+    @property
+    def damage(self) -> list[str]:
+        """What of the recordings cannot be read, in sentences; whole once they were read."""
+        return [sentence for bag in self._bags for sentence in bag.damage]
+
     def __len__(self) -> int:
         """Number of panoptic maps."""
         return sum(len(bag) for bag in self._bags)
@@ -61,6 +66,7 @@ class _Bag:
         self.path = path
         self.incomplete = 0
         with BagReader(path) as reader:
+            self.damage = reader.damage
             topics = {t.name: t.count for t in reader.topics.values() if t.type_name == IMAGE_TYPE and t.count}
         self._panoptic = self._only([name for name in topics if name.endswith(f"/{_PANOPTIC}")], _PANOPTIC)
         depth = self._panoptic.removesuffix(_PANOPTIC) + _DEPTH
@@ -84,6 +90,7 @@ class _Bag:
                     for other in [*old, stamp]:
                         del held[other]
                     yield self._frame(stamp, parts)
+            self.damage = reader.damage
         self.incomplete += len(held)
 
     def _frame(self, stamp: int, parts: dict[str, Any]) -> PredictedFrame:

@@ -4,7 +4,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.bag import BagReader, sequence_name
+from monodvps_ros.data.bag import BagReader, part_name, sequence_name
 from monodvps_ros.data.bag.messages import stamp_ns
 from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, Pairing
 from monodvps_ros.data.bag_topics import CameraTopics, find_camera
 from monodvps_ros.data.camera_samples import CameraSamples
-from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
+from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_codec import decode_compressed, decode_image, decode_raw
 from monodvps_ros.data.reading import Reading
+from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.errors import EncodingError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
@@ -47,7 +48,7 @@ class BagSource:
         rectified: auto, true or false: whether the images are rectified; as the node's parameter.
 
     Attributes:
-        damage: what of the recording cannot be read, in sentences; whole once it was read to its end.
+        damage: what of the recording cannot be read or is left out, in sentences; whole once it was read to its end.
         unpaired: truth messages without an image of their stamp, counted while reading, by name in `FrameTruth`.
         without_k: images whose camera_info is no use, counted while reading, by the reason.
 
@@ -73,9 +74,16 @@ class BagSource:
             self.damage = tuple(reader.damage)
             self.topics: CameraTopics = find_camera(reader, image_topic, camera_info_topic)
             self._length = reader.topics[self.topics.image].count
-            first = [stamp_ns(m) for *_, m in islice(reader.messages([self.topics.image]), _RATE_SAMPLES)]
-        gaps = [after - before for before, after in pairwise(first)]
-        self._rate_hz = 1e9 / median(gaps) if gaps and median(gaps) > 0 else DEFAULT_RATE_HZ
+            first = [
+                (stamp_ns(message), received_ns)
+                for _, _, received_ns, message in islice(reader.messages([self.topics.image]), _RATE_SAMPLES)
+            ]
+        self._unstamped = all(stamp == 0 for stamp, _ in first)
+        if self._unstamped:
+            log.warning("%s %s: images have stamps of 0; the time of their receipt is taken", path, self.topics.image)
+        times = sorted(received if self._unstamped else stamp for stamp, received in first)
+        gaps = [after - before for before, after in pairwise(times) if after > before]
+        self._rate_hz = 1e9 / median(gaps) if gaps else DEFAULT_RATE_HZ
 
     @property
     def rate_hz(self) -> float:
@@ -88,30 +96,36 @@ class BagSource:
         return self._labels
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of images, those included that are left out because of their stamps."""
         return self._length
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read from the first image; goes on after a frame that cannot be read, but not where the recording is damaged.
+        """Read from the first image; goes on after a frame that cannot be read.
+
+        Images are left out, and told in `damage`, whose stamps do not come after the one before. Where stamps jump back
+        and go on from there, a new sequence begins.
 
         Raises:
-            DataError: the recording is damaged, stamps do not increase, or sizes or label values are wrong.
+            DataError: no image can be read, or sizes or label values are wrong.
             EncodingError: an image cannot be decoded.
         """
         return Reading(self._makers())
 
     def _makers(self) -> Iterator[Callable[[], Sample]]:
-        previous_ns: int | None = None
         where = f"{self.path} {self.topics.image}"
         camera = CameraSamples(where, self._rectified, self.topics.image)
         self.without_k = camera.problems
         with BagReader(self.path) as reader:
-            pairing = Pairing(reader, self.topics)
-            for index, (image, partners) in enumerate(pairing):
-                check_increasing(previous_ns, stamp_ns(image), where)
-                previous_ns = stamp_ns(image)
-                yield partial(self._sample, camera, index, image, partners)
-            self.damage = tuple(reader.damage)
+            pairing, left_out = Pairing(reader, self.topics, self._unstamped), LeftOut()
+            pairs = in_order(pairing, lambda pair: stamp_ns(pair[0]), left_out)
+            for part, images in groupby(pairs, key=lambda numbered: numbered[0]):
+                for index, (_, (image, partners)) in enumerate(images):
+                    yield partial(self._sample, camera, (part_name(self._sequence, part), index), image, partners)
+            self.damage = tuple(reader.damage) + ((f"{where}: left out: {left_out}",) if str(left_out) else ())
+        if str(left_out):
+            log.warning("%s: left out: %s", where, left_out)
+        if left_out.sequences > 1:
+            log.warning("%s: stamps jump back; %d sequences are read", where, left_out.sequences)
         self.unpaired = pairing.unpaired
         if pairing.other_infos:
             log.warning("%s: %d images have no camera_info of their stamp; the last one before is taken, or the first",
@@ -119,7 +133,7 @@ class BagSource:
         for name, count in self.unpaired.items():
             log.warning("%s: %d messages of %s have no image of their stamp", self.path, count, name)
 
-    def _sample(self, camera: CameraSamples, index: int, image: Any, partners: dict[str, Any]) -> Sample:
+    def _sample(self, camera: CameraSamples, place: tuple[str, int], image: Any, partners: dict[str, Any]) -> Sample:
         where = f"{self.path} {self.topics.image} at {stamp_ns(image)} ns"
         try:
             pixels = decode_compressed(image.data, image.format) if self.topics.compressed else _pixels(image)
@@ -141,7 +155,7 @@ class BagSource:
             FrameTruth(**truth, world_from_camera=partners.get(POSE)),
             image.header.frame_id,
         )
-        return Sample(frame, rectified_truth, self._sequence, index, where)
+        return Sample(frame, rectified_truth, *place, where)
 
 
 def _pixels(image: Any) -> NDArray[np.uint8]:

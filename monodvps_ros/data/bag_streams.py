@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from monodvps_ros.data.bag import whole_name
 from monodvps_ros.types import Sample
 
 T = TypeVar("T")
@@ -65,5 +66,5 @@ class BagStreams(Generic[T]):
         """
         name = sample.sequence
         if name not in self._streams:
-            self._streams[name] = Nearest(lambda: self._open(self._bags[name]), self._within_s)
+            self._streams[name] = Nearest(lambda: self._open(self._bags[whole_name(name)]), self._within_s)
         return self._streams[name].at(sample.frame.stamp_ns)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from monodvps_ros.data.bag import is_bag, sequence_name
 from monodvps_ros.data.natural_order import natural_key
-from monodvps_ros.data.reading import chained
+from monodvps_ros.data.reading import chained, damage_of
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.types import Sample, SampleSource
@@ -45,6 +45,11 @@ class ChainedSource:
     def __len__(self) -> int:
         """Number of frames of all."""
         return sum(len(source) for source in self._sources)
+
+    @property
+    def damage(self) -> list[str]:
+        """What cannot be read of all."""
+        return [sentence for source in self._sources for sentence in damage_of(source)]
 
     def __iter__(self) -> Iterator[Sample]:
         """Read the first source from its first frame, then the others; goes on where they do."""

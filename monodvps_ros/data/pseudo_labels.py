@@ -14,7 +14,7 @@ Metric depth is read as metres, and fills what the recording does not know itsel
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_files import read_map, write_image
 from monodvps_ros.data.manifest import read_manifest
-from monodvps_ros.data.reading import Reading
+from monodvps_ros.data.reading import Reading, damage_of
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.types import Sample, SampleSource
@@ -82,6 +82,11 @@ class PseudoLabelSource:
         """Height of the recording's camera above the road; None where it is not known."""
         height: float | None = getattr(self._frames, "camera_height_m", None)
         return height
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """What cannot be read of the recording."""
+        return damage_of(self._frames)
 
     def __len__(self) -> int:
         """Number of frames of the recording."""

@@ -16,6 +16,8 @@ from rich.table import Table
 
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
+from monodvps_ros.data.incomplete import exit_code
+from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.demo.filmstrip import draw_filmstrip
 from monodvps_ros.demo.metrics import drive_metrics
 from monodvps_ros.demo.middleware import environment, shipped_profile
@@ -68,7 +70,8 @@ def run_demo(
         camera_height_m: height of the camera above the road; None: what the source tells.
 
     Returns:
-        Exit code: 0: done. 1: node or recorder failed; their last words are shown.
+        Exit code: 0: done. 1: node or recorder failed; their last words are shown. 3: done, but frames of what was
+            played are missing, damaged or left out because of their stamps.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as at Ctrl-C
     source, name, height_m = _source(path, image_topic, rectified, frames, seed)
@@ -83,7 +86,8 @@ def run_demo(
     if weights == "random":
         console.print("[yellow]The weights are random: the way of a frame is real, what is seen in it is not.[/]")
     try:
-        report = _run(source, name, frames, rate, folder, parameters)
+        samples = ReadableSamples(source, name, frames)
+        report = _run(source, samples, name, _count(source, frames), rate, folder, parameters)
     except ChildError as error:
         console.print(f"[red]The demo failed:[/] {error}", markup=True)
         return 1
@@ -94,7 +98,7 @@ def run_demo(
     title = f"{name}   |   weights: {report['weights']}   |   {report['device']}"
     files_made = _draw(folder, title, source)
     _summarize(report, folder, files_made)
-    return 0
+    return exit_code(samples.damage)
 
 
 def _source(
@@ -141,15 +145,21 @@ def _count(source: SampleSource, frames: int | None) -> int:
 
 
 def _run(
-    source: SampleSource, name: str, frames: int | None, rate: float, folder: OutputFolder, parameters: dict[str, Any]
+    source: SampleSource,
+    samples: Iterable[Sample],
+    name: str,
+    count: int,
+    rate: float,
+    folder: OutputFolder,
+    parameters: dict[str, Any],
 ) -> dict[str, Any]:
-    """Play the source to the node, record, and write the report."""
+    """Play samples of the source to the node, record, and write the report."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("starting the node", total=_count(source, frames))
+        task = progress.add_task("starting the node", total=count)
         with DemoSession(folder, parameters) as session:
             progress.update(task, description="playing")
-            for _ in session.play(islice(source, frames), source.rate_hz, rate):
+            for _ in session.play(samples, source.rate_hz, rate):
                 progress.advance(task)
             progress.update(task, description="waiting for the last frames")
             counts = session.finish()

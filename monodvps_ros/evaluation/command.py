@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data import open_source
 from monodvps_ros.data.label_file import LabelFile, find_label_file, read_label_file
-from monodvps_ros.data.predictions import open_predictions
+from monodvps_ros.data.predictions import Predictions, open_predictions
 from monodvps_ros.data.pseudo_labels import is_pseudo_labelled
+from monodvps_ros.data.reading import ReadableSamples, damage_of
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.evaluation.depth_scaling import DepthScaling
 from monodvps_ros.evaluation.model_pairs import ModelPairs
@@ -135,6 +137,10 @@ class _Recording:
     source: SampleSource
     camera_height_m: float | None
 
+    @cached_property
+    def samples(self) -> ReadableSamples:
+        return ReadableSamples(self.source, "the data")
+
 
 def evaluate(request: Request) -> Result:
     """Measure, write what is asked for, and print the figures.
@@ -191,6 +197,7 @@ def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation
     result: Result = {"data": str(request.data), "split": request.split or None,
                       "labels": None if labels is None else str(labels.path)}  # fmt: skip
     result |= {"min_area_px": request.min_area_px, "settings": dict(request.settings)}
+    predictions: Predictions | None = None
     if request.predictions is not None:
         if is_pseudo_labelled(request.data):
             raise DataError(f"{request.data}: holds pseudo-labels, a teacher's guesses; give --data with true labels")
@@ -202,7 +209,9 @@ def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation
         without_truth, measured = Names(), _predict(request, recordings, truth, evaluation)
     _check_any(evaluation, without_truth, request.data)
     unpaired = {"predictions": without_truth.summary(), "ground_truth": evaluation.without_prediction.summary()}
-    return evaluation, {**result, **measured, **evaluation.result(), "unpaired": unpaired}
+    damage = [sentence for recording in recordings for sentence in recording.samples.damage]
+    damage += damage_of(predictions)
+    return evaluation, {**result, **measured, **evaluation.result(), "unpaired": unpaired, "damage": damage}
 
 
 def _predict(
@@ -228,9 +237,10 @@ def _samples(request: Request, recording: _Recording, what: str) -> Iterator[Sam
     count = len(recording.source)
     first = 0 if request.last is None else max(count - request.last, 0)
     end = count if request.frames is None else min(request.frames, count)
+    taken = islice(recording.samples, first, None if request.frames is None else end)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield from progress.track(islice(recording.source, first, end), total=end - first, description=what)
+        yield from progress.track(taken, total=end - first, description=what)
 
 
 def _labels(request: Request, source: SampleSource) -> LabelFile | None:

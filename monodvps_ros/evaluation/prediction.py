@@ -3,7 +3,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.manifest import check_manifest, file_digest
 from monodvps_ros.data.message_fields import output_fields
 from monodvps_ros.data.predictions import LAYOUTS, frame_name, read_panoptic, whole_frames, write_prediction
+from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
 from monodvps_ros.perception import Pipeline
@@ -37,15 +38,14 @@ class Run:
     """
 
     def __init__(self, source: SampleSource, pipeline: Pipeline, limit: int | None = None) -> None:
-        self._source = source
-        self._limit = limit
+        self._samples = ReadableSamples(source, "the input", limit)
         self.pipeline = pipeline
         self.length = len(source) if limit is None else min(limit, len(source))
         self.written = self.kept = self.without_metres = 0
 
     def sequences(self) -> Iterator[tuple[str, Iterator[Sample]]]:
         """Give the sequences' names and samples, in order; each begins with a pipeline that has seen nothing."""
-        for name, samples in groupby(islice(self._source, self._limit), key=lambda sample: sample.sequence):
+        for name, samples in groupby(self._samples, key=lambda sample: sample.sequence):
             self.pipeline.reset()
             yield name, samples
 
@@ -55,6 +55,11 @@ class Run:
         self.written += 1
         self.without_metres += scale_source(perception.scale) is ScaleSource.UNKNOWN
         return perception
+
+    @property
+    def damage(self) -> list[str]:
+        """What is missing of the source, in sentences; whole once all was predicted."""
+        return self._samples.damage
 
     def summary(self, seconds: float) -> list[str]:
         """Say in sentences what was done in a time."""

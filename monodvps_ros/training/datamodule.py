@@ -82,7 +82,8 @@ class TrainingData(LightningDataModule):
         if dataset.alone:
             parts.append(f"{dataset.alone} of these without both neighbours or K, so for terms from labels alone")
         if store.skipped:
-            parts.append(f"{store.skipped} left out that cannot be read; the first: {store.trouble}")
+            parts.append(f"{store.skipped} left out that cannot be used")
+        parts += store.damage
         return "; ".join(parts)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:

@@ -7,7 +7,7 @@ source is read through once, its frames shrunk, and written to flat files that a
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.transforms import apply_geometry, fit_geometry
-from monodvps_ros.errors import DataError, MonoDVPSError
+from monodvps_ros.errors import DataError
 from monodvps_ros.labels import VOID_PANOPTIC_ID, LabelSpace, label_space
 from monodvps_ros.training.map_file import MapFile
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample, SampleSource
@@ -65,8 +66,8 @@ class FrameStore:
         entries: one per frame, in the order of the sources and of time.
         size: height and width of all maps.
         labels: label space of the panoptic maps.
-        skipped: frames that could not be read.
-        trouble: why the first of them could not; empty where all could.
+        skipped: frames that could not be read, or that have no use because of their stamps.
+        damage: what is missing of the sources, in sentences; empty for whole ones.
         key: what was stored, as `store_frames` was told.
     """
 
@@ -81,7 +82,7 @@ class FrameStore:
             self.size: tuple[int, int] = (index["size"][0], index["size"][1])
             self.labels: LabelSpace = label_space(index["label_space"])
             self.skipped: int = index["skipped"]
-            self.trouble: str = index["trouble"]
+            self.damage: list[str] = index["damage"]
             self.key: str = index["key"]
             self.entries = [FrameEntry(**values) for values in index["entries"]]
         except (OSError, json.JSONDecodeError) as error:
@@ -150,7 +151,8 @@ def store_frames(
         report: called with the number of frames done and of all frames.
 
     Raises:
-        DataError: sources differ in their label spaces, one of them gives no frame, or the disk is full.
+        DataError: sources differ in their label spaces, one of them gives fewer frames than it loses, or the disk is
+            full.
     """
     if (folder / _INDEX).is_file():
         store = FrameStore(folder)
@@ -181,9 +183,9 @@ class _Writer:
         self._report = report
         self._entries: list[FrameEntry] = []
         self._skipped = 0
-        self._trouble = ""
+        self._damage: list[str] = []
         self._maps = {
-            name: MapFile(folder / f"{name}.npy", dtype, (max(whole, 1), *size, *more))
+            name: MapFile(folder / f"{name}.npy", dtype, (*size, *more))
             for name, dtype, more in (
                 ("image", np.uint8, (3,)),
                 ("panoptic", np.uint16, ()),
@@ -193,38 +195,32 @@ class _Writer:
         }
 
     def take(self, source: SampleSource, number: int) -> None:
-        """Store a source's frames; one that cannot be read, or that never comes, is left out and counted."""
-        before, skipped = len(self._entries), self._skipped
-        last, trouble = None, "it is empty"
-        for sample, error in readable_samples(source):
-            if sample is None:
-                self._skip(1, error)
-                last, trouble = None, error
-                continue
-            self._store(sample, number, last is not None and last.sequence == sample.sequence)
+        """Store a source's frames; what cannot be read, or never comes, is counted and told."""
+        samples = ReadableSamples(source, f"data source {number + 1}")
+        last = None
+        for sample in samples:
+            neighbours = last is not None and (last.sequence, last.index + 1) == (sample.sequence, sample.index)
+            self._store(sample, number, neighbours)
             last = sample
-            self._report(len(self._entries) + self._skipped, self._whole)
-        missing = len(source) - (len(self._entries) - before) - (self._skipped - skipped)
-        if missing > 0:
-            self._skip(missing, f"data source {number + 1} ends {missing} frames before its length")
-        if len(self._entries) == before:
-            raise DataError(f"data source {number + 1} gives no frame that can be read: {trouble}")
-
-    def _skip(self, count: int, trouble: str) -> None:
-        self._skipped += count
-        self._trouble = self._trouble or trouble
+            done = len(self._entries) + self._skipped + samples.left_out
+            self._report(done, max(done, self._whole))
+        if samples.left_out > samples.read:
+            raise DataError(
+                f"data source {number + 1}: only {samples.read} of its {samples.read + samples.left_out} frames can be "
+                f"used: {'; '.join(samples.damage)}; mend it, or leave it out"
+            )
+        self._skipped += samples.left_out
+        self._damage += samples.damage
 
     def finish(self) -> dict[str, Any]:
         for file in self._maps.values():
-            file.close()
+            file.close(max(len(self._entries), 1))
         entries = [asdict(entry) for entry in self._entries]
-        return {"skipped": self._skipped, "trouble": self._trouble, "entries": entries}
+        return {"skipped": self._skipped, "damage": self._damage, "entries": entries}
 
     def _store(self, sample: Sample, number: int, follows_previous: bool) -> None:
         shrunk = apply_geometry(sample, fit_geometry(self._size))
         place = len(self._entries)
-        if place >= self._whole:
-            raise DataError(f"data source {number + 1} gives more frames than its length says; it changed while read")
         truth, matrix = shrunk.truth, shrunk.frame.intrinsics
         self._maps["image"][place] = shrunk.frame.image
         labelled = truth.panoptic is not None and bool((truth.panoptic != VOID_PANOPTIC_ID).any())
@@ -250,17 +246,3 @@ class _Writer:
                 name=f"{sample.source} {sample.sequence}/{sample.index}".strip(),
             )
         )
-
-
-def readable_samples(source: SampleSource) -> Iterator[tuple[Sample | None, str]]:
-    """Go on after a frame that cannot be read, where the source can."""
-    reading = iter(source)
-    while True:
-        try:
-            sample = next(reading, None)
-        except MonoDVPSError as error:
-            yield None, str(error)
-            continue
-        if sample is None:
-            return
-        yield sample, ""

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class MapFile:
-    """Writes maps of one shape to their places in a file.
+    """Writes maps of one shape to their places in a file; how many there are is said at the end.
 
     Not mapped into memory: a process that writes to a map on a full disk is killed without a word (SIGBUS), while
     writing to a file raises. What is never written takes no room on the disk and reads as 0.
@@ -21,17 +21,16 @@ class MapFile:
         Args:
             path: of the file, .npy.
             dtype: of the maps.
-            shape: number of maps, and their shape.
+            shape: of a map.
 
         Raises:
             OSError: it cannot be written.
         """
         self._dtype, self._shape = np.dtype(dtype), shape
         self._file = path.open("wb")
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        self._write_header(0)
         self._start = self._file.tell()
-        self._bytes = int(np.prod(shape[1:])) * self._dtype.itemsize
+        self._bytes = int(np.prod(shape)) * self._dtype.itemsize
 
     def __setitem__(self, place: int, values: NDArray[Any]) -> None:
         """Write a map.
@@ -40,13 +39,21 @@ class MapFile:
             OSError: the disk is full.
         """
         self._file.seek(self._start + place * self._bytes)
-        self._file.write(np.ascontiguousarray(np.broadcast_to(values, self._shape[1:]), self._dtype).tobytes())
+        self._file.write(np.ascontiguousarray(np.broadcast_to(values, self._shape), self._dtype).tobytes())
 
-    def close(self) -> None:
-        """Bring the file to its full length.
+    def close(self, count: int) -> None:
+        """Bring the file to the length of a number of maps.
 
         Raises:
             OSError: the disk is full.
         """
-        self._file.truncate(self._start + self._shape[0] * self._bytes)
+        self._file.seek(0)
+        self._write_header(count)
+        self._file.truncate(self._start + count * self._bytes)
         self._file.close()
+
+    def _write_header(self, count: int) -> None:
+        # Headers of numpy are as long whatever the first axis is.
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False,
+                  "shape": (count, *self._shape)}  # fmt: skip
+        np.lib.format.write_array_header_1_0(self._file, header)

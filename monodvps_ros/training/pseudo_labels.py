@@ -4,7 +4,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,11 @@ from monodvps_ros.data.pseudo_labels import (
     write_inverse_depth,
     write_panoptic,
 )
+from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import VOID_PANOPTIC_ID
 from monodvps_ros.training.depth_teachers import DepthTeacher
 from monodvps_ros.training.ego_region import EgoRegion
-from monodvps_ros.training.frames import readable_samples
 from monodvps_ros.training.teachers import Teacher, label_image
 from monodvps_ros.types import CameraFrame, Sample, SampleSource
 
@@ -74,7 +73,6 @@ class PseudoLabelling:
         kept: frames whose labels were there already.
         true: frames that keep their true label.
         without_depth: frames of which the depth teacher knows nothing.
-        unreadable: frames that cannot be read.
 
     Raises:
         ConfigError: there is no teacher, or the recording's label space is not the teacher's.
@@ -102,37 +100,42 @@ class PseudoLabelling:
                 f"{recording.path}: has label space '{source.label_space.name}' but the teacher "
                 f"'{teacher.labels.name}'; choose a teacher of the same classes"
             )
-        self._source, self._out, self._teacher, self._config, self._device = source, out, teacher, config, device
-        self._ego, self._depth_teacher, self._keep_labels, self._limit = ego, depth_teacher, keep_labels, limit
+        self._out, self._teacher, self._config, self._device = out, teacher, config, device
+        self._ego, self._depth_teacher, self._keep_labels = ego, depth_teacher, keep_labels
         parts = [] if teacher is None else [teacher.description]
         if depth_teacher is not None:
             kind = "in metres" if depth_teacher.is_metric else RELATIVE
             parts.append(f"inverse depth, {kind}, by {depth_teacher.description}")
         self.description = "; ".join(parts)
         self.length = len(source) if limit is None else min(limit, len(source))
-        self.written = self.kept = self.true = self.unreadable = self.without_depth = 0
+        self._samples = ReadableSamples(source, str(recording.path), limit)
+        self.written = self.kept = self.true = self.without_depth = 0
         self._void = self._known = 0.0
         self._new_depth, self._depth_trouble = 0, ""
         _prepare(out)
         check_manifest(out / MANIFEST, self._manifest(recording), "pseudo-labels")
 
-    def __iter__(self) -> Iterator[Sample | None]:
-        """Label; give each frame once its labels are whole in the folder, None for one that cannot be read.
+    def __iter__(self) -> Iterator[Sample]:
+        """Label; give each frame once its labels are whole in the folder.
 
         Raises:
             DataError: a label cannot be written, or no frame can be read.
         """
-        trouble = "it is empty"
-        for sample, error in islice(readable_samples(self._source), self._limit):
-            if sample is None:
-                self.unreadable += 1
-                trouble = error
-            else:
-                self._label(sample)
+        for sample in self._samples:
+            self._label(sample)
             yield sample
         if self.written + self.kept + self.true == 0:
-            trouble = self._depth_trouble or (_NOTHING if self.without_depth else trouble)
-            raise DataError(f"{self._out}: no frame can be labelled: {trouble}")
+            raise DataError(f"{self._out}: no frame can be labelled: {self._depth_trouble or _NOTHING}")
+
+    @property
+    def unreadable(self) -> int:
+        """Frames that cannot be read."""
+        return self._samples.left_out
+
+    @property
+    def damage(self) -> list[str]:
+        """What is missing of the recording, in sentences; whole once all was labelled."""
+        return self._samples.damage
 
     def summary(self) -> list[str]:
         """Say in sentences what was done."""

@@ -4,12 +4,13 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from monodvps_ros.data.reading import damage_of
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.training.progress import Phase, Progress
 from monodvps_ros.types import Sample, SampleSource
@@ -78,6 +79,11 @@ class WatchedSource:
     def label_space(self) -> LabelSpace:
         """Label space of the truth."""
         return self._source.label_space
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """What cannot be read of it."""
+        return damage_of(self._source)
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -57,12 +57,14 @@ class RunResult:
         steps: step that it ended at.
         figures: last values of losses and validation figures by name.
         stopped_by: number of the signal that ended it before its last step; 0 where none did.
+        damage: what is missing of the data, in sentences.
     """
 
     weights: Path
     steps: int
     figures: dict[str, float]
     stopped_by: int = 0
+    damage: Sequence[str] = ()
 
 
 def train(
@@ -140,7 +142,8 @@ def train(
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         export_checkpoint(checkpoint, out / WEIGHTS_FILE)
-    return RunResult(out / WEIGHTS_FILE, trainer.global_step, figures, stop.received)
+    damage = () if data.dataset is None else data.dataset.store.damage
+    return RunResult(out / WEIGHTS_FILE, trainer.global_step, figures, stop.received, damage)
 
 
 def _parts_of(tensors: Sequence[str]) -> str:

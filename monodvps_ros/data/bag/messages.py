@@ -42,6 +42,12 @@ def stamp_ns(message: Any) -> int:
     return time_to_ns(message.header.stamp)
 
 
+def take_receipt(message: Any, received_ns: int) -> None:
+    """Let the time of receipt, nanoseconds, stand for a stamp of 0."""
+    if stamp_ns(message) == 0:
+        message.header.stamp.sec, message.header.stamp.nanosec = ns_to_time(received_ns)
+
+
 def transform_fields(stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]) -> Fields:
     """Pack a TFMessage of one transform: a (4, 4) rigid matrix that carries points of the child into the parent.
 

@@ -22,6 +22,7 @@ SUFFIXES = (".mcap", ".db3")
 COMPRESSED = ".zstd"
 _ROS1 = ".bag"
 _ENDINGS = (*SUFFIXES, *(suffix + COMPRESSED for suffix in SUFFIXES))
+_PART = ".part"
 _PIECE_BYTES = 1 << 20
 
 
@@ -35,6 +36,16 @@ def is_bag(path: Path) -> bool:
 def sequence_name(path: Path) -> str:
     """Name a recording after its folder or file."""
     return path.resolve().name.removesuffix(COMPRESSED).removesuffix(".mcap").removesuffix(".db3")
+
+
+def part_name(sequence: str, part: int) -> str:
+    """Name a part of a sequence that stamps which jump back divide; the first keeps its name."""
+    return f"{sequence}{_PART}{part + 1}" if part else sequence
+
+
+def whole_name(sequence: str) -> str:
+    """Name the recording that a sequence or a part of it is in."""
+    return sequence.partition(_PART)[0]
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

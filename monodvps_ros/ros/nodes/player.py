@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.ros.topics.conversions import camera_info_message, image_message, stamp_from_ns
-from monodvps_ros.types import CameraFrame, Sample, SampleSource
+from monodvps_ros.types import CameraFrame, Sample
 
 JPEG_QUALITY = 95
 
@@ -133,7 +133,7 @@ def play(
         yield sample
 
 
-def frames_to_play(source: SampleSource, limit: int | None = None, loop: bool = False) -> Iterator[Sample]:
+def frames_to_play(source: Iterable[Sample], limit: int | None = None, loop: bool = False) -> Iterator[Sample]:
     """Give a source's samples: the first `limit` of them, over and over with `loop`."""
     while True:
         yield from islice(iter(source), limit)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stamps as recordings have them: repeated, backward, 0, jumps; what is left out is told and in the exit code."""
+
+import numpy as np
+import pytest
+from recordings import IMAGE, START, STEP, camera, image, numbers, stamps, write_bag
+
+from monodvps_ros.cli.main import main
+from monodvps_ros.data import open_source
+from monodvps_ros.data.reading import ReadableSamples
+from monodvps_ros.data.sequence_watch import LeftOut, in_order
+from monodvps_ros.errors import DataError
+from monodvps_ros.labels import CITYSCAPES
+from monodvps_ros.training.frames import FrameStore, store_frames
+from monodvps_ros.types import CameraFrame, Sample
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "counts"),
+    [
+        ([1, 2, 3], [(0, 1), (0, 2), (0, 3)], (0, 0, 0, 1)),
+        ([1, 2, 2, 3], [(0, 1), (0, 2), (0, 3)], (1, 0, 0, 1)),
+        ([1, 0, 2, 0], [(0, 1), (0, 2)], (0, 0, 2, 1)),
+        ([1, 3, 2, 4], [(0, 1), (0, 3), (0, 4)], (0, 1, 0, 1)),  # one out of order
+        ([5, 6, 7, 1, 2, 3], [(0, 5), (0, 6), (0, 7), (1, 1), (1, 2), (1, 3)], (0, 0, 0, 2)),  # begun again
+        ([1, 2, 1, 2, 1, 2], [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)], (0, 0, 0, 3)),  # a loop
+        ([1, 2, 99, 3, 4, 5], [(0, 1), (0, 2), (0, 99), (1, 3), (1, 4), (1, 5)], (0, 0, 0, 2)),  # one far ahead
+        ([101, 1, 102, 2, 103], [(0, 101), (0, 102), (0, 103)], (0, 2, 0, 1)),  # a second clock
+        ([5, 4, 3], [(0, 5)], (0, 2, 0, 1)),
+        ([3, 3, 3, 3], [(0, 3)], (3, 0, 0, 1)),
+        ([], [], (0, 0, 0, 1)),
+    ],
+)
+def test_the_rule_of_order(given, kept, counts):
+    left_out = LeftOut()
+    assert list(in_order(given, lambda stamp: stamp, left_out)) == kept
+    assert (left_out.repeated, left_out.backward, left_out.unstamped, left_out.sequences) == counts
+    assert len(kept) + sum(counts[:3]) == len(given)
+
+
+def bag_of(path, offsets, received=None):
+    """A recording whose images have stamps at multiples of 0.1 s; None stands for a stamp of 0."""
+    given = [0 if offset is None else START + offset * STEP for offset in offsets]
+    write_bag(path, camera(given, stamps(len(offsets)) if received is None else received))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("offsets", "kept", "told"),
+    [
+        ([0, 1, 2, 2, 3, 4], [0, 1, 2, 4, 5], "1 stamps repeat the one before"),
+        ([0, 1, 3, 2, 4], [0, 1, 2, 4], "1 stamps go back"),
+        ([0, None, 1, None, 2], [0, 2, 4], "2 stamps are 0"),
+    ],
+)
+def test_frames_out_of_order_are_left_out_and_the_rest_is_read(tmp_path, offsets, kept, told):
+    source = open_source(bag_of(tmp_path / "bag", offsets))
+    samples = list(source)
+    assert numbers(samples) == kept
+    assert [sample.index for sample in samples] == list(range(len(kept)))
+    assert {sample.sequence for sample in samples} == {"bag"}
+    (sentence,) = source.damage
+    assert f"{IMAGE}: left out: {told}" in sentence
+    assert len(source) == len(offsets) and source.rate_hz == pytest.approx(10)
+
+
+def test_a_jump_back_begins_a_sequence(tmp_path):
+    source = open_source(bag_of(tmp_path / "bag", [50, 51, 52, 0, 1, 2]))
+    samples = list(source)
+    assert [(s.sequence, s.index) for s in samples] == [
+        ("bag", 0), ("bag", 1), ("bag", 2), ("bag.part2", 0), ("bag.part2", 1), ("bag.part2", 2)
+    ]  # fmt: skip
+    assert numbers(samples) == [0, 1, 2, 3, 4, 5] and list(source.damage) == []
+    assert all(sample.frame.intrinsics is not None for sample in samples)
+
+
+def test_without_stamps_the_time_of_receipt_is_taken_and_said(tmp_path, caplog):
+    source = open_source(bag_of(tmp_path / "bag", [None] * 5))
+    samples = list(source)
+    assert [sample.frame.stamp_ns for sample in samples] == stamps(5)
+    assert numbers(samples) == [0, 1, 2, 3, 4] and list(source.damage) == []
+    assert all(sample.frame.intrinsics is not None for sample in samples)
+    assert "images have stamps of 0; the time of their receipt is taken" in caplog.text
+    assert source.rate_hz == pytest.approx(10)
+
+
+def test_a_frame_that_cannot_be_decoded_is_left_out(tmp_path):
+    found = list(camera(stamps(5)))
+    found[5][2].encoding = "rgb9"
+    samples = ReadableSamples(open_source(write_bag(tmp_path / "bag", found).parent), "the recording")
+    assert numbers(samples) == [0, 1, 3, 4]
+    assert (samples.read, samples.left_out) == (4, 1)
+    assert "1 frames cannot be read; the first: " in samples.damage[0] and "rgb9" in samples.damage[0]
+
+
+def test_a_source_of_nothing_that_can_be_read_is_an_error(tmp_path):
+    found = [(IMAGE, stamp, image(0, stamp)) for stamp in stamps(3)]
+    for *_, message in found[1:]:
+        message.encoding = "rgb9"
+    source = open_source(write_bag(tmp_path / "bag", found).parent)
+    assert numbers(ReadableSamples(source, "it")) == [0]
+    found[0][2].encoding = "rgb9"
+    with pytest.raises(DataError, match="holds no camera images"):
+        open_source(write_bag(tmp_path / "other", found).parent)
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return end.value.code
+
+
+def test_predict_reads_on_and_says_so_in_its_exit_code(tmp_path, capsys):
+    bag = bag_of(tmp_path / "bag", [0, 1, 2, 2, 3, 4])
+    assert run("predict", "--input", bag, "--out", tmp_path / "p", "--weights", "random") == 3
+    assert len(list((tmp_path / "p/pan").iterdir())) == 5
+    assert "the input is not whole: " in capsys.readouterr().err
+    whole = bag_of(tmp_path / "whole", range(2))
+    assert run("predict", "--input", whole, "--out", tmp_path / "q", "--weights", "random") == 0
+
+
+def test_what_is_missing_goes_into_the_stored_frames(tmp_path):
+    bag = bag_of(tmp_path / "bag", [0, 1, 2, 2, 3, 4])
+    store = store_frames([open_source(bag)], (16, 24), tmp_path / "frames", "")
+    assert (len(store), store.skipped) == (5, 1)
+    assert "1 stamps repeat the one before" in store.damage[0]
+    assert [entry.follows_previous for entry in store.entries] == [False, True, True, True, True]
+    assert FrameStore(tmp_path / "frames").damage == store.damage
+
+
+def test_training_does_not_go_on_with_a_small_rest(tmp_path):
+    bag = bag_of(tmp_path / "bag", [0, 1, 1, 1, 1])
+    with pytest.raises(DataError, match=r"only 2 of its 5 frames can be used: .*3 stamps repeat the one before"):
+        store_frames([open_source(bag)], (16, 24), tmp_path / "frames", "")
+
+
+class Longer:
+    """Gives more frames than its length says."""
+
+    rate_hz, label_space = 10.0, CITYSCAPES
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        for number in range(4):
+            pixels = np.full((16, 24, 3), number, np.uint8)
+            yield Sample(CameraFrame(pixels, START + number * STEP), index=number)
+
+
+def test_all_frames_are_stored_where_the_length_says_too_little(tmp_path):
+    store = store_frames([Longer()], (16, 24), tmp_path, "")
+    assert len(store) == 4 and store.damage == []
+    assert [int(store.sample(number).frame.image[0, 0, 0]) for number in range(4)] == [0, 1, 2, 3]
