@@ -2,6 +2,7 @@
 """Depth in metres from LiDAR points and depth images: transforms, clouds, projection, what is hidden, the command."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from test_training_stereo import run
 
+from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.bag_streams import Nearest
@@ -18,6 +20,7 @@ from monodvps_ros.data.point_clouds import cloud_points
 from monodvps_ros.data.pseudo_labels import MANIFEST
 from monodvps_ros.errors import DataError, EncodingError
 from monodvps_ros.geometry.sparse_depth import project_to_depth
+from monodvps_ros.scenes import Drive
 
 HEIGHT, WIDTH = 48, 64
 K = np.array([[50.0, 0.0, 32.0], [0.0, 50.0, 24.0], [0.0, 0.0, 1.0]])
@@ -174,6 +177,29 @@ class TestProjection:
         assert (depth_m == 10.0).sum() == len(board)
         beside = [point for point in seen if abs(point[0]) > 2.3 or point[1] < -2.1]
         assert (depth_m == 20.0).sum() >= len([p for p in beside if abs(25 * p[0]) < 159 and abs(25 * p[1]) < 119])
+
+    def test_in_a_rendered_street_what_is_hidden_goes_and_what_is_seen_stays(self):
+        """A sensor 1.2 m above the camera, 60 lines: depth of what it sees, against the camera's own true depth."""
+        config = SceneConfig(height=192, width=640, frames=6, traffic=1.2, antialias=False, weather="clear")
+        sensor, camera = (Drive(replace(config, camera_height_m=height), 12)[5] for height in (2.6, 1.4))
+        k, depth_m = sensor.frame.intrinsics, sensor.truth.depth_m[::3, ::2]
+        v, u = np.mgrid[0:192:3, 0:640:2]
+        points = np.stack([(u - k[0, 2]) / k[0, 0] * depth_m, (v - k[1, 2]) / k[1, 1] * depth_m, depth_m], -1)
+        points = points[depth_m < 80.0].astype(np.float64)
+        move = np.linalg.inv(camera.truth.world_from_camera) @ sensor.truth.world_from_camera
+        points = points @ move[:3, :3].T + move[:3, 3]
+        found = project_to_depth(points, camera.frame.intrinsics, (192, 640))
+        true, all_points = camera.truth.depth_m, np.full((192, 640), np.nan)
+        ordered = points[np.argsort(-points[:, 2])]  # the nearest last
+        columns, rows = np.rint((ordered @ camera.frame.intrinsics.T)[:, :2] / ordered[:, 2:]).astype(int).T
+        inside = (columns >= 0) & (columns < 640) & (rows >= 0) & (rows < 192) & (ordered[:, 2] > 0)
+        all_points[rows[inside], columns[inside]] = ordered[inside, 2]
+        right = np.abs(all_points / true - 1.0) < 0.1
+        wrong = np.isfinite(all_points) & ~right
+        kept = np.isfinite(found)
+        assert wrong.sum() > 0.14 * (right | wrong).sum()
+        assert (kept & wrong).sum() < 0.06 * kept.sum()
+        assert (kept & right).sum() > 0.94 * right.sum()
 
     def test_a_road_hides_nothing(self):
         """All points of a plane 1.6 m below the camera, to 60 m, stay."""
