@@ -190,8 +190,9 @@ class TestChild:
             assert child.stop() == 7
 
     def test_a_child_that_ignores_requests_is_killed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("monodvps_ros.demo.processes.PATIENCE_S",
-                            {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 5.0})  # fmt: skip
+        monkeypatch.setattr(
+            "monodvps_ros.demo.processes.PATIENCE_S", {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 5.0}
+        )
         code = (
             "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"

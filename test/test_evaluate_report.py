@@ -157,8 +157,9 @@ def test_worst_frames_come_first_and_are_few():
     assert not WorstFrames(0).wants(1.0)
 
 
-@pytest.mark.parametrize(("frames", "kept"), [(3, [0, 1, 2]), (7, [0, 1, 2, 3, 4, 5, 6]), (8, [0, 2, 4, 6]),
-                                              (40, [0, 8, 16, 24, 32])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("frames", "kept"), [(3, [0, 1, 2]), (7, [0, 1, 2, 3, 4, 5, 6]), (8, [0, 2, 4, 6]), (40, [0, 8, 16, 24, 32])]
+)
 def test_filmstrip_is_spread_over_any_run(frames, kept):
     film = Filmstrip(4)
     for number in range(frames):

@@ -19,8 +19,9 @@ def _run(capsys, monkeypatch, *words):
 
 
 def test_it_names_each_part_with_its_counts(capsys, monkeypatch):
-    code, printed = _run(capsys, monkeypatch, "network.encoder=resnet50", "network.separable_aspp=false",
-                         "network.output_stride=32")  # fmt: skip
+    code, printed = _run(
+        capsys, monkeypatch, "network.encoder=resnet50", "network.separable_aspp=false", "network.output_stride=32"
+    )
     assert code == 0
     row = next(line for line in printed.out.splitlines() if "semantic_decoder.aspp" in line)
     assert "15,534,848" in row

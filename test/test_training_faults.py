@@ -114,8 +114,9 @@ def test_more_steps_go_on_at_the_rate_of_the_longer_run(finished, clip, tmp_path
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     given = _config(max_steps=8)
-    result = train(given, [open_source(clip)], tmp_path / "out", names=[str(clip)], resume=True,
-                   callbacks=[First(), note])  # fmt: skip
+    result = train(
+        given, [open_source(clip)], tmp_path / "out", names=[str(clip)], resume=True, callbacks=[First(), note]
+    )
     assert result.steps == 8
     assert rates[0] == pytest.approx(2.5e-4 * 0.5**0.9)  # not 0, at which the run of four steps had ended
     assert rates[-1] == 0.0
@@ -194,8 +195,9 @@ def test_a_run_killed_again_and_again_equals_the_unbroken_one(clip, tmp_path):
     steps = []
     for moment in moments:
         words = ["--resume"] if checkpoint.exists() else []
-        process = subprocess.Popen(_command(clip, config, out, *words), stderr=subprocess.PIPE, text=True,
-                                   start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            _command(clip, config, out, *words), stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
         _wait_for(moment, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

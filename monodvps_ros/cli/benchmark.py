@@ -51,8 +51,9 @@ def benchmark(
         report[name], whole_ms = _measure(size, repeats, weights, with_ros)
         console.print(_table(name, report[name], whole_ms))
     if not with_ros:
-        console.print("Left out: decode, pack, publish (rclpy or the built messages are not here; run in the set-up of "
-                      "README.md)")  # fmt: skip
+        console.print(
+            "Left out: decode, pack, publish (rclpy or the built messages are not here; run in the set-up of README.md)"
+        )
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         console.print(f"Written: {json_file}")

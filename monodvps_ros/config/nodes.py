@@ -18,8 +18,9 @@ class NodeConfig(Config):
         "and all share one network. An empty name: one camera, topics without a further namespace.",
         read_only=True,
     )
-    autostart: bool = setting(True, "Configure and activate at start; else wait for a lifecycle manager.",
-                              read_only=True)  # fmt: skip
+    autostart: bool = setting(
+        True, "Configure and activate at start; else wait for a lifecycle manager.", read_only=True
+    )
     compressed: bool = setting(False, "Subscribe to image/compressed instead of image.", read_only=True)
     rectified: str = setting(
         "auto",
@@ -41,8 +42,9 @@ class NodeConfig(Config):
         choices=("auto", "reliable", "best_effort"),
         read_only=True,
     )
-    input_depth: int = setting(5, "Images that the middleware queues for the node.", unit="messages", at_least=1,
-                               at_most=100, read_only=True)  # fmt: skip
+    input_depth: int = setting(
+        5, "Images that the middleware queues for the node.", unit="messages", at_least=1, at_most=100, read_only=True
+    )
     output_depth: int = setting(5, "Messages of each output kept for slow subscribers.", unit="messages", at_least=1,
                                 at_most=100, read_only=True)  # fmt: skip
     max_gap_s: float = setting(
@@ -52,8 +54,9 @@ class NodeConfig(Config):
         at_least=0.01,
         at_most=3600.0,
     )
-    diagnostics_period_s: float = setting(1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1,
-                                          at_most=60.0, read_only=True)  # fmt: skip
+    diagnostics_period_s: float = setting(
+        1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1, at_most=60.0, read_only=True
+    )
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
     def check(self) -> None:
@@ -87,10 +90,12 @@ class TrainingNodeConfig(Config):
     weights: str = setting(
         "", "Weights file to start from; empty: as the training config says. Not with resume.", read_only=True
     )
-    max_steps: int = setting(0, "Steps of the whole training; 0: as the training config says.", unit="steps",
-                             at_least=0, read_only=True)  # fmt: skip
-    resume: bool = setting(False, "Go on from the last checkpoint in out; false: out must not hold one.",
-                           read_only=True)  # fmt: skip
+    max_steps: int = setting(
+        0, "Steps of the whole training; 0: as the training config says.", unit="steps", at_least=0, read_only=True
+    )
+    resume: bool = setting(
+        False, "Go on from the last checkpoint in out; false: out must not hold one.", read_only=True
+    )
     validate: tuple[str, ...] = setting(("",), "Data with truth to measure on; an empty name: none.", read_only=True)
     autostart: bool = setting(
         True,
@@ -98,5 +103,6 @@ class TrainingNodeConfig(Config):
         "before and after.",
         read_only=True,
     )
-    diagnostics_period_s: float = setting(1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1,
-                                          at_most=60.0, read_only=True)  # fmt: skip
+    diagnostics_period_s: float = setting(
+        1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1, at_most=60.0, read_only=True
+    )

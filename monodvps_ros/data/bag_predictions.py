@@ -99,8 +99,9 @@ class _Bag:
             for topic, m in parts.items()
         }
         class_ids, instance_ids = decode_panoptic(maps[self._panoptic])
-        check_size(maps[self._depth].shape, class_ids.shape, f"{self.path} {self._depth} at {stamp} ns",
-                   "the panoptic map")  # fmt: skip
+        check_size(
+            maps[self._depth].shape, class_ids.shape, f"{self.path} {self._depth} at {stamp} ns", "the panoptic map"
+        )
         depth_m = np.asarray(maps[self._depth], np.float32)
         return PredictedFrame(self.path.name, str(stamp), stamp, class_ids, instance_ids.astype(np.int32), depth_m)
 

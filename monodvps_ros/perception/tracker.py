@@ -116,8 +116,9 @@ class Tracker:
         if len(tracks) == 0 or self._map is None or self._remembered is None:
             return row_of
         carried = carry(self._map, flow_px) if flow_px is not None else self._map
-        table = torch.bincount((carried * (capacity + 1) + instances).flatten(),
-                               minlength=(len(tracks) + 1) * (capacity + 1))  # fmt: skip
+        table = torch.bincount(
+            (carried * (capacity + 1) + instances).flatten(), minlength=(len(tracks) + 1) * (capacity + 1)
+        )
         iou = _iou(table.view(len(tracks) + 1, capacity + 1).cpu().numpy())
         visible = tracks["last_seen"] == self._frame - 1
         same_class = self._class_of(tracks)[:, None] == detected[None]
