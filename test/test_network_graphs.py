@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from tiny import TINY
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import NetworkConfig, PipelineConfig, ScaleConfig
@@ -21,8 +22,6 @@ from monodvps_ros.perception.loading import load_model
 from monodvps_ros.types import CameraFrame, Output, PerceptionModel
 
 CPU = torch.device("cpu")
-TINY = {"encoder": "mobilenetv3_small_050", "input_height": 64, "input_width": 96, "aspp_channels": 16,
-        "semantic_channels": 16, "instance_channels": 16, "flow_channels": 16}  # fmt: skip
 CARD = {"training_data": ["drive.mcap"], "steps": 7, "metrics": {"PQ": 0.5}}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import TINY
 
 from monodvps_ros.config import NetworkConfig, TrainingConfig, load
 from monodvps_ros.errors import DeviceError, WeightsError
@@ -20,15 +21,6 @@ from monodvps_ros.network import (
     save_weights,
 )
 
-TINY = {
-    "encoder": "mobilenetv3_small_050",
-    "input_height": 64,
-    "input_width": 96,
-    "aspp_channels": 16,
-    "semantic_channels": 16,
-    "instance_channels": 16,
-    "flow_channels": 16,
-}
 CARD = {"training_data": ["synthetic"], "metrics": {"PQ": 0.5}}
 
 

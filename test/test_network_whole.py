@@ -3,22 +3,13 @@
 
 import pytest
 import torch
+from tiny import TINY
 
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.geometry import disparity_to_depth
 from monodvps_ros.network import MonoDVPS, prepare_for_inference
 from monodvps_ros.types import PerceptionModel
-
-TINY = {
-    "encoder": "mobilenetv3_small_050",
-    "input_height": 64,
-    "input_width": 96,
-    "aspp_channels": 16,
-    "semantic_channels": 16,
-    "instance_channels": 16,
-    "flow_channels": 16,
-}
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tiny import DEPTH_ALONE
 
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
@@ -219,12 +220,7 @@ def test_replay_ends_where_the_recorder_cannot_begin(tmp_path):
 @pytest.mark.slow
 def test_the_train_launch_file_trains_and_ctrl_c_leaves_a_checkpoint(tmp_path):
     write_bag(Drive(SceneConfig(frames=4, height=64, width=96, traffic=0.0), 1), tmp_path / "bag")
-    network = {"encoder": "mobilenetv3_small_050", "input_height": 64, "input_width": 96, "aspp_channels": 16,
-               "semantic_channels": 16, "instance_channels": 16, "flow": False}  # fmt: skip
-    off = dict.fromkeys(("semantic", "instance", "flow", "panoptic_smoothness", "panoptic_edges", "triplet"), 0.0)
-    config = {"network": network, "loss": {**off, "mask_moving_objects": False}, "workers": 0, "device": "cpu",
-              "pose_encoder": "mobilenetv3_small_050", "batch_size": 1, "picture_every": 0}  # fmt: skip
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(DEPTH_ALONE))
     arguments = (f"data:={tmp_path / 'bag'}", f"config:={tmp_path / 'config.yaml'}", f"out:={tmp_path / 'out'}")
     with watcher() as node, Launched("train", *arguments, "namespace:=robot") as launched:
         steps = []

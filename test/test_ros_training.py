@@ -15,7 +15,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from safetensors.torch import save_file
-from training_bench import DEPTH_ALONE, Process, phases_of, write_given
+from training_bench import ENDLESS, Process, phases_of, write_given
 
 from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.ros.management import training_status as training_progress
@@ -91,7 +91,7 @@ def test_terminated_it_leaves_a_checkpoint_that_another_process_finishes_from(gi
 
 
 def test_validation_is_told_and_a_managed_node_outlives_its_run(given, tmp_path):
-    config = {**DEPTH_ALONE, "max_steps": 4, "validate_every": 2, "validation_frames": 2}
+    config = {**ENDLESS, "max_steps": 4, "validate_every": 2, "validation_frames": 2}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     options = ("autostart:=false", f"validate:=['{given / 'bag'}']")
     with Process(tmp_path, tmp_path / "out", *options, data=given / "bag") as node:
@@ -108,7 +108,7 @@ def test_validation_is_told_and_a_managed_node_outlives_its_run(given, tmp_path)
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_processes_that_read_samples_too(given, tmp_path):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**DEPTH_ALONE, "workers": 1}))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**ENDLESS, "workers": 1}))
     with Process(tmp_path, tmp_path / "out", data=given / "bag") as node:
         node.wait_for_step(1)
         os.killpg(node.process.pid, signal.SIGINT)

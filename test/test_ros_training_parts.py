@@ -16,7 +16,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from rich.console import Console
 from ros_bench import wait_until
-from training_bench import DEPTH_ALONE, phases_of, write_given
+from training_bench import ENDLESS, phases_of, write_given
 
 from monodvps_ros.config import TrainingNodeConfig, settings
 from monodvps_ros.errors import ConfigError, DataError
@@ -174,7 +174,7 @@ def test_stopped_before_the_first_step_there_is_no_checkpoint(given, tmp_path):
 
 
 def test_a_validation_under_way_is_given_up_and_the_steps_before_it_are_kept(given, tmp_path):
-    config = {**DEPTH_ALONE, "validate_every": 2}
+    config = {**ENDLESS, "validate_every": 2}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     values = {"config": str(tmp_path / "config.yaml"), "validate": (str(given / "bag"),)}
     job = prepare(_config(given, tmp_path / "out", **values))

@@ -18,6 +18,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 from safetensors.torch import load_file
+from tiny import DEPTH_ALONE
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import TrainingConfig, from_dict, replace
@@ -32,14 +33,7 @@ from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.run import LAST_CHECKPOINT, WEIGHTS_FILE, train
 
 SIZE = (64, 96)
-GIVEN = {
-    "network": {"encoder": "mobilenetv3_small_050", "input_height": 64, "input_width": 96, "aspp_channels": 16,
-                "semantic_channels": 16, "instance_channels": 16, "flow": False},
-    "loss": {"semantic": 0.0, "instance": 0.0, "flow": 0.0, "panoptic_smoothness": 0.0, "panoptic_edges": 0.0,
-             "triplet": 0.0, "mask_moving_objects": False},
-    "pose_encoder": "mobilenetv3_small_050", "workers": 0, "device": "cpu", "batch_size": 2, "max_steps": 4,
-    "checkpoint_every": 2, "validate_every": 0, "picture_every": 0,
-}  # fmt: skip
+GIVEN = {**DEPTH_ALONE, "batch_size": 2, "max_steps": 4, "checkpoint_every": 2}
 
 
 def _config(**values):

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import WITHOUT_LABELS
 from training_clip import SIZE, Clip, K, make_config
 
 from monodvps_ros.cli.main import main
@@ -233,15 +234,7 @@ def test_two_processes_lose_what_one_does_with_twice_the_batch(tmp_path):
         picture_every=0,
         augmentation={"flip": 0.0, "color": 0.0},
         optimizer={"learning_rate": 1e-5, "pose_learning_rate": 1e-5},
-        loss={
-            "semantic": 0,
-            "instance": 0,
-            "panoptic_smoothness": 0,
-            "panoptic_edges": 0,
-            "triplet": 0,
-            "mask_moving_objects": False,
-            "auto_mask": False,
-        },
+        loss={**WITHOUT_LABELS, "mask_moving_objects": False, "auto_mask": False},
     )
     losses = {}
     for processes in (1, 2):

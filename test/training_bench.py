@@ -18,25 +18,19 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from tiny import DEPTH_ALONE
 
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.scenes import Drive, write_bag
 
-DEPTH_ALONE = {
-    "network": {"encoder": "mobilenetv3_small_050", "input_height": 64, "input_width": 96, "aspp_channels": 16,
-                "semantic_channels": 16, "instance_channels": 16, "flow": False},
-    "loss": {"semantic": 0.0, "instance": 0.0, "flow": 0.0, "panoptic_smoothness": 0.0, "panoptic_edges": 0.0,
-             "triplet": 0.0, "mask_moving_objects": False},
-    "pose_encoder": "mobilenetv3_small_050", "batch_size": 1, "max_steps": 100000, "workers": 0, "device": "cpu",
-    "checkpoint_every": 100000, "validate_every": 0, "picture_every": 0,
-}  # fmt: skip
+ENDLESS = {**DEPTH_ALONE, "max_steps": 100000, "checkpoint_every": 100000}
 
 
 def write_given(folder):
     """Write a bag of six frames, and a training config that does not end by itself."""
     write_bag(Drive(SceneConfig(frames=6, height=64, width=96, traffic=0.0), 1), folder / "bag")
-    (folder / "config.yaml").write_text(yaml.safe_dump(DEPTH_ALONE))
+    (folder / "config.yaml").write_text(yaml.safe_dump(ENDLESS))
     return folder
 
 

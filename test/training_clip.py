@@ -2,6 +2,7 @@
 """A clip of images with truth, and a network and a config small enough to train on it within a test."""
 
 import numpy as np
+from tiny import ENCODER, TINY
 
 from monodvps_ros.config import TrainingConfig, from_dict
 from monodvps_ros.errors import DataError
@@ -13,15 +14,6 @@ from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 SIZE = (64, 96)
 K = np.array([[60.0, 0, 47.5], [0, 60.0, 31.5], [0, 0, 1]])
-NETWORK = {
-    "encoder": "mobilenetv3_small_050",
-    "input_height": 64,
-    "input_width": 96,
-    "aspp_channels": 16,
-    "semantic_channels": 16,
-    "instance_channels": 16,
-    "flow_channels": 16,
-}
 
 
 class Clip:
@@ -68,8 +60,8 @@ class Clip:
 
 def make_config(**values):
     given = {
-        "network": NETWORK,
-        "pose_encoder": "mobilenetv3_small_050",
+        "network": TINY,
+        "pose_encoder": ENCODER,
         "workers": 0,
         "device": "cpu",
         "batch_size": 2,
