@@ -10,6 +10,7 @@ from training_clip import SIZE, make_config, make_dataset, make_objective
 
 from monodvps_ros.config import TrainingConfig, load, replace
 from monodvps_ros.errors import ConfigError, NotFiniteError
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.network import measure_complexity
 from monodvps_ros.training.dataset import Draw, collate
 from monodvps_ros.training.module import TrainingModule
@@ -73,6 +74,19 @@ def test_motions_turn_the_earlier_pair_round(tmp_path):
     assert [motion[0, 2, 3].item() for motion in prediction.source_from_target] == [1.0, -2.0]
     assert len(prediction.flow_to_target_px) == 2
     assert prediction.flow_to_target_px[0].shape == (1, 2, *SIZE)
+
+
+def test_flow_to_each_source_is_given_where_objects_are_masked_by_it(tmp_path):
+    config = make_config(loss={"moving_test": "flow"})
+    module = TrainingModule(config).eval()
+    batch = collate([make_dataset(tmp_path, config)[Draw(2, 0)]])
+    prediction = predict(module.network, module.pose_network, batch, module.objective)
+    assert prediction.flow_to_target_px == ()
+    network, shown = module.network, (batch.shown, *batch.shown_sources)
+    target, *sources = (network.remember(network.encode(image)) for image in shown)
+    for found, source in zip(prediction.flow_to_sources_px, sources, strict=True):
+        expected = resize_bilinear(network.find_flow(target, source)[0], SIZE)
+        assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_every_term_of_the_objective_trains(tmp_path):

@@ -124,8 +124,8 @@ def is_trained(config: Path, weights: Path) -> bool:
 
 def train(config: Path, data: Path, start: Path, out: Path) -> None:
     """Train, or go on from the last checkpoint."""
-    resume = ["--resume"] if (out / CHECKPOINT).exists() else []
-    command("train", "--config", config, "--data", *sources(data), "--weights", start, "--out", out, *resume)
+    begin = ["--resume"] if (out / CHECKPOINT).exists() else ["--weights", start]
+    command("train", "--config", config, "--data", *sources(data), "--out", out, *begin)
 
 
 def training_steps(data: Path, out: Path) -> list[Step]:

@@ -76,6 +76,12 @@ class LossConfig(Config):
                                        "paper; 1 suits the dense depth decoder.", at_least=1, at_most=8)  # fmt: skip
     auto_mask: bool = setting(True, "Leave pixels that stand still out of the reprojection loss.")
     mask_moving_objects: bool = setting(True, "Leave moving objects out of the reprojection loss.")
+    moving_test: str = setting(
+        "iou",
+        "How moving objects are found: 'iou', as in the paper, by how far an instance and its reconstruction overlap; "
+        "'flow', by how far its flow is from that of a standing surface.",
+        choices=("iou", "flow"),
+    )
     iou_start: float = setting(0.7, "Instances that overlap less than this after reprojection move: first step.",
                                at_least=0.0, at_most=1.0)  # fmt: skip
     iou_end: float = setting(0.3, "The same at the last step; linear between the two.", at_least=0.0, at_most=1.0)

@@ -24,7 +24,7 @@ from monodvps_ros.geometry.projection import (
     project,
 )
 from monodvps_ros.geometry.reference_size import REFERENCE_SIZE, scale_area, scale_length, scale_window
-from monodvps_ros.geometry.warping import inside_image, visible_both_ways, warp, warp_by_depth, warp_by_flow
+from monodvps_ros.geometry.warping import inside_image, rigid_flow, visible_both_ways, warp, warp_by_depth, warp_by_flow
 
 __all__ = [
     "MIN_PROJECTED_DEPTH",
@@ -40,6 +40,7 @@ __all__ = [
     "pixel_grid",
     "project",
     "resize_matrix",
+    "rigid_flow",
     "scale_area",
     "scale_intrinsics",
     "scale_length",

@@ -103,12 +103,45 @@ def warp_by_depth(
         source_intrinsics=(source_intrinsics, "B 3 3"),
     )
     usable = (depth_m > 0) & depth_m.isfinite()
-    points = back_project(torch.where(usable, depth_m, 1.0), intrinsics)
-    points = transform_points(source_from_target, points)
-    pixels = project(points, intrinsics if source_intrinsics is None else source_intrinsics)
-    pixels = torch.where(points[:, 2:3] > MIN_PROJECTED_DEPTH, pixels, torch.nan)
+    pixels = _reprojected(
+        torch.where(usable, depth_m, 1.0),
+        source_from_target,
+        intrinsics,
+        intrinsics if source_intrinsics is None else source_intrinsics,
+    )
     valid = usable & inside_image(pixels, (sizes["h"], sizes["w"]))
     return warp(source, pixels, mode, padding), valid
+
+
+def rigid_flow(depth_m: Tensor, source_from_target: Tensor, intrinsics: Tensor) -> Tensor:
+    """Return the flow that a scene at rest has while the camera moves.
+
+    Args:
+        depth_m: (B, 1, H, W) depth of the target in metres.
+        source_from_target: (B, 4, 4) motion that carries points of the target camera into the source camera.
+        intrinsics: (B, 3, 3) K of both cameras, in pixels of the H x W image.
+
+    Returns:
+        (B, 2, H, W) (dx, dy) at the target's pixels, pointing into the source; NaN without depth, and where the point
+        is behind the source camera.
+
+    Raises:
+        ShapeError: a shape differs, or arguments disagree on a size.
+    """
+    sizes = check_shapes(
+        depth_m=(depth_m, "B 1 H W"),
+        source_from_target=(source_from_target, "B 4 4"),
+        intrinsics=(intrinsics, "B 3 3"),
+    )
+    pixels = _reprojected(depth_m, source_from_target, intrinsics, intrinsics)
+    return pixels - pixel_grid(sizes["H"], sizes["W"], depth_m.device, depth_m.dtype)
+
+
+def _reprojected(depth_m: Tensor, source_from_target: Tensor, intrinsics: Tensor, source_intrinsics: Tensor) -> Tensor:
+    """(B, 2, H, W) where each pixel lies in the source; NaN without depth, and behind the camera."""
+    points = transform_points(source_from_target, back_project(depth_m, intrinsics))
+    pixels = project(points, source_intrinsics)
+    return torch.where(points[:, 2:3] > MIN_PROJECTED_DEPTH, pixels, torch.nan)
 
 
 def warp_by_flow(

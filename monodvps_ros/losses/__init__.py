@@ -3,6 +3,7 @@
 
 from monodvps_ros.losses.batch import TrainingBatch, TrainingPrediction
 from monodvps_ros.losses.flow import flow_loss, flow_photometric_loss, flow_smoothness
+from monodvps_ros.losses.flow_residual import flow_residual_mask
 from monodvps_ros.losses.moving_objects import (
     OCCLUDED_PANOPTIC_ID,
     iou_threshold_at,
@@ -35,6 +36,7 @@ __all__ = [
     "edge_aware_smoothness",
     "flow_loss",
     "flow_photometric_loss",
+    "flow_residual_mask",
     "flow_smoothness",
     "iou_threshold_at",
     "minimum_reprojection_loss",

@@ -108,6 +108,7 @@ class TrainingPrediction:
             in pixels of H x W, at the sizes of `output.flow_px`; empty where only one direction is trained.
         flow_to_target_px: for each source of the batch (B, 2, h, w) (dx, dy) at the source's pixels, pointing into the
             target, in pixels of H x W; from any flow network; for the mask of moving objects.
+        flow_to_sources_px: likewise at the target's pixels, pointing into each source; for the other mask.
 
     Raises:
         ShapeError: entries disagree on B.
@@ -117,6 +118,7 @@ class TrainingPrediction:
     source_from_target: tuple[Tensor, ...] = ()
     flow_back_px: tuple[Tensor, ...] = ()
     flow_to_target_px: tuple[Tensor, ...] = ()
+    flow_to_sources_px: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -126,6 +128,7 @@ class TrainingPrediction:
             **{f"source_from_target[{i}]": (entry, "B 4 4") for i, entry in enumerate(self.source_from_target)},
             **{f"flow_back_px[{i}]": (entry, f"B 2 h{i} w{i}") for i, entry in enumerate(self.flow_back_px)},
             **{f"flow_to_target_px[{i}]": (entry, "B 2 H W") for i, entry in enumerate(self.flow_to_target_px)},
+            **{f"flow_to_sources_px[{i}]": (entry, "B 2 H W") for i, entry in enumerate(self.flow_to_sources_px)},
         )
 
 

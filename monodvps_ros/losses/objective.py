@@ -67,8 +67,12 @@ class Objective:
     def reads(self) -> frozenset[str]:
         """Everything that the active terms look at; see `Term.reads`."""
         active = self.active
-        masks = self.config.mask_moving_objects and any(term.name == "photometric" for term in active)
-        return frozenset(name for term in active for name in term.reads) | (set(MASK_READS) if masks else set())
+        masks = self._mask_reads if any(term.name == "photometric" for term in active) else ()
+        return frozenset(name for term in active for name in term.reads).union(masks)
+
+    @property
+    def _mask_reads(self) -> tuple[str, ...]:
+        return MASK_READS[self.config.moving_test] if self.config.mask_moving_objects else ()
 
     def _weight(self, name: str) -> float:
         weight: float = getattr(self.config, name)
@@ -125,8 +129,8 @@ class Objective:
                 values[term.name] = batch.image.new_zeros(())
                 continue
             _check_given(term.name, term.reads, *of_use)
-            if term.name == "photometric" and self.config.mask_moving_objects:
-                _check_given("mask_moving_objects", MASK_READS, *of_use)
+            if term.name == "photometric":
+                _check_given("mask_moving_objects", self._mask_reads, *of_use)
             values[term.name] = term.compute(
                 TermInputs(
                     *of_use,

@@ -10,7 +10,7 @@ from monodvps_ros.geometry import scale_area, scale_length
 from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID
 from monodvps_ros.losses.batch import TermInputs
-from monodvps_ros.losses.panoptic_map import panoptic_with_channel, thing_pixels, with_channel
+from monodvps_ros.losses.panoptic_map import instance_pixels, panoptic_with_channel, with_channel
 from monodvps_ros.losses.reduction import masked_mean
 from monodvps_ros.shapes import check_shapes
 
@@ -54,7 +54,7 @@ def small_instance_weights(
     count = VOID_PANOPTIC_ID + 1
     keys = ids + count * torch.arange(ids.shape[0], device=ids.device)[:, None, None]
     area = torch.bincount(keys.flatten(), minlength=count * ids.shape[0])[keys]
-    small = thing_pixels(ids, thing_ids) & (ids % LABEL_DIVISOR > 0) & (area < max_area_px)
+    small = instance_pixels(ids, thing_ids) & (area < max_area_px)
     return torch.where(small, weight, 1.0)
 
 

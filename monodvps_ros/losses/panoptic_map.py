@@ -75,3 +75,13 @@ def thing_pixels(panoptic: Tensor, thing_ids: tuple[int, ...]) -> Tensor:
     table = torch.zeros(VOID_PANOPTIC_ID // LABEL_DIVISOR + 1, dtype=torch.bool)
     table[list(thing_ids)] = True
     return table.to(panoptic.device)[panoptic.long() // LABEL_DIVISOR]
+
+
+def instance_pixels(panoptic: Tensor, thing_ids: tuple[int, ...]) -> Tensor:
+    """Tell which pixels belong to things that have an instance id; bool, of the same shape.
+
+    Args:
+        panoptic: panoptic ids of any shape, integer.
+        thing_ids: class ids of things.
+    """
+    return thing_pixels(panoptic, thing_ids) & (panoptic % LABEL_DIVISOR > 0)

@@ -7,13 +7,13 @@ from torch import Tensor
 from monodvps_ros.geometry import resize_matrix, warp_by_depth
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.losses.batch import TermInputs
+from monodvps_ros.losses.flow_residual import flow_residual_mask
 from monodvps_ros.losses.moving_objects import (
     iou_threshold_at,
     moving_object_mask,
     reconstruct_depth,
     reconstruct_panoptic,
 )
-from monodvps_ros.losses.panoptic_map import panoptic_with_channel
 from monodvps_ros.losses.photometric import minimum_reprojection_loss, reprojection_errors
 from monodvps_ros.losses.reduction import nan_unless_finite
 from monodvps_ros.losses.scales import resize_area, resize_flow
@@ -71,16 +71,19 @@ class _Reprojection:
         return nan_unless_finite(torch.stack(losses).mean(), *self.depths, *self.motions, self.intrinsics)
 
     def _keep(self) -> Tensor:
-        """Find moving objects with the finest depth, in any of the sources; (B, 1, H, W) bool, false on them."""
-        batch, config = self.inputs.batch, self.inputs.config
+        """Find moving objects with the finest depth; (B, 1, H, W) bool, false on them."""
+        batch, config, prediction = self.inputs.batch, self.inputs.config, self.inputs.prediction
         size = (self.target.shape[2], self.target.shape[3])
-        assert batch.panoptic is not None  # the objective asked for it
-        panoptic = resize_nearest(panoptic_with_channel(batch.panoptic), size)
-        flows = [resize_flow(flow, size, batch.size) for flow in self.inputs.prediction.flow_to_target_px]
+        panoptic, depth_m = resize_nearest(self.inputs.panoptic, size), self.depths[0].detach()
+        if config.moving_test == "flow":
+            flows = [resize_flow(flow, size, batch.size) for flow in prediction.flow_to_sources_px]
+            return flow_residual_mask(
+                panoptic, self.inputs.thing_ids, flows, depth_m, [m.detach() for m in self.motions], self.intrinsics
+            )
         threshold = iou_threshold_at(self.inputs.progress, config.iou_start, config.iou_end)
-        depth_m = self.depths[0].detach()
         keep = torch.ones_like(panoptic, dtype=torch.bool)
-        for source, flow, motion in zip(self.sources, flows, self.motions, strict=True):
+        for source, flow_px, motion in zip(self.sources, prediction.flow_to_target_px, self.motions, strict=True):
+            flow = resize_flow(flow_px, size, batch.size)
             reconstructed = reconstruct_panoptic(
                 panoptic,
                 self.target,

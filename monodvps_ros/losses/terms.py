@@ -75,5 +75,8 @@ TERMS = (
     Term("semantic", "semantic", semantic_term, Need.LABELS, ("panoptic",), frozenset({"semantic"})),
     Term("flow", "flow", flow_term, Need.MOTION, ("sources", _FLOW), frozenset({"flow"})),
 )  # fmt: skip
-#: What a mask of moving objects asks for besides the photometric term.
-MASK_READS = ("panoptic", "prediction.flow_to_target_px")
+#: What each `LossConfig.moving_test` asks for besides the photometric term.
+MASK_READS = {
+    "iou": ("panoptic", "prediction.flow_to_target_px"),
+    "flow": ("panoptic", "prediction.flow_to_sources_px"),
+}
