@@ -11,7 +11,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from monodvps_ros.types import OUTPUT_TOPICS
+from monodvps_ros.outputs import OUTPUT_TOPICS
 
 SHARE = Path(get_package_share_directory("monodvps_ros"))
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

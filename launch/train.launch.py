@@ -15,8 +15,8 @@ from launch_ros.actions import Node
 from launch import LaunchContext, LaunchDescription
 
 SHARE = Path(get_package_share_directory("monodvps_ros"))
-#: For the step in hand, the checkpoint and the weights file, before launch ends the node by force.
-PATIENCE_S = 120
+#: For the current step, the checkpoint and the weights file, before launch kills the node.
+SHUTDOWN_TIMEOUT_S = 120
 
 ARGUMENTS = (
     DeclareLaunchArgument("namespace", default_value="", description="Of the node and of training/progress."),
@@ -60,8 +60,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         namespace=values["namespace"],
         parameters=[values["params_file"], parameters(values)],
         output="screen",
-        sigterm_timeout=str(PATIENCE_S),
-        sigkill_timeout=str(PATIENCE_S),
+        sigterm_timeout=str(SHUTDOWN_TIMEOUT_S),
+        sigkill_timeout=str(SHUTDOWN_TIMEOUT_S),
     )
     return [training]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data types shared by all packages: camera frames, ground truth, model output, perception results and their topics.
+"""Data types shared by all packages: camera frames, ground truth, samples, and the model interface.
 
 All are frozen and validated on construction. Arrays are (row, column); camera maths is (u, v). Importing this module
 does not import torch.
@@ -9,26 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.errors import ShapeError
-from monodvps_ros.geometry.calibration import Calibration
-from monodvps_ros.geometry.rectification import Rectification
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.shapes import check_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-IMAGE_TYPE = "sensor_msgs/msg/Image"
-CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-POINT_CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
-SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
+    from monodvps_ros.geometry.calibration import Calibration
+    from monodvps_ros.geometry.rectification import Rectification
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,7 +74,7 @@ class CameraFrame:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FrameTruth:
-    """What is known of one frame beside its image; whatever is not known is None. Maps are of the rectified image.
+    """Ground truth of one frame; what is unknown is None. Maps are of the rectified image.
 
     Attributes:
         panoptic: (H, W) uint16 panoptic ids whose instance ids persist over the sequence; 65535 is void.
@@ -88,9 +82,9 @@ class FrameTruth:
         flow_px: (H, W, 2) float32 (dx, dy) from this frame to the previous one in pixels; NaN where there is none.
         flow_visible: (H, W) bool, true where the surface seen here was seen in the previous frame too.
         world_from_camera: (4, 4) float64, carries points of the camera's optical frame into a fixed frame, metres.
-        panoptic_is_pseudo: true where `panoptic` is a teacher's guess and not the truth; its instance ids do not
-            persist then. Training weighs it by `LossConfig.pseudo_labels`; nothing is to be measured against it.
-        inverse_depth: (H, W) float32, a teacher's guess up to scale and shift, larger is nearer; NaN where none.
+        panoptic_is_pseudo: true where `panoptic` is a pseudo-label of a teacher, whose instance ids do not persist.
+            Training weighs it by `LossConfig.pseudo_labels`; it is not for evaluation.
+        inverse_depth: (H, W) float32, a teacher's prediction up to scale and shift, larger is nearer; NaN where none.
 
     Raises:
         ShapeError: a shape or dtype differs, or two maps differ in size.
@@ -124,11 +118,11 @@ class FrameTruth:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sample:
-    """One frame of a sequence with its truth and its place.
+    """One frame of a sequence with its ground truth.
 
     Attributes:
         frame: the image, its stamp and its camera.
-        truth: what is known of it; empty where the source has no truth.
+        truth: its ground truth; empty where the source has none.
         sequence: name of the sequence; frames of one sequence follow each other in time.
         index: 0-based place in the sequence.
         source: where it came from, for error messages and reports (a path, or path and topic).
@@ -143,7 +137,7 @@ class Sample:
 
 @runtime_checkable
 class SampleSource(Protocol):
-    """Samples in time order: a bag, a data set, a folder of images, a video file, a synthetic drive."""
+    """Samples in time order: a bag, a data set, a folder of images, a video file or a synthetic drive."""
 
     @property
     def rate_hz(self) -> float:
@@ -162,7 +156,7 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NetworkOutput:
-    """What a model says of a batch of images of size H x W, each map at a size of the model's choice.
+    """Output of a model for a batch of images of size H x W; each map at a size of the model's choice.
 
     A model gives either `center_heatmap` and `offsets_px` or `instances`, and either `disparities` or `depth_m`.
 
@@ -176,7 +170,7 @@ class NetworkOutput:
         depth_features: finest first, the maps before each disparity's last convolution; training only.
         flow_px: finest first, each (B, 2, h, w) (dx, dy) from this frame to the previous one, in pixels of H x W;
             empty where the model has no flow or no previous frame was given.
-        memory: what the model wants back with the next frame; on the model's device.
+        memory: state that the model takes with the next frame; on the model's device.
     """
 
     class_logits: Tensor
@@ -199,7 +193,7 @@ class NetworkOutput:
 
 @runtime_checkable
 class PerceptionModel(Protocol):
-    """What the pipeline asks of a model; our network and the foundation models both keep it."""
+    """The model interface of the pipeline, implemented by our network and the foundation models."""
 
     @property
     def label_space(self) -> LabelSpace:
@@ -207,11 +201,11 @@ class PerceptionModel(Protocol):
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the images that the model wants."""
+        """Height and width of the model's input."""
 
     @property
     def depth_range_m(self) -> tuple[float, float]:
-        """Nearest and farthest depth that disparities 1 and 0 stand for, in the model's own unit."""
+        """Depths of disparities 1 and 0, in the model's own unit."""
 
     @property
     def is_metric(self) -> bool:
@@ -228,189 +222,12 @@ class PerceptionModel(Protocol):
 
     @property
     def description(self) -> str:
-        """What weights it runs, in words, for reports and diagnostics."""
+        """Description of its weights, for reports and diagnostics."""
 
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
-        """Look at one image.
+        """Run on one image.
 
         Args:
             image: (1, 3, H, W) float, red, green, blue in 0..1, of `input_size`.
             memory: `NetworkOutput.memory` of the previous frame; empty after a start or a reset.
         """
-
-
-class Stage(Enum):
-    """Stages of the pipeline that run only for outputs that need them."""
-
-    TRACKING = "tracking"  # instances and their persistent ids
-    SCALE = "scale"  # depth in metres
-    PROBABILITY = "probability"  # of each pixel's class
-
-
-class Output(Enum):
-    """Outputs of the pipeline; only those asked for are computed.
-
-    Attributes:
-        field: the attribute of `Perception` that holds it.
-        needs: the stages that it needs.
-    """
-
-    DEPTH = "depth_m", Stage.SCALE
-    PANOPTIC = "panoptic", Stage.TRACKING
-    COLOR = "color", Stage.TRACKING
-    SEMANTIC = ("semantic",)
-    CONFIDENCE = "confidence", Stage.PROBABILITY
-    SEGMENTS = "segments", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
-    CLOUD = "cloud", Stage.TRACKING, Stage.SCALE
-
-    def __init__(self, field: str, *needs: Stage) -> None:
-        self.field = field
-        self.needs = frozenset(needs)
-
-
-ALL_OUTPUTS = frozenset(Output)
-
-
-@dataclass(frozen=True, slots=True)
-class OutputTopic:
-    """A topic that carries an output: published by the node, written by `predict`, recorded, documented.
-
-    Attributes:
-        topic: relative name.
-        type_name: of its messages.
-        output: what it carries.
-        encoding: of an image; empty for other types.
-        contract: content of a message, for the manual.
-    """
-
-    topic: str
-    type_name: str
-    output: Output
-    encoding: str
-    contract: str
-
-
-#: The one table of output topics. `data.message_fields` packs them into messages by their type.
-OUTPUT_TOPICS = (
-    OutputTopic("depth/image", IMAGE_TYPE, Output.DEPTH, "32FC1", "metres along the optical axis; NaN: sky or unknown"),
-    OutputTopic("depth/camera_info", CAMERA_INFO_TYPE, Output.DEPTH, "", "K of depth/image; rectified"),
-    OutputTopic("panoptic/image", IMAGE_TYPE, Output.PANOPTIC, "16UC1", "class id * 1000 + instance id; 65535 is void"),
-    OutputTopic("panoptic/color", IMAGE_TYPE, Output.COLOR, "rgb8", "class colours, instances in shades, contours"),
-    OutputTopic("panoptic/segments", SEGMENTS_TYPE, Output.SEGMENTS, "", "one entry per segment"),
-    OutputTopic("semantic/image", IMAGE_TYPE, Output.SEMANTIC, "mono8", "class id; 255 is void"),
-    OutputTopic("semantic/confidence", IMAGE_TYPE, Output.CONFIDENCE, "mono8", "255 * probability of the class"),
-    OutputTopic("points", POINT_CLOUD_TYPE, Output.CLOUD, "", "x y z rgb label instance; optical frame, metres"),
-)  # fmt: skip
-
-
-def topic_of(output: Output) -> str:
-    """Return the relative name of the first topic that carries an output."""
-    return next(row.topic for row in OUTPUT_TOPICS if row.output is output)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One segment of a panoptic map.
-
-    Attributes:
-        panoptic_id: its value in the map.
-        track_id: never reused while the pipeline lives; 0 for stuff.
-        class_id: id in the label space.
-        class_name: name in the label space.
-        is_thing: true for an instance, false for stuff.
-        score: mean probability of its class over its pixels, 0..1.
-        area_px: pixels.
-        box_px: (x_min, y_min, x_max, y_max) in pixels, both ends included.
-        median_depth_m: metres; NaN where no pixel has depth.
-        centroid_m: mean of its 3-D points in the optical frame (x, y, z), metres; NaN without K or depth.
-        age_frames: frames since the track began, this one included; 0 for stuff.
-    """
-
-    panoptic_id: int
-    track_id: int
-    class_id: int
-    class_name: str
-    is_thing: bool
-    score: float
-    area_px: int
-    box_px: tuple[int, int, int, int]
-    median_depth_m: float
-    centroid_m: tuple[float, float, float]
-    age_frames: int
-
-
-#: One point of the cloud as it lies in a PointCloud2: 24 bytes; `rgb` holds 0x00RRGGBB as the bits of a float32.
-POINT_DTYPE = np.dtype(
-    {
-        "names": ["x", "y", "z", "rgb", "label", "instance"],
-        "formats": ["<f4", "<f4", "<f4", "<f4", "<u4", "<u4"],
-        "offsets": [0, 4, 8, 12, 16, 20],
-        "itemsize": 24,
-    }
-)
-
-
-class ScaleState(str, Enum):
-    """Where the metres of the depth maps come from."""
-
-    METRIC = "metric"  # the weights know metres; K brings them to the camera's focal length
-    NONE = "none"  # depth is in the network's own unit
-    FIXED = "fixed"  # a constant factor
-    MEASURED = "measured"  # camera height over the height seen, smoothed over time
-    HELD = "held"  # the last measured factor; the road is not seen well enough now
-    WAITING = "waiting"  # asked for, but the road has not been seen yet
-
-
-@dataclass(frozen=True, slots=True)
-class ScaleEstimate:
-    """The factor from the network's depth to metres.
-
-    Attributes:
-        factor: metres per unit of the network's depth.
-        confidence: 0..1, how far this frame's measurement can be trusted; 1 where the factor is fixed.
-        state: where the factor comes from.
-        road_factor: what the camera's height above the road gives, also where it is only watched; NaN where the road
-            has not been measured.
-    """
-
-    factor: float
-    confidence: float
-    state: ScaleState
-    road_factor: float = float("nan")
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Perception:
-    """The result for one frame; outputs that were not asked for are None. Maps are of one size, H x W.
-
-    Attributes:
-        stamp_ns: the frame's stamp.
-        frame_id: the frame's optical frame.
-        intrinsics: (3, 3) float64 K of the H x W maps; None where the camera is not known.
-        scale: the factor applied to the depth.
-        depth_m: (H, W) float32 metres along the optical axis; NaN for sky and where there is none.
-        panoptic: (H, W) uint16 panoptic ids; 65535 is void.
-        color: (H, W, 3) uint8 rendering of the panoptic map.
-        semantic: (H, W) uint8 class ids; 255 is void.
-        confidence: (H, W) uint8, 255 times the probability of the pixel's class.
-        segments: one entry for each id in `panoptic`, void left out.
-        cloud: (h, w) or (N,) of `POINT_DTYPE`, in the optical frame, metres; strided as configured.
-        timings_ms: milliseconds by stage; empty unless timing is on.
-    """
-
-    stamp_ns: int
-    frame_id: str
-    intrinsics: NDArray[np.float64] | None
-    scale: ScaleEstimate
-    depth_m: NDArray[np.float32] | None = None
-    panoptic: NDArray[np.uint16] | None = None
-    color: NDArray[np.uint8] | None = None
-    semantic: NDArray[np.uint8] | None = None
-    confidence: NDArray[np.uint8] | None = None
-    segments: tuple[Segment, ...] | None = None
-    cloud: NDArray[Any] | None = None
-    timings_ms: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
-
-    def __getitem__(self, output: Output) -> Any:
-        """Return an output; None where it was not asked for, or the frame has none."""
-        return getattr(self, output.field)

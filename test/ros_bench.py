@@ -20,9 +20,10 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from monodvps_ros.labels import CITYSCAPES
+from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.ros.nodes.perception_node import PerceptionNode
 from monodvps_ros.ros.topics.conversions import message_class
-from monodvps_ros.types import OUTPUT_TOPICS, NetworkOutput
+from monodvps_ros.types import NetworkOutput
 
 NETWORK = (64, 128)
 CAMERA = (96, 160)

@@ -16,14 +16,8 @@ from monodvps_ros.data.bag import BagReader, BagWriter, is_bag, messages, read_m
 from monodvps_ros.data.bag_source import BagSource
 from monodvps_ros.data.message_fields import cloud_fields, image_fields, segments_fields
 from monodvps_ros.errors import DataError, EncodingError, ShapeError
-from monodvps_ros.types import (
-    IMAGE_TYPE,
-    POINT_CLOUD_TYPE,
-    POINT_DTYPE,
-    SEGMENTS_TYPE,
-    SampleSource,
-    Segment,
-)
+from monodvps_ros.outputs import IMAGE_TYPE, POINT_CLOUD_TYPE, POINT_DTYPE, SEGMENTS_TYPE, Segment
+from monodvps_ros.types import SampleSource
 
 STORE = get_typestore(Stores.ROS2_KILTED)
 IMAGE = "/camera/image_raw"

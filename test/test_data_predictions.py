@@ -14,7 +14,8 @@ from monodvps_ros.data.predictions import LAYOUTS, frame_name, open_predictions,
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.evaluation.prediction import MANIFEST, BagPrediction, FolderPrediction, Run
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI, encode_panoptic
-from monodvps_ros.types import CameraFrame, Perception, Sample, SampleSource, ScaleEstimate, ScaleState
+from monodvps_ros.outputs import Perception, ScaleEstimate, ScaleState
+from monodvps_ros.types import CameraFrame, Sample, SampleSource
 
 CLASSES = np.array([[0, 13, 13], [10, 255, 11]], np.uint8)
 INSTANCES = np.array([[0, 1, 255], [0, 0, 7]])
@@ -363,7 +364,7 @@ def test_the_command_says_when_it_runs_the_weights_that_ship(tmp_path, capsys):
 def test_all_outputs_are_written_to_a_recording(tmp_path):
     from monodvps_ros.data.bag import BagReader
     from monodvps_ros.evaluation.prediction import write_perception
-    from monodvps_ros.types import POINT_DTYPE, Segment
+    from monodvps_ros.outputs import POINT_DTYPE, Segment
 
     color, semantic = np.zeros((2, 3, 3), np.uint8), CLASSES
     segment = Segment(13001, 1, 13, "car", True, 1.0, 1, (0, 0, 1, 1), 2.0, (0.0, 0.0, 2.0), 1)

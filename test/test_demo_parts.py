@@ -130,7 +130,7 @@ class TestOutputFolder:
 
     def test_a_folder_of_others_is_refused_and_kept(self, tmp_path):
         (tmp_path / "report.json").write_text("mine")
-        with pytest.raises(DataError, match="no demo made"):
+        with pytest.raises(DataError, match="the demo did not make"):
             OutputFolder(tmp_path)
         assert (tmp_path / "report.json").read_text() == "mine"
 
@@ -191,7 +191,8 @@ class TestChild:
 
     def test_a_child_that_ignores_requests_is_killed(self, tmp_path, monkeypatch):
         monkeypatch.setattr(
-            "monodvps_ros.demo.processes.PATIENCE_S", {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 5.0}
+            "monodvps_ros.demo.processes.STOP_TIMEOUTS_S",
+            {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 5.0},
         )
         code = (
             "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"

@@ -19,7 +19,7 @@ from monodvps_ros.evaluation.pictures import (
     write_tags,
 )
 from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.types import POINT_DTYPE
+from monodvps_ros.outputs import POINT_DTYPE
 
 CAR, ROAD = CITYSCAPES.class_id("car"), CITYSCAPES.class_id("road")
 

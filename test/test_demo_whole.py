@@ -20,8 +20,8 @@ pytest.importorskip("monodvps_ros.msg")
 from rosbags.highlevel import AnyReader
 
 from monodvps_ros.config import SceneConfig
+from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.scenes import Drive, write_bag
-from monodvps_ros.types import OUTPUT_TOPICS
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(400)]
 

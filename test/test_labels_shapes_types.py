@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lowest floor: label spaces and panoptic ids, shape contracts, the types that pass between rooms."""
 
+import dataclasses
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +20,9 @@ from monodvps_ros.labels import (
     encode_panoptic,
     label_space,
 )
+from monodvps_ros.outputs import OUTPUT_TOPICS, POINT_DTYPE, Output, Perception, topic_of
 from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import POINT_DTYPE, CameraFrame, FrameTruth, NetworkOutput
+from monodvps_ros.types import CameraFrame, FrameTruth, NetworkOutput
 
 
 def test_the_classes_stand_in_the_data_sets_orders():
@@ -33,6 +38,20 @@ def test_the_classes_stand_in_the_data_sets_orders():
         assert len({info.color for info in space.classes}) == 19
         assert list(space.thing_ids) == np.flatnonzero(space.is_thing).tolist()
         assert space.colors.shape == (19, 3) and not space.colors.flags.writeable
+
+
+def test_launch_files_may_import_the_types_without_torch():
+    code = "import sys, monodvps_ros.outputs, monodvps_ros.types; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_an_output_has_its_own_field_and_topics():
+    fields = {field.name for field in dataclasses.fields(Perception)}
+    assert {output.field for output in Output} < fields
+    assert len({output.field for output in Output}) == len(Output)
+    topics = [row.topic for row in OUTPUT_TOPICS]
+    assert len(set(topics)) == len(topics)
+    assert topic_of(Output.DEPTH) == "depth/image" and topic_of(Output.CLOUD) == "points"
 
 
 def test_names_that_are_not_there_are_refused_with_those_that_are():

@@ -17,9 +17,10 @@ from monodvps_ros.errors import MissingDependencyError, ShapeError, WeightsError
 from monodvps_ros.network import GraphModel, MonoDVPS, export_graph, load_network, read_card, save_weights
 from monodvps_ros.network import graph as graphs
 from monodvps_ros.network.header import HEADER_KEY
+from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.loading import load_model
-from monodvps_ros.types import CameraFrame, Output, PerceptionModel
+from monodvps_ros.types import CameraFrame, PerceptionModel
 
 CPU = torch.device("cpu")
 CARD = {"training_data": ["drive.mcap"], "steps": 7, "metrics": {"PQ": 0.5}}

@@ -13,9 +13,10 @@ from monodvps_ros.errors import CameraInfoError, ConfigError, DeviceError
 from monodvps_ros.geometry import scale_intrinsics
 from monodvps_ros.geometry.rectification import Distortion, Rectification
 from monodvps_ros.labels import CITYSCAPES
+from monodvps_ros.outputs import ALL_OUTPUTS, Output, ScaleState
 from monodvps_ros.perception import Pipeline, resolve_device
 from monodvps_ros.perception.rectification import DeviceRectification, sampling_grid
-from monodvps_ros.types import ALL_OUTPUTS, CameraFrame, NetworkOutput, Output, PerceptionModel, ScaleState
+from monodvps_ros.types import CameraFrame, NetworkOutput, PerceptionModel
 
 NETWORK = (64, 128)
 K = np.array([[100.0, 0, 79.5], [0, 100.0, 29.5], [0, 0, 1]])

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from monodvps_ros.config import ScaleConfig
-from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
-from monodvps_ros.types import ScaleState
+from monodvps_ros.outputs import ScaleState
+from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
 
 FX, FY, CX, CY = 370.0, 368.0, 319.5, 80.0
 

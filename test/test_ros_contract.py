@@ -14,8 +14,8 @@ from std_msgs.msg import Header
 
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
 from monodvps_ros.data.stamp_pairing import DictPairing
+from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.ros.topics import conversions, filter_pairing
-from monodvps_ros.types import POINT_DTYPE
 
 pytestmark = pytest.mark.ros
 

@@ -21,8 +21,8 @@ from monodvps_ros.data.message_fields import segments_fields
 from monodvps_ros.errors import EncodingError, ShapeError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.msg import PanopticSegments
+from monodvps_ros.outputs import POINT_DTYPE, Segment
 from monodvps_ros.ros.topics import conversions
-from monodvps_ros.types import POINT_DTYPE, Segment
 
 pytestmark = pytest.mark.ros
 

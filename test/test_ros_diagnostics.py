@@ -10,12 +10,12 @@ import torch
 
 pytest.importorskip("rclpy")
 
+from monodvps_ros.outputs import ScaleEstimate, ScaleState
 from monodvps_ros.perception import statistics
 from monodvps_ros.perception.device import gpu_memory_mb
 from monodvps_ros.perception.statistics import Snapshot
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.management.diagnostics import CameraHealth, NodeHealth, camera_status, judge, node_status
-from monodvps_ros.types import ScaleEstimate, ScaleState
 
 pytestmark = pytest.mark.ros
 
@@ -60,7 +60,7 @@ PROBLEMS = [
     ({"device_lost": True}, {}, ERROR, "device was lost"),
     ({}, FAILED, ERROR, "broken"),
     ({}, {"since_received_s": None}, WARN, "no image yet"),
-    ({}, {"output_rate_hz": 4.9}, WARN, "falling behind: 10.0 images/s come in, 4.9 come out"),
+    ({}, {"output_rate_hz": 4.9}, WARN, "falling behind: 10.0 images/s received, 4.9 processed"),
     ({"incompatible": {"/points": "DURABILITY"}}, {}, WARN, "/points does not fit: DURABILITY"),
     ({"camera_problem": "no camera_info"}, {}, WARN, "no cloud: no camera_info"),
     ({"frame_problem": "two frames"}, {}, WARN, "two frames"),
@@ -104,9 +104,9 @@ def test_an_image_topic_whose_qos_does_not_fit_is_named_once():
 def test_falling_behind_says_why_most_images_are_dropped():
     dropped = {statistics.REPLACED: 3, statistics.UNPAIRED: 5, statistics.FAILED: 0}
     behind = health(({}, {"output_rate_hz": 1.0, "dropped": dropped}))
-    assert judge(behind)[1].endswith("1.0 come out, most are dropped: no camera_info with its stamp")
+    assert judge(behind)[1].endswith("1.0 processed, most are dropped: no camera_info with its stamp")
     nothing_dropped = health(({}, {"output_rate_hz": 1.0, "dropped": {statistics.REPLACED: 0}}))
-    assert judge(nothing_dropped)[1].endswith("1.0 come out")
+    assert judge(nothing_dropped)[1].endswith("1.0 processed")
 
 
 @pytest.mark.parametrize(

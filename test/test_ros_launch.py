@@ -30,8 +30,8 @@ import launch
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.msg import TrainingProgress
+from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.scenes import Drive, write_bag
-from monodvps_ros.types import OUTPUT_TOPICS
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 

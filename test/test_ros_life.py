@@ -24,12 +24,12 @@ from monodvps_ros.data.stamp_pairing import CAPACITY
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.msg import PanopticSegments
+from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.perception import statistics
 from monodvps_ros.ros.management import diagnostics, parameters
 from monodvps_ros.ros.nodes.running import _serve
 from monodvps_ros.ros.topics import filter_pairing
 from monodvps_ros.signals import StopRequest
-from monodvps_ros.types import POINT_DTYPE
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 

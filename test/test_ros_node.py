@@ -12,9 +12,10 @@ from ros_bench import CAMERA, CAR, OUTPUTS, ROAD, SKY, Bench, BoxModel, K, pictu
 from sensor_msgs.msg import Image
 
 from monodvps_ros.config import PipelineConfig, load
+from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.ros.management import diagnostics
-from monodvps_ros.types import POINT_DTYPE, CameraFrame
+from monodvps_ros.types import CameraFrame
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 

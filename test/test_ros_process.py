@@ -139,7 +139,7 @@ _CONFIGURE, _ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_A
 )
 def test_a_signal_in_a_state_that_a_lifecycle_manager_brought_it_to(number, transitions):
     with Process("autostart:=false", "pipeline.weights:=random") as node, peer("/") as (watcher, executor):
-        node.wait_for("waits to be configured")
+        node.wait_for("waiting to be configured")
         client = watcher.create_client(ChangeState, "/perception/change_state")
         assert client.wait_for_service(20.0)
         for transition in transitions:

@@ -10,10 +10,10 @@ pytest.importorskip("monodvps_ros.msg")
 from pathlib import Path
 
 from monodvps_ros.config import NodeConfig, TrainingNodeConfig, from_dict, settings
+from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.perception import statistics
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.tools import reference
-from monodvps_ros.types import OUTPUT_TOPICS
 
 pytestmark = pytest.mark.ros
 

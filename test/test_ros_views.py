@@ -13,7 +13,7 @@ import yaml
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
-from monodvps_ros.types import OUTPUT_TOPICS, POINT_DTYPE
+from monodvps_ros.outputs import OUTPUT_TOPICS, POINT_DTYPE
 
 pytestmark = pytest.mark.ros
 

@@ -11,6 +11,7 @@ from monodvps_ros.config import NetworkConfig, PipelineConfig, PseudoLabelConfig
 from monodvps_ros.errors import ConfigError, DataError, WeightsError
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.network import MonoDVPS, load_network, save_weights
+from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.scenes import Drive
 from monodvps_ros.training import teachers
@@ -19,7 +20,7 @@ from monodvps_ros.training.depth_teachers import NetworkDepthTeacher, load_depth
 from monodvps_ros.training.ego_region import EgoRegion, parse_polygon
 from monodvps_ros.training.measuring_teachers import MeasuredDepth
 from monodvps_ros.training.teachers import NetworkTeacher, label_image, load_teacher
-from monodvps_ros.types import CameraFrame, NetworkOutput, Output, Sample
+from monodvps_ros.types import CameraFrame, NetworkOutput, Sample
 
 CPU = torch.device("cpu")
 SIZE = (64, 96)

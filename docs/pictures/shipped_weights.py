@@ -20,9 +20,9 @@ from monodvps_ros.data import open_source
 from monodvps_ros.evaluation.pictures import color_depth, fit_width
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR, VOID_PANOPTIC_ID, decode_panoptic
 from monodvps_ros.network import load_network
+from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.rendering import draw_panoptic, instance_colors
-from monodvps_ros.types import Output
 
 EVERY = 5
 ROWS = 4

@@ -17,8 +17,8 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from monodvps_ros.benchmark.stages import BenchmarkFrame, Stage
+from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.ros.topics.conversions import cloud_message, image_array, image_message
-from monodvps_ros.types import POINT_DTYPE
 
 
 @contextmanager

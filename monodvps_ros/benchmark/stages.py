@@ -20,13 +20,14 @@ from torch.nn import functional
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.network import load_network
+from monodvps_ros.outputs import Perception
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.grouping import Grouping, classify, group
+from monodvps_ros.perception.metric_scale import fit_road_height
 from monodvps_ros.perception.plan import Plan, make_plan
 from monodvps_ros.perception.pointcloud import pack_cloud
-from monodvps_ros.perception.scale import fit_road_height
 from monodvps_ros.perception.tracker import Tracker
-from monodvps_ros.types import CameraFrame, NetworkOutput, Perception
+from monodvps_ros.types import CameraFrame, NetworkOutput
 
 #: Cars in the synthetic frame.
 OBJECTS = 20

@@ -14,7 +14,7 @@ from monodvps_ros.data.image_codec import decode_raw
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import decode_panoptic
-from monodvps_ros.types import IMAGE_TYPE, Output, topic_of
+from monodvps_ros.outputs import IMAGE_TYPE, Output, topic_of
 
 _PANOPTIC, _DEPTH = topic_of(Output.PANOPTIC), topic_of(Output.DEPTH)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
 from monodvps_ros.errors import DataError
-from monodvps_ros.types import CAMERA_INFO_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
+from monodvps_ros.outputs import CAMERA_INFO_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 TF_TYPE = "tf2_msgs/msg/TFMessage"

@@ -16,7 +16,8 @@ from monodvps_ros.data.chain import bags_by_sequence
 from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.image_codec import decode_raw
 from monodvps_ros.errors import DataError
-from monodvps_ros.types import IMAGE_TYPE, Sample
+from monodvps_ros.outputs import IMAGE_TYPE
+from monodvps_ros.types import Sample
 
 #: Metres of one step, by encoding (REP 118).
 _UNIT_M = {"16UC1": 1e-3, "32FC1": 1.0}

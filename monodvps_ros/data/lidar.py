@@ -17,7 +17,8 @@ from monodvps_ros.data.bag_transforms import TransformTree
 from monodvps_ros.data.chain import bags_by_sequence
 from monodvps_ros.data.point_clouds import cloud_points
 from monodvps_ros.errors import DataError, EncodingError
-from monodvps_ros.types import POINT_CLOUD_TYPE, Sample
+from monodvps_ros.outputs import POINT_CLOUD_TYPE
+from monodvps_ros.types import Sample
 
 _KEY = "camera_from_lidar"
 

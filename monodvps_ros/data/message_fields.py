@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.image_codec import encode_image
 from monodvps_ros.errors import EncodingError
 from monodvps_ros.geometry.calibration import Calibration
-from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import (
+from monodvps_ros.outputs import (
     CAMERA_INFO_TYPE,
     IMAGE_TYPE,
     POINT_CLOUD_TYPE,
@@ -25,6 +24,7 @@ from monodvps_ros.types import (
     Perception,
     Segment,
 )
+from monodvps_ros.shapes import check_shapes
 
 Fields: TypeAlias = dict[str, Any]
 

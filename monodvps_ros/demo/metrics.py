@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures what the demo recorded against the truth of the drive, and reads what the weights' card says beside it."""
+"""Evaluates the demo's recording against ground truth, beside the figures of the weights' card."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

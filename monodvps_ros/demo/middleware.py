@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo sets of ROS 2's environment for itself and its children, where the user has not."""
+"""ROS 2 environment variables that the demo sets for itself and its children unless the user has."""
 
 import os
 import random
@@ -20,8 +20,8 @@ PROFILE = "fastdds_large_messages.xml"
 def environment(profile: Callable[[], Path]) -> dict[str, str]:
     """Return the variables to set: what the user has set already is not among them.
 
-    A free domain and discovery on this machine alone keep the demo and other ROS 2 systems apart; the profile gives
-    Fast DDS shared memory that large images and clouds fit in.
+    A free domain and discovery limited to this machine separate the demo from other ROS 2 systems; the profile gives
+    Fast DDS enough shared memory for large images and clouds.
 
     Args:
         profile: finds the Fast DDS profile that ships with the package; called only where the user has set none.
@@ -53,7 +53,7 @@ def shipped_profile() -> Path:
     except PackageNotFoundError:
         installed = beside
     if not installed.is_file():
-        raise MonoDVPSError(f"{PROFILE} is neither in {beside.parent} nor in the package's share folder; build anew")
+        raise MonoDVPSError(f"{PROFILE} is neither in {beside.parent} nor in the package's share folder; build again")
     return installed
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's output folder: replaced on every run, but only what an earlier run has put there."""
+"""The demo's output folder: replaced on every run, but only files of an earlier run."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class OutputFolder:
         path: the folder; made where it is missing. Files of an earlier demo in it are removed.
 
     Raises:
-        DataError: the path is a file, or the folder holds what no demo made; nothing is removed then.
+        DataError: the path is a file, or the folder holds other files; nothing is removed then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class OutputFolder:
 
     def _clear(self) -> None:
         if not (self.path / MARKER).is_file():
-            raise DataError(f"{self.path} holds files that no demo made; empty it yourself, or give another --out")
+            raise DataError(f"{self.path} holds files that the demo did not make; empty it, or give another --out")
         own = [self.path / name for name in _FILES]
         recorded = list(self.recording.iterdir()) if self.recording.is_dir() else []
         foreign = [item for item in recorded if item.suffix not in _RECORDING_SUFFIXES or not item.is_file()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes that are always stopped with their parent, and whose last words are kept."""
+"""Child processes that are always stopped with their parent, and whose logs are kept."""
 
 import ctypes
 import json
@@ -11,15 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-#: Seconds that a child has for an orderly end before it is asked more firmly, and then killed.
-PATIENCE_S = {signal.SIGINT: 20.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
+#: Seconds to wait after each signal before the next.
+STOP_TIMEOUTS_S = {signal.SIGINT: 20.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl(2)
 
 
 class ChildError(Exception):
-    """A child process ended too early, ended with an error or stands still; the message ends with its last words.
+    """A child process ended early, failed or stalled; the message ends with the last lines of its log.
 
-    It is no user's error, hence no `MonoDVPSError`.
+    Not a `MonoDVPSError`, since it is not the user's error.
     """
 
     def __init__(self, child: "Child", what: str) -> None:
@@ -29,8 +29,8 @@ class ChildError(Exception):
 class Child:
     """A child process; leaving its context stops it.
 
-    It runs in a session of its own, so that Ctrl-C in a terminal reaches the parent alone, which then stops its
-    children in order. Should the parent be killed, Linux sends the child SIGTERM, and its stdin ends.
+    It runs in its own session, so that Ctrl-C in a terminal reaches only the parent, which then stops its
+    children in order. If the parent is killed, Linux sends the child SIGTERM, and its stdin ends.
 
     Args:
         name: how error messages call it.
@@ -50,7 +50,7 @@ class Child:
                 stdout=subprocess.PIPE if events else sink,
                 stderr=sink,
                 start_new_session=True,
-                preexec_fn=_prepare if sys.platform == "linux" else None,  # noqa: PLW1509 (no locks in it)
+                preexec_fn=_set_up_child if sys.platform == "linux" else None,  # noqa: PLW1509 (no locks in it)
             )
         self._reader = threading.Thread(target=self._read_events, daemon=True)
         if events:
@@ -82,13 +82,13 @@ class Child:
             return None
 
     def stop(self) -> int:
-        """Ask it to end, wait, and insist; return its exit code. Harmless where it has ended."""
-        for number, patience_s in PATIENCE_S.items():
+        """Send SIGINT, then SIGTERM, then SIGKILL until it ends; return its exit code. Harmless where it has ended."""
+        for number, timeout_s in STOP_TIMEOUTS_S.items():
             if self._process.poll() is not None:
                 break
             self._process.send_signal(number)
             try:
-                self._process.wait(patience_s)
+                self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 continue
         if self._reader.is_alive():
@@ -101,9 +101,9 @@ class Child:
     def _read_events(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._take(line)
+            self._parse_event(line)
 
-    def _take(self, line: bytes) -> None:
+    def _parse_event(self, line: bytes) -> None:
         try:
             event = json.loads(line)
             self._latest[event["event"]] = event
@@ -125,8 +125,8 @@ class Child:
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _prepare() -> None:
-    """Run in the child before its program: hear SIGINT, and end when the parent dies."""
+def _set_up_child() -> None:
+    """Run in the child before its program: enable SIGINT, and end when the parent dies."""
     # A shell without job control starts background processes with SIGINT ignored, which children would inherit.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     assert _libc is not None

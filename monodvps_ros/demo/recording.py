@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads what the demo recorded: counts by topic, and the pictures of each frame."""
+"""Reads the demo's recording: counts by topic, and the pictures of each frame."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from monodvps_ros.data.image_codec import decode_raw
 from monodvps_ros.data.message_fields import time_to_ns
 from monodvps_ros.demo.report import RecordedTopic
 from monodvps_ros.evaluation.pictures import Panels
-from monodvps_ros.types import POINT_DTYPE, Output, topic_of
+from monodvps_ros.outputs import POINT_DTYPE, Output, topic_of
 
 IMAGE = "/image"
 DEPTH, COLOR, SEGMENTS, CLOUD = (
@@ -56,11 +56,11 @@ class Recording:
 
     @property
     def has_cloud(self) -> bool:
-        """Whether there is a cloud at all."""
+        """Whether there is a cloud."""
         return CLOUD in self.topics
 
     def panels(self) -> Iterator[Panels]:
-        """Give what is drawn of each frame in `complete`, in the order in which the frames were completed."""
+        """Yield what is drawn of each frame in `complete`, in order of completion."""
         pending: dict[int, dict[str, Any]] = {}
         wanted = set(self.complete)
         for topic, _, _, message in read_messages(self._path, list(_DRAWN)):

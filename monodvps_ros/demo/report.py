@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's report: what was published, what came of it, and how long it took; keys are described in docs/demo.md."""
+"""The demo's report: frames published and processed, outputs, latencies; keys are described in docs/demo.md."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -31,15 +31,15 @@ class RecordedTopic:
 
 @dataclass(frozen=True)
 class NodeCounts:
-    """What the node says of itself at the end: see `ros.statistics.Snapshot`.
+    """The node's counters at the end: see `perception.statistics.Snapshot`.
 
     Attributes:
         received: images that reached it.
         processed: images that it published outputs for.
-        idle: images that nobody wanted an output of.
+        idle: images while no output had a subscriber.
         dropped: images dropped, by reason.
         device: what it computes on.
-        weights: what its network was filled with.
+        weights: description of its weights.
     """
 
     received: int
@@ -51,14 +51,14 @@ class NodeCounts:
 
     @property
     def settled(self) -> bool:
-        """True where no image waits: each one received has had its end."""
+        """True where no image is waiting: each one received was processed or dropped."""
         return self.received == self.processed + self.idle + sum(self.dropped.values())
 
 
 def make_report(
     source: str, sent_ns: list[tuple[int, int]], node: NodeCounts, outputs: Mapping[str, RecordedTopic]
 ) -> dict[str, Any]:
-    """Put the report together.
+    """Make the report.
 
     ``frames_published = frames_received + lost in transport`` and ``frames_published = frames_processed +
     frames_dropped``: a dropped frame is one that no output was published for, wherever it was lost; ``drop_reasons``

@@ -31,8 +31,9 @@ from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.pictures import Panels, video_frame
 from monodvps_ros.evaluation.result import figures_table
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
+from monodvps_ros.outputs import Output, topic_of
 from monodvps_ros.scenes import Drive
-from monodvps_ros.types import Output, Sample, SampleSource, topic_of
+from monodvps_ros.types import Sample, SampleSource
 
 SYNTHETIC_FRAMES = 60
 SYNTHETIC_RATE_HZ = 4.0
@@ -67,10 +68,10 @@ def run_demo(
         rate: 0.5 plays at half the recorded rate.
         seed: of the synthetic drive.
         device: auto, cpu, cuda or cuda:N.
-        camera_height_m: height of the camera above the road; None: what the source tells.
+        camera_height_m: height of the camera above the road; None: as the source says.
 
     Returns:
-        Exit code: 0: done. 1: node or recorder failed; their last words are shown. 3: done, but frames of what was
+        Exit code: 0: done. 1: node or recorder failed; the end of its log is shown. 3: done, but frames of what was
             played are missing, damaged or left out because of their stamps.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as at Ctrl-C
@@ -84,7 +85,7 @@ def run_demo(
         parameters["pipeline.scale.camera_height_m"] = float(height_m)
     console.print(f"[bold]{name}[/]: {_count(source, frames)} frames at {source.rate_hz * rate:g} Hz")
     if weights == "random":
-        console.print("[yellow]The weights are random: the way of a frame is real, what is seen in it is not.[/]")
+        console.print("[yellow]The weights are random: the pipeline is real, the predictions are not.[/]")
     try:
         samples = ReadableSamples(source, name, frames)
         report = _run(source, samples, name, _count(source, frames), rate, folder, parameters)
@@ -109,14 +110,14 @@ def _source(
         source = open_source(path, image_topic=image_topic, rectified=rectified)
         if not len(source):
             raise DataError(f"{path} holds no frames; give a recording with at least one")
-        return source, str(path), getattr(source, "camera_height_m", None)  # a folder's camera.json may tell
+        return source, str(path), getattr(source, "camera_height_m", None)  # from a folder's camera.json
     config = SceneConfig(frames=frames or SYNTHETIC_FRAMES, rate_hz=SYNTHETIC_RATE_HZ)
     rendered = _Rendered(Drive(config, seed))
     return rendered, f"synthetic drive, seed {seed}", config.camera_height_m
 
 
 class _Rendered:
-    """A drive that is rendered before it is played, so that rendering takes no time from the node."""
+    """A drive rendered before it is played, so that rendering does not compete with the node."""
 
     def __init__(self, drive: SampleSource) -> None:
         self.rate_hz = drive.rate_hz
@@ -176,7 +177,7 @@ def _run(
 def _measure(source: SampleSource, frames: int | None, folder: OutputFolder, weights: str) -> dict[str, Any] | None:
     """Measure the recording where the drive has truth, and show the result beside the card's."""
     if weights.endswith(GRAPH_SUFFIXES):
-        return None  # what classes a graph tells is not known without running it
+        return None  # the classes of a graph are unknown without running it
     header = None if weights == "random" else read_card(weights or shipped_weights())
     metrics = drive_metrics(islice(source, frames), folder.recording, source.label_space, header)
     if metrics is None:

@@ -19,19 +19,20 @@ from monodvps_ros.demo.node_counts import read_counts
 from monodvps_ros.demo.output_folder import OutputFolder
 from monodvps_ros.demo.processes import Child, ChildError
 from monodvps_ros.demo.report import NodeCounts
+from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, play
-from monodvps_ros.types import OUTPUT_TOPICS, Sample
+from monodvps_ros.types import Sample
 
 START_LIMIT_S = 180.0  # a cold disk may take this long to load the network
-STALL_LIMIT_S = 120.0  # without a sign of life while frames are waiting
-QUIET_S = 1.5  # nothing moves for so long: all is done
-SETTLE_S = 1.0  # a publisher knows its subscribers a moment before they know it
+STALL_LIMIT_S = 120.0  # without progress while frames are waiting
+QUIET_S = 1.5  # no change for this long: done
+SETTLE_S = 1.0  # publishers discover subscribers slightly earlier than the reverse
 DIAGNOSTICS = "/diagnostics"
 DIAGNOSTICS_PERIOD_S = 0.5
 
 
 class DemoSession:
-    """Node and recorder, started with the context and stopped at its end, whatever happens.
+    """Node and recorder, started and always stopped with the context.
 
     Args:
         folder: takes the recording and the logs.
@@ -47,7 +48,7 @@ class DemoSession:
         self.play_count = PlayCount(sent_ns=[])
 
     def __enter__(self) -> "DemoSession":
-        """Start node and recorder, and wait until everyone is connected with everyone.
+        """Start node and recorder, and wait until all are connected.
 
         Raises:
             ChildError: one of them ended, or they did not connect in time.
@@ -71,7 +72,7 @@ class DemoSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop whatever runs still."""
+        """Stop whatever is still running."""
         self._stack.close()
 
     @property
@@ -93,17 +94,17 @@ class DemoSession:
             yield sample
 
     def finish(self) -> NodeCounts:
-        """Wait until the node has nothing left and the recorder has it all; stop both.
+        """Wait until all frames are processed and recorded; stop both.
 
         Raises:
-            ChildError: one of them ended too early, ended with an error, or stands still.
+            ChildError: one of them ended early, failed, or stalled.
         """
         self._publisher.flush()
         counts = self._wait_until_done()
-        for child in (self._recorder, self._node):  # the recorder first: a node that is gone sends nothing again
+        for child in (self._recorder, self._node):  # the recorder first: once the node is gone no message is resent
             code = child.stop()
             if code:
-                raise ChildError(child, f"did not end well (exit code {code})")
+                raise ChildError(child, f"failed (exit code {code})")
         return counts
 
     def _start_node(self) -> Child:
@@ -123,8 +124,8 @@ class DemoSession:
         while self._recorder.latest("ready") is None or min(self._publisher.subscribers()) < 2:
             self._check()
             if time.monotonic() - begin_s > START_LIMIT_S:
-                waits = self._recorder if self._recorder.latest("ready") is None else self._node
-                raise ChildError(waits, f"did not connect within {START_LIMIT_S:.0f} s")
+                waiting_for = self._recorder if self._recorder.latest("ready") is None else self._node
+                raise ChildError(waiting_for, f"did not connect within {START_LIMIT_S:.0f} s")
             time.sleep(0.05)
         time.sleep(SETTLE_S)
 
@@ -142,10 +143,10 @@ class DemoSession:
             if counts is not None and counts.settled and self._counts_s - begin_s > QUIET_S < still_s:
                 return counts
             if still_s > STALL_LIMIT_S:
-                raise ChildError(self._node, f"has not moved for {STALL_LIMIT_S:.0f} s")
+                raise ChildError(self._node, f"made no progress for {STALL_LIMIT_S:.0f} s")
 
     def _recorded(self) -> dict[str, int]:
-        """Return what the recorder has of each topic but /diagnostics, which never rests."""
+        """Return the recorded messages by topic, without /diagnostics, which never stops."""
         event = self._recorder.latest("counts") or {"counts": {}}
         return {topic: count for topic, count in event["counts"].items() if topic != DIAGNOSTICS}
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from monodvps_ros.config import ScaleConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.metrics import DepthProtocol, median_scale
-from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
-from monodvps_ros.types import ScaleState
+from monodvps_ros.outputs import ScaleState
+from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
 
 #: Every n-th pixel in both directions is enough to fit the road.
 ROAD_STRIDE = 4

@@ -12,9 +12,10 @@ from monodvps_ros import config as configuration
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.pairs import FramePair, TruthReader
+from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.scale import ScaleSource, scale_source
-from monodvps_ros.types import Output, PerceptionModel, Sample
+from monodvps_ros.perception.metric_scale import ScaleSource, scale_source
+from monodvps_ros.types import PerceptionModel, Sample
 
 _WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
 

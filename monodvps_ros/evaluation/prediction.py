@@ -19,9 +19,10 @@ from monodvps_ros.data.predictions import LAYOUTS, frame_name, read_panoptic, wh
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
+from monodvps_ros.outputs import ALL_OUTPUTS, OUTPUT_TOPICS, Output, Perception
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.scale import ScaleSource, scale_source
-from monodvps_ros.types import ALL_OUTPUTS, OUTPUT_TOPICS, Output, Perception, Sample, SampleSource
+from monodvps_ros.perception.metric_scale import ScaleSource, scale_source
+from monodvps_ros.types import Sample, SampleSource
 
 MANIFEST = "predictions.json"
 #: Settings that do not change what is predicted.

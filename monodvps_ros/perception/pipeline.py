@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of a frame: image in; depth, panoptic map with persistent ids, segments and cloud out.
+"""The per-frame pipeline: image in; depth, panoptic map with persistent ids, segments and cloud out.
 
 One `Pipeline` follows one camera; several may share one model. The same `step` serves the ROS node, the command line,
 the evaluation and the demo.
@@ -16,29 +16,21 @@ from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.geometry.rectification import Rectification
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
+from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import classify, group
+from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
 from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
 from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import DeviceRectification
-from monodvps_ros.perception.scale import ScaleEstimator, fit_road_height
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import Tracker
-from monodvps_ros.types import (
-    ALL_OUTPUTS,
-    CameraFrame,
-    NetworkOutput,
-    Output,
-    Perception,
-    PerceptionModel,
-    ScaleEstimate,
-    Stage,
-)
+from monodvps_ros.types import CameraFrame, NetworkOutput, PerceptionModel
 
 
 class Pipeline:
-    """Everything that runs for each frame of one camera.
+    """The pipeline of one camera.
 
     Args:
         model: keeps the `PerceptionModel` protocol; its weights must lie on the configuration's device.
@@ -64,15 +56,15 @@ class Pipeline:
         self._rectification: DeviceRectification | None = None
         self.resets = 0
         self._last_stamp_ns: int | None = None
-        self._forget()
+        self._clear()
 
     def reset(self) -> None:
-        """Forget all that was seen: tracks, flow history and scale. Track ids are not used again."""
+        """Clear tracks, flow history and scale. Track ids are not reused."""
         self.resets += 1
-        self._forget()
+        self._clear()
 
     def configure(self, config: PipelineConfig) -> None:
-        """Take over a changed configuration between two frames; tracks and scale stay.
+        """Apply a changed configuration between two frames; tracks and scale are kept.
 
         Raises:
             ConfigError: device, weights, model or precision differ, for which a new pipeline is needed.
@@ -88,16 +80,16 @@ class Pipeline:
 
     @torch.inference_mode()
     def step(self, frame: CameraFrame, wanted: frozenset[Output] = ALL_OUTPUTS) -> Perception:
-        """Perceive one frame.
+        """Process one frame.
 
         A stamp before the last one resets tracks, flow history and scale, as does a new image size.
 
         Args:
             frame: the image, its stamp and its camera. Without K there is no cloud and no scale from the road.
-            wanted: what to compute. While nothing that needs tracks is wanted, nothing is tracked.
+            wanted: what to compute. Tracking pauses while no wanted output needs it.
 
         Returns:
-            What was wanted, at the camera's or the network's size as configured; the rest is None.
+            The wanted outputs, at the camera's or the network's size as configured; the rest is None.
 
         Raises:
             CameraInfoError: K is one that no camera has.
@@ -107,7 +99,7 @@ class Pipeline:
         plan = self._prepare(frame)
         self._last_stamp_ns = frame.stamp_ns
         if not wanted:
-            self._forget_motion()
+            self._clear_motion()
             return Perception(
                 stamp_ns=frame.stamp_ns,
                 frame_id=frame.frame_id,
@@ -136,7 +128,7 @@ class Pipeline:
             tracked = self._tracker.update(grouping, self._flow(output, network_input, plan))
             timer.done("tracker")
         else:
-            self._forget_motion()
+            self._clear_motion()
         inverse_depth = self._inverse_depth(output)
         road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
         scale = self._find_scale(inverse_depth, road if Stage.SCALE in needs else None, plan)
@@ -180,13 +172,13 @@ class Pipeline:
         seen = resize_nearest(self._rectification.seen, plan.network_size)
         return self._rectification.apply(image), ~seen
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._last_stamp_ns = None
         self._scale.reset()
         self._tracker.reset()
-        self._forget_motion()
+        self._clear_motion()
 
-    def _forget_motion(self) -> None:
+    def _clear_motion(self) -> None:
         self._memory: tuple[Tensor, ...] = ()
         self._dis.reset()
         if self._tracker.has_history:
@@ -223,7 +215,7 @@ class Pipeline:
         return resize_bilinear(output.flow_px[0].float(), plan.network_size)[0]
 
     def _inverse_depth(self, output: NetworkOutput) -> Tensor:
-        """(1, 1, h, w) inverse depth in the network's unit; it is what is interpolated, so that edges stay sane."""
+        """(1, 1, h, w) inverse depth in the network's unit; interpolated instead of depth, which would smear edges."""
         if output.depth_m is not None:
             return output.depth_m.float().clamp(min=1e-6).reciprocal()
         near, far = self.model.depth_range_m

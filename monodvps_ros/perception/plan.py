@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be worked out once for each camera: sizes, index tables, K of every map, rays."""
+"""Constants of a camera, computed once: sizes, index tables, K of every map, rays."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from monodvps_ros.geometry.resizing import nearest_index
 from monodvps_ros.perception.pointcloud import pixel_rays
 from monodvps_ros.perception.segments import PublishedGrid
 
-#: The road is measured at every n-th pixel of the network's map in both directions.
+#: Every n-th pixel of the network's map in both directions is sampled for the road.
 ROAD_STRIDE = 4
 
 
@@ -24,7 +24,7 @@ class Plan:
 
     Attributes:
         camera_size: (H, W) of the images.
-        network_size: (h, w) that the network sees.
+        network_size: (h, w) of the network's input.
         published_size: size of the maps that come out.
         grid: which network pixel each published pixel shows (nearest).
         cloud_stride: every n-th published pixel is a point.
@@ -33,7 +33,7 @@ class Plan:
         network_focal_px: horizontal focal length in pixels of the network's map.
         network_rays: (2, h, w) of the network's pixels.
         cloud_rays: (2, ...) of the cloud's pixels.
-        road_rays: (N, 3) of the pixels that the road is measured at.
+        road_rays: (N, 3) of the pixels that are sampled for the road.
     """
 
     camera_size: tuple[int, int]
@@ -49,7 +49,7 @@ class Plan:
     road_rays: Tensor | None = None
 
     def fits(self, size: tuple[int, int], intrinsics: NDArray[np.float64] | None) -> bool:
-        """True where this plan serves images of that size and K."""
+        """Whether this plan is for images of that size and K."""
         if size != self.camera_size or (intrinsics is None) != (self.camera_intrinsics is None):
             return False
         return intrinsics is None or bool((intrinsics == self.camera_intrinsics).all())
@@ -63,15 +63,15 @@ def make_plan(
     cloud_stride: int,
     device: torch.device,
 ) -> Plan:
-    """Work out a plan.
+    """Compute a plan.
 
     Args:
         camera_size: (H, W) of the images.
         intrinsics: (3, 3) K of the images, or None.
-        network_size: (h, w) that the network sees.
+        network_size: (h, w) of the network's input.
         output_size: `camera` or `network`.
         cloud_stride: every n-th published pixel becomes a point.
-        device: where the tensors are to lie.
+        device: device of the tensors.
 
     Raises:
         CameraInfoError: K is one that no camera has.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import CloudConfig
+from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import POINT_DTYPE
 
 
 def pixel_rays(intrinsics: NDArray[np.float64], size: tuple[int, int], stride: int, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.outputs import Output, Perception, ScaleEstimate, Segment
 from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.plan import Plan
 from monodvps_ros.perception.pointcloud import pack_cloud
@@ -21,7 +22,7 @@ from monodvps_ros.perception.rendering import draw_panoptic, instance_colors
 from monodvps_ros.perception.segments import measure_segments
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import TrackedInstances
-from monodvps_ros.types import CameraFrame, Output, Perception, ScaleEstimate, Segment
+from monodvps_ros.types import CameraFrame
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removes lens distortion from images on the device that everything else runs on."""
+"""Removes lens distortion from images on the pipeline's device."""
 
 import numpy as np
 import torch

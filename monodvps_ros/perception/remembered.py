@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of the objects that a tracker follows, carried on while an object is hidden, in whole or in part.
+"""Masks of tracked objects, propagated while an object is occluded, fully or partly.
 
-An object that goes behind another shrinks before it is gone, and comes out at its other end. So what is remembered is
-its whole mask, from the last frame in which it was not much smaller than before, moved on by the object's own motion.
+An object that passes behind another shrinks before it disappears, and reappears on the other side. So its full mask is
+kept, from the last frame in which it was not much smaller than before, and moved by the object's own motion.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from torch import Tensor
 STRIDE = 2
 #: A mask that is at least this share of the remembered one replaces it: the object is visible in full.
 VISIBLE_IN_FULL = 0.9
-#: What the remembered area is multiplied with in each frame that it is kept, so that an object may recede.
+#: Factor of the remembered area per frame, so that an object may recede.
 SHRINK = 0.97
 #: Share of the newest displacement in the smoothed one.
 NEWEST = 0.5
@@ -46,12 +46,12 @@ class RememberedMasks:
         self._rows = _Rows(masks, torch.zeros(0, device=device), *torch.zeros((3, 0, 2), device=device))
 
     def update(self, tracks: Tensor, count: int, flow_px: Tensor | None) -> None:
-        """Take in a frame.
+        """Update with a frame.
 
         Args:
             tracks: (h, w) int64, row + 1 of the track seen at each pixel, 0 for none.
             count: number of tracks; new ones are the last rows.
-            flow_px: (2, h, w) from this frame to the previous one; None takes the motion of the masks' centres.
+            flow_px: (2, h, w) from this frame to the previous one; None: use the motion of the mask centres.
         """
         self._grow(count)
         if count == 0:
@@ -74,7 +74,7 @@ class RememberedMasks:
         small = tracks[::STRIDE, ::STRIDE]
         ids = torch.arange(1, count + 1, device=tracks.device)
         masks = old.masks
-        if tracks.device.type == "cpu":  # only what changes has to be touched
+        if tracks.device.type == "cpu":  # update only the masks that change
             changed = in_full.nonzero()[:, 0]
             masks[changed] = small == ids[changed, None, None]
         else:
@@ -88,7 +88,7 @@ class RememberedMasks:
         )
 
     def overlap(self, rows: NDArray[np.int64], instances: Tensor, capacity: int) -> NDArray[np.float64]:
-        """Compare masks that are carried on by one more frame of their motion with this frame's instances.
+        """Compare masks moved by one more frame of their motion with this frame's instances.
 
         Args:
             rows: (R,) tracks to compare.

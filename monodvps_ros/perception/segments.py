@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each segment of a panoptic map is: size, place, depth and centroid, all by one pass of counting."""
+"""Area, bounding box, score, depth and centroid of each segment of a panoptic map, without loops over segments."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one camera's frames went through: counts, rates and latencies. Imports nothing of ROS.
+"""Counters, rates and latencies of one camera.
 
-Every image received is in exactly one of these: processed, idle (nobody asked for an output), dropped for a reason,
-or waiting.
+Every image received is exactly one of: processed, idle (no output had a subscriber), dropped for a reason, waiting.
 """
 
 import threading
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Rates and latencies tell of this much of the past.
+#: Window of the rates.
 WINDOW_S = 5.0
 #: Latencies kept for percentiles.
 LATENCIES = 500
@@ -33,7 +32,7 @@ class Snapshot:
     Attributes:
         received: images that reached the node.
         processed: images that an output was published for.
-        idle: images that nobody wanted an output of.
+        idle: images while no output had a subscriber.
         dropped: images dropped, by reason.
         input_rate_hz: images received a second, over the last seconds.
         output_rate_hz: the same of images processed.
@@ -41,10 +40,10 @@ class Snapshot:
         latency_p90_ms: the same, 90 % of frames are faster.
         latency_max_ms: the same, slowest since the start.
         resets: how often the tracker was reset by a jump of time.
-        repeated_stamps: images whose stamp was the same as the one before.
+        repeated_stamps: images with the stamp of the previous image.
         since_received_s: seconds since the last image came; None before the first.
-        last_error: what went wrong last, with the image's stamp; empty where nothing did.
-        since_error_s: seconds since then; None where nothing did.
+        last_error: the last error, with the image's stamp; empty before the first.
+        since_error_s: seconds since then; None before the first.
     """
 
     received: int
@@ -64,12 +63,12 @@ class Snapshot:
 
     @property
     def dropped_total(self) -> int:
-        """Images dropped for whatever reason."""
+        """Images dropped for any reason."""
         return sum(self.dropped.values())
 
 
 class Statistics:
-    """Counters that several threads may write to."""
+    """Thread-safe counters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,7 +97,7 @@ class Statistics:
             return self._counts["processed"] == 1
 
     def count_idle(self) -> None:
-        """Count an image that nobody wanted an output of."""
+        """Count an image while no output had a subscriber."""
         with self._lock:
             self._counts["idle"] += 1
 
@@ -113,12 +112,12 @@ class Statistics:
             self._counts["resets"] += 1
 
     def count_repeated_stamp(self) -> None:
-        """Count an image whose stamp was the same as the one before."""
+        """Count an image with the stamp of the previous image."""
         with self._lock:
             self._counts["repeated"] += 1
 
     def note_error(self, text: str) -> None:
-        """Keep what went wrong last."""
+        """Keep the last error."""
         with self._lock:
             self._last_error, self._error_at = text, time.monotonic()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds by stage: events on CUDA, the clock elsewhere; costs nothing when off."""
+"""Milliseconds by stage: CUDA events, or the clock elsewhere; free when off."""
 
 import time
 from types import MappingProxyType
@@ -8,10 +8,10 @@ import torch
 
 
 class StageTimer:
-    """Times what lies between calls of `done`.
+    """Times the stages between calls of `done`.
 
     Args:
-        enabled: where false, nothing is measured.
+        enabled: if false, calls do nothing.
         device: the device that the stages run on.
     """
 
@@ -22,7 +22,7 @@ class StageTimer:
         self.done("")
 
     def done(self, stage: str) -> None:
-        """Say that a stage ended now; a stage that is named twice counts in sum."""
+        """Mark the end of a stage; times of stages with one name add up."""
         if not self._enabled:
             return
         if self._cuda:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instances keep their ids from frame to frame.
+"""Assigns persistent ids to instances.
 
 The paper's rule (Petrovai & Nedevschi, section 3.1, after Qiao et al. 2021): the previous panoptic map is carried into
-this frame by the flow, and instances of one class whose masks overlap are one object. Beyond it, ours: pairs are
-chosen one to one so that the sum of overlaps is greatest; an object that is not seen is remembered with its mask
-carried on by its own motion; an object's class is decided by votes over its life.
+this frame by the flow, and instances of one class whose masks overlap are one object. Extensions of ours: pairs are
+assigned one to one with the greatest sum of overlaps; an occluded object is kept with its mask moved by its own motion;
+an object's class is decided by votes over its life.
 
-Masks live on the device; what comes down to the CPU is the small table of overlaps, once a frame.
+Masks stay on the device; only the table of overlaps is copied to the CPU, once a frame.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class TrackedInstances:
 
 
 class Tracker:
-    """Follows the instances of one camera.
+    """Tracks the instances of one camera.
 
     Args:
         classes: number of classes of the label space.
@@ -60,7 +60,7 @@ class Tracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all objects; track ids go on where they were, so that none is used twice."""
+        """Drop all tracks; track ids continue, so that none is reused."""
         self._frame = 0
         self._tracks: NDArray[Any] = np.zeros(0, self._track_dtype)  # objects that are alive
         self._map: Tensor | None = None
@@ -69,16 +69,16 @@ class Tracker:
 
     @property
     def has_history(self) -> bool:
-        """True where the next update has a previous map that flow could carry on."""
+        """Whether the next update has a previous map to warp by flow."""
         return self._map is not None
 
     def update(self, grouping: Grouping, flow_px: Tensor | None = None) -> TrackedInstances:
-        """Take in one frame; call it for every frame, those without instances too.
+        """Update with one frame; call it for every frame, also without instances.
 
         Args:
             grouping: the frame's instances.
             flow_px: (2, h, w) (dx, dy) from this frame to the previous one, pixels of the (h, w) map;
-                None compares the masks as they lie.
+                None compares the masks without warping.
 
         Returns:
             Ids, class and age of each of the K instances.

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that runs the network, so that the executor never waits for it. Imports nothing of ROS."""
+"""The thread that runs the network, so that it never blocks the executor."""
 
 import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-#: How often an image that waits for its camera_info is looked at again.
+#: Period of polling for the camera_info of a waiting image.
 RETRY_S = 0.02
 
 
 class Stream(Protocol):
-    """A camera as the worker sees it."""
+    """A camera that the worker serves."""
 
     served_at: float
 
@@ -18,8 +18,8 @@ class Stream(Protocol):
         """Process the newest image; false where none was ready."""
         ...
 
-    def waits(self) -> bool:
-        """Whether an image is there."""
+    def has_image(self) -> bool:
+        """Whether an image is waiting."""
         ...
 
 
@@ -38,17 +38,17 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Look for an image; called from the callbacks."""
+        """Signal that an image may be ready; called from the callbacks."""
         with self._condition:
             self._news = True
             self._condition.notify()
 
     def stop(self) -> None:
-        """End after the frame that is being processed."""
+        """Stop after the current frame."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
@@ -69,6 +69,6 @@ class Worker:
     def _wait(self) -> None:
         with self._condition:
             if not self._news and not self._stopping:
-                held = any(stream.waits() for stream in self._streams)
-                self._condition.wait(RETRY_S if held else None)
+                waiting = any(stream.has_image() for stream in self._streams)
+                self._condition.wait(RETRY_S if waiting else None)
             self._news = False

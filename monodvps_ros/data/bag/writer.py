@@ -18,7 +18,7 @@ from monodvps_ros.data.bag.message_types import known_types, require_type
 from monodvps_ros.data.message_fields import Fields, image_fields
 from monodvps_ros.errors import DataError
 from monodvps_ros.geometry.calibration import Calibration
-from monodvps_ros.types import CAMERA_INFO_TYPE, IMAGE_TYPE
+from monodvps_ros.outputs import CAMERA_INFO_TYPE, IMAGE_TYPE
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters and diagnostics: what a node's user sets and is told."""
+"""Parameters and diagnostics of the nodes."""

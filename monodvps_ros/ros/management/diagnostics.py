@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /diagnostics says: one status for the node, one for each camera.
+"""Diagnostics: one status for the node, one for each camera.
 
 The keys are constants here, and part of the node's interface: they do not change from one version to the next.
 Counts are whole numbers as text, rates and latencies numbers with two decimals, absent values ``nan``.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from monodvps_ros.outputs import ScaleEstimate
 from monodvps_ros.perception.statistics import DROP_REASONS, LATENCIES, WINDOW_S, Snapshot
-from monodvps_ros.types import ScaleEstimate
 
 # Keys of the node's status.
 STATE = "state"
@@ -47,37 +47,37 @@ SCALE_FACTOR = "scale factor"
 SCALE_CONFIDENCE = "scale confidence"
 LAST_ERROR = "last error"
 
-#: Keys of the node's status with what they tell.
+#: Keys of the node's status and their meaning.
 NODE_KEYS = {
     STATE: "lifecycle state",
     DEVICE: "what the network runs on",
-    WEIGHTS: "what the weights say of themselves",
+    WEIGHTS: "description of the weights",
     START_UP_S: "from the start of the process to the first frame out",
-    MEMORY: "of the machine, that the process holds",
-    GPU_MEMORY: "of the GPU, that the network and its results hold; only where the device is one",
+    MEMORY: "resident memory of the process",
+    GPU_MEMORY: "GPU memory of network and results; only on a GPU",
     CALLBACK_ERRORS: "exceptions outside of image processing, for which the log has the traceback",
 }
 
-#: Keys of a camera's status with what they tell.
+#: Keys of a camera's status and their meaning.
 CAMERA_KEYS = {
     RECEIVED: "images that reached the node",
     PROCESSED: "images that outputs were published for",
-    DROPPED: "images dropped, for whatever reason",
+    DROPPED: "images dropped, for any reason",
     **{DROPPED_PREFIX + reason: "of these" for reason in DROP_REASONS},
-    IDLE: "images that nobody wanted an output of",
-    LOST: "images that the middleware reports as lost on their way to the node",
+    IDLE: "images while no output had a subscriber",
+    LOST: "images that the middleware reports as lost before they reached the node",
     INPUT_RATE: f"images received a second, over the last {WINDOW_S:g} s",
     OUTPUT_RATE: f"images processed a second, over the last {WINDOW_S:g} s",
     LATENCY_P50: f"from an image's arrival to its last output, median of the last {LATENCIES} images",
-    LATENCY_P90: "the same; nine of ten are faster",
-    LATENCY_MAX: "the same; the slowest since the start",
-    RESETS: "how often time jumped: stamps or clock went back, or images had a gap",
-    REPEATED: "images whose stamp was that of the image before",
+    LATENCY_P90: "the same, 90th percentile",
+    LATENCY_MAX: "the same, maximum since the start",
+    RESETS: "number of time jumps: stamps or clock went back, or a gap between images",
+    REPEATED: "images with the stamp of the previous image",
     IMAGE_TOPIC: "resolved name",
     RELIABILITY: "of the image subscription now",
     IMAGE: "size and encoding of the last image",
     CAMERA_INFO: "ok, or what is wrong with it",
-    RECTIFICATION: "what is done about lens distortion",
+    RECTIFICATION: "handling of lens distortion",
     CLOUD: "size of the last cloud",
     SCALE_STATE: "where metres come from: none, fixed, measured, held, waiting",
     SCALE_FACTOR: "metres per unit of the network's depth",
@@ -85,11 +85,11 @@ CAMERA_KEYS = {
     LAST_ERROR: "with the stamp of its image",
 }
 
-#: An image is missed after this time without one.
+#: Without an image for this time, the input is silent.
 SILENCE_S = 2.0
-#: The node is falling behind where less than this share of the images received comes out.
+#: The node is falling behind where it processes less than this share of the images received.
 KEEPING_UP = 0.5
-#: Clouds beyond this lose messages even over shared memory that is set up for large ones.
+#: Larger clouds lose messages even over shared memory that is configured for large messages.
 LARGE_CLOUD_MB = 30.0
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -97,16 +97,16 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 @dataclass(frozen=True)
 class NodeHealth:
-    """What the node's own status tells.
+    """Content of the node's status.
 
     Attributes:
         name: fully qualified name of the node.
         state: lifecycle state.
         problem: why it does not work; empty where it does.
         device: what it computes on; empty before it is known.
-        weights: what the network says of its weights; empty before they are loaded.
+        weights: description of the weights; empty before they are loaded.
         start_up_s: from the start of the process to the first frame out; None before.
-        callback_errors: exceptions that callbacks let out, image processing not counted.
+        callback_errors: uncaught exceptions of callbacks, image processing not counted.
         memory_mb: memory that the process holds, in millions of bytes.
         gpu_memory_mb: the same of the GPU; None where the device is none, or not known yet.
     """
@@ -124,7 +124,7 @@ class NodeHealth:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """What a camera's status tells.
+    """Content of a camera's status.
 
     Attributes:
         name: of the status.
@@ -139,7 +139,7 @@ class CameraHealth:
         frame_id: of the last image.
         camera_problem: why there is no cloud; empty where there is.
         frame_problem: where image and camera_info name two frames; else empty.
-        rectification: what is done about lens distortion.
+        rectification: handling of lens distortion.
         cloud_mb: size of the last cloud in millions of bytes; None before the first.
         scale: of the last frame; None before the first.
         device_lost: whether the compute device is gone.
@@ -242,11 +242,11 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
     silent = snapshot.since_received_s is None or snapshot.since_received_s > SILENCE_S
     if silent:
         yield WARN, _why_silent(health)
-    come, go = snapshot.input_rate_hz, snapshot.output_rate_hz
-    if go < KEEPING_UP * come and not _is_idle(snapshot):
+    received_hz, processed_hz = snapshot.input_rate_hz, snapshot.output_rate_hz
+    if processed_hz < KEEPING_UP * received_hz and not _is_idle(snapshot):
         dropped = max(snapshot.dropped, key=snapshot.dropped.__getitem__, default="")
         most = f", most are dropped: {dropped}" if snapshot.dropped.get(dropped) else ""
-        yield WARN, f"falling behind: {come:.1f} images/s come in, {go:.1f} come out{most}"
+        yield WARN, f"falling behind: {received_hz:.1f} images/s received, {processed_hz:.1f} processed{most}"
     for topic, policy in health.incompatible.items():
         if not (silent and topic == health.image_topic):
             yield WARN, f"QoS of the other end of {topic} does not fit: {policy}"
@@ -255,7 +255,10 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
     if health.frame_problem:
         yield WARN, health.frame_problem
     if health.cloud_mb is not None and health.cloud_mb > LARGE_CLOUD_MB:
-        yield WARN, f"a cloud of {health.cloud_mb:.0f} MB is more than DDS carries well; raise pipeline.cloud.stride"
+        yield (
+            WARN,
+            f"a cloud of {health.cloud_mb:.0f} MB is more than DDS carries reliably; raise pipeline.cloud.stride",
+        )
 
 
 def _is_idle(snapshot: Snapshot) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a training run has come, as a message and as a status on /diagnostics."""
+"""Progress of a training run, as a message and as a status on /diagnostics."""
 
 from builtin_interfaces.msg import Duration, Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -18,7 +18,7 @@ SILENT_S = "since last progress s"
 OUT = "out"
 CALLBACK_ERRORS = "callback errors"
 
-#: Keys of the status with what they tell.
+#: Keys of the status and their meaning.
 KEYS = {
     STATE: "lifecycle state",
     PHASE: "as in training/progress",
@@ -36,7 +36,7 @@ def progress_message(progress: Progress, stamp: Time) -> TrainingProgress:
     """Make the message.
 
     Args:
-        progress: what it tells.
+        progress: of the run.
         stamp: time now.
     """
     eta = Duration(sec=-1)
@@ -67,11 +67,11 @@ def training_status(
     Args:
         name: of the status.
         state: lifecycle state.
-        problem: why it does not train; empty where it does or was not asked to.
-        progress: of the run under way, or of the last one.
-        silent_s: since it was last heard of; None where it never was.
+        problem: why it does not train; empty where there is none.
+        progress: of the current or last run.
+        silent_s: since the last progress; None before the first.
         out: folder that it writes to.
-        callback_errors: exceptions that callbacks let out.
+        callback_errors: uncaught exceptions of callbacks.
     """
     values = {
         STATE: state,

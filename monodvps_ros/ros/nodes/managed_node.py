@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the package's nodes have in common: lifecycle nodes that go on after a callback failed."""
+"""Base of the package's nodes: a lifecycle node that continues after a callback failed."""
 
 import traceback
 from abc import abstractmethod
@@ -14,8 +14,8 @@ class ManagedNode(LifecycleNode):
     Attributes:
         state: name of the lifecycle state.
         problem: why it does not work; empty where it does.
-        callback_errors: exceptions that callbacks let out.
-        exit_code: of the process, once it was told to stop.
+        callback_errors: uncaught exceptions of callbacks.
+        exit_code: of the process, once it is stopped.
 
     Args:
         name: of the node.
@@ -40,7 +40,7 @@ class ManagedNode(LifecycleNode):
         return self.get_fully_qualified_name().lstrip("/")
 
     def note_callback_error(self, error: Exception) -> None:
-        """Log and count an exception that a callback of the executor let out; the node goes on."""
+        """Log and count an uncaught exception of a callback; the node continues."""
         self.callback_errors += 1
         details = "".join(traceback.format_exception(error))
         self.get_logger().error(f"a callback failed: {details}", throttle_duration_sec=1.0)

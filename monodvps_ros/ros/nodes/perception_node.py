@@ -30,7 +30,7 @@ _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.
 
 
 class PerceptionNode(ManagedNode):
-    """Cameras in; depth, panoptic masks with ids that persist and labelled clouds out.
+    """Cameras in; depth, panoptic masks with persistent ids and labelled clouds out.
 
     Args:
         name: of the node.
@@ -39,7 +39,7 @@ class PerceptionNode(ManagedNode):
         **options: for `rclpy.lifecycle.LifecycleNode`.
 
     Raises:
-        ConfigError: a parameter has a value that it cannot take.
+        ConfigError: a parameter is out of its range.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PerceptionNode(ManagedNode):
         self.config = parameters.declare(self, NodeConfig)
         parameters.accept_changes(self, self._change)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # A steady clock: with use_sim_time and no /clock this must go on too.
+        # A steady clock: diagnostics continue with use_sim_time and no /clock.
         self._timer = self.create_timer(
             self.config.diagnostics_period_s, self.publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -82,16 +82,16 @@ class PerceptionNode(ManagedNode):
         try:
             self._configure()
         except MonoDVPSError as error:
-            self._give_up(f"{type(error).__name__}: {error}")
+            self._fail_configuration(f"{type(error).__name__}: {error}")
             return _FAILURE
-        except Exception:  # rclpy would swallow it without a word
-            self._give_up(traceback.format_exc())
+        except Exception:  # rclpy would swallow it silently
+            self._fail_configuration(traceback.format_exc())
             return _FAILURE
         self.state, self.problem = "inactive", ""
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and begin to work."""
+        """Subscribe and start processing."""
         result = super().on_activate(state)
         assert self._worker is not None
         self._worker.start()
@@ -102,26 +102,26 @@ class PerceptionNode(ManagedNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and finish the frame under way."""
+        """Unsubscribe and finish the current frame."""
         self._stop_work()
         self._worker = Worker(self.streams)
         self.state = "inactive"
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of network and topics."""
+        """Release network and topics."""
         self._tear_down()
         self.state = "unconfigured"
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything, from whatever state."""
+        """Release everything, from any state."""
         self._tear_down()
         self.state = "finalized"
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured."""
+        """Return to unconfigured."""
         self._tear_down()
         self.state = "unconfigured"
         return super().on_error(state)
@@ -159,7 +159,7 @@ class PerceptionNode(ManagedNode):
             f"ready after {time.monotonic() - begun_at:.1f} s"
         )
 
-    def _give_up(self, problem: str) -> None:
+    def _fail_configuration(self, problem: str) -> None:
         self._tear_down()
         self.problem = problem
         self.get_logger().fatal(f"cannot be configured: {problem}")

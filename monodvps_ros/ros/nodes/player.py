@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera made of a recording: publishes any source of samples as Image and CameraInfo, at the recorded rate."""
+"""Publishes a source of samples as Image and CameraInfo at the recorded rate."""
 
 import array
 import time
@@ -60,7 +60,7 @@ class CameraPublisher:
         return self._image.get_subscription_count(), self._camera_info.get_subscription_count()
 
     def publish(self, frame: CameraFrame) -> None:
-        """Publish a frame: its camera_info first, so that who pairs them finds it there when the image comes.
+        """Publish a frame: camera_info first, so that it is there when the image arrives.
 
         camera_info is the frame's calibration, usable or not; a pinhole camera's where only K is known; none without K.
         """
@@ -83,7 +83,7 @@ class CameraPublisher:
 
 @dataclass
 class PlayCount:
-    """What a playing published.
+    """Counts of what was published.
 
     Attributes:
         published: frames.
@@ -105,14 +105,14 @@ def play(
     count: PlayCount,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Sample]:
-    """Publish samples, each when it is due; nothing is left out, a late frame is published late.
+    """Publish samples, each when it is due; none is dropped, late frames are published late.
 
     Args:
         samples: what to play; the next one is read before the wait for its time begins.
         publisher: where to.
         schedule: when.
-        count: is brought up to date with each frame.
-        stopped: asked before each frame; true ends the playing.
+        count: updated with each frame.
+        stopped: asked before each frame; true stops playing.
 
     Yields:
         Each sample after it was published.
@@ -134,7 +134,7 @@ def play(
 
 
 def frames_to_play(source: Iterable[Sample], limit: int | None = None, loop: bool = False) -> Iterator[Sample]:
-    """Give a source's samples: the first `limit` of them, over and over with `loop`."""
+    """Yield a source's samples: the first `limit` of them, repeatedly with `loop`."""
     while True:
         yield from islice(iter(source), limit)
         if not loop:

@@ -29,9 +29,9 @@ from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.errors import DataError
 from monodvps_ros.ros.topics.conversions import message_class
 
-QUEUE_DEPTH = 200  # messages of a topic that may wait here for the disk
-QUIET_S = 0.5  # nothing came for this long after a request to stop: the tail is in
-LONGEST_TAIL_S = 10.0  # a stream that does not end is cut here
+QUEUE_DEPTH = 200  # messages of a topic buffered for the disk
+QUIET_S = 0.5  # no message for this long after a stop request: recording is complete
+MAX_DRAIN_S = 10.0  # recording ends here although messages still arrive
 REPORT_EVERY_S = 0.25
 
 
@@ -58,8 +58,8 @@ class Recorder:
             subscription.get_publisher_count() > 0 for subscription in self._subscriptions.values()
         )
 
-    def look(self) -> None:
-        """Subscribe to those topics that have come to be since the last look.
+    def subscribe(self) -> None:
+        """Subscribe to the topics that have appeared since the last call.
 
         Raises:
             DataError: a topic has publishers of different types.
@@ -111,29 +111,29 @@ def record(out: Path, topics: list[str], storage: str = "mcap") -> None:
             recorder = Recorder(node, writer, topics)
             _spin(executor, recorder, lambda: bool(stop_requests) or _stdin_ended())
             _drain(executor, recorder)
-        _tell("stopped", counts=recorder.counts)
+        _report("stopped", counts=recorder.counts)
     finally:
         executor.shutdown()
         rclpy.shutdown()
 
 
 def _spin(executor: SingleThreadedExecutor, recorder: Recorder, stopped: Any) -> None:
-    told, told_s, was_ready = dict(recorder.counts), 0.0, False
+    reported, reported_s, was_ready = dict(recorder.counts), 0.0, False
     while not stopped():
         if not recorder.ready:
-            recorder.look()
+            recorder.subscribe()
         elif not was_ready:
-            _tell("ready")
+            _report("ready")
             was_ready = True
         executor.spin_once(timeout_sec=0.05)
-        if recorder.counts != told and time.monotonic() - told_s > REPORT_EVERY_S:
-            told, told_s = dict(recorder.counts), time.monotonic()
-            _tell("counts", counts=told)
+        if recorder.counts != reported and time.monotonic() - reported_s > REPORT_EVERY_S:
+            reported, reported_s = dict(recorder.counts), time.monotonic()
+            _report("counts", counts=reported)
 
 
 def _drain(executor: SingleThreadedExecutor, recorder: Recorder) -> None:
     begin_s = recorder.last_receipt_s = time.monotonic()
-    while time.monotonic() - recorder.last_receipt_s < QUIET_S and time.monotonic() - begin_s < LONGEST_TAIL_S:
+    while time.monotonic() - recorder.last_receipt_s < QUIET_S and time.monotonic() - begin_s < MAX_DRAIN_S:
         executor.spin_once(timeout_sec=0.05)
 
 
@@ -150,19 +150,19 @@ def _matching_qos(offered: list[QoSProfile]) -> QoSProfile:
 
 
 def _stdin_ended() -> bool:
-    """True where stdin is a pipe or file that has come to its end; a terminal or a closed stdin never ends."""
+    """True where stdin is a pipe or file at its end; a terminal or a closed stdin never ends."""
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         return False
     with selectors.DefaultSelector() as selector:
         try:
             selector.register(sys.stdin, selectors.EVENT_READ)
-        except PermissionError:  # a plain file, or /dev/null: nobody stands behind it
+        except PermissionError:  # a regular file, or /dev/null
             return False
         return bool(selector.select(timeout=0)) and not os.read(sys.stdin.fileno(), 1)
 
 
-def _tell(event: str, **more: Any) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone; the bag is still closed well
+def _report(event: str, **more: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone; the bag is still closed properly
         sys.stdout.write(json.dumps({"event": event, **more}) + "\n")
         sys.stdout.flush()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of a node's process between start and stop."""
+"""Runs a node as a process, from start to shutdown."""
 
 import gc
 import threading
@@ -15,18 +15,18 @@ from monodvps_ros.errors import ConfigError
 from monodvps_ros.ros.nodes.managed_node import ManagedNode
 from monodvps_ros.signals import Phase, StopRequest
 
-#: Exit code where a parameter, the weights, the data or the device do not let the node do its work.
+#: Exit code where a parameter, the weights, the data or the device are unusable.
 REFUSED = 2
-#: How long a callback that is under way may take at the end.
-PATIENCE_S = 30.0
+#: Time for a running callback to finish at shutdown.
+SHUTDOWN_TIMEOUT_S = 30.0
 
 
 def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
-    """Start a node, serve it until it is told to stop, and take it down.
+    """Start a node, spin it until stop is requested, and shut it down.
 
     Args:
         args: command line with ``--ros-args``; None: the process' own.
-        stop: tells when to stop.
+        stop: the stop request.
         make: makes the node; where it raises a `ConfigError`, the start is refused.
 
     Returns:
@@ -36,7 +36,7 @@ def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], M
     try:
         return _run(args, stop, make)
     except Exception:
-        if stop.requested:  # what a library made of the interruption
+        if stop.requested:  # raised by a library because of the interruption
             return 0
         raise
 
@@ -55,7 +55,7 @@ def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], Manag
             get_logger("monodvps_ros").fatal(str(error))
             return REFUSED
         if not node.autostart:
-            node.get_logger().info("waits to be configured: autostart is false")
+            node.get_logger().info("waiting to be configured: autostart is false")
         elif not _activate(node):
             return 0 if stop.requested else REFUSED
         stop.phase = Phase.RUNNING
@@ -69,7 +69,7 @@ def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], Manag
             node.destroy_node()
         rclpy.try_shutdown()
         node = None
-        gc.collect()  # a lifecycle node holds the middleware's shared memory until it is no more: it outlives processes
+        gc.collect()  # the middleware's shared memory outlives the process unless the node is collected
         rclpy.get_default_context().destroy()
 
 
@@ -79,14 +79,14 @@ def _activate(node: ManagedNode) -> bool:
 
 
 def _serve_until(stop: StopRequest, node: ManagedNode) -> None:
-    """Serve the node in a thread of its own; the main thread waits, for it alone hears signals."""
+    """Spin the node in its own thread; the main thread waits, since only it receives signals."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     server = threading.Thread(target=_serve, args=(executor, node, stop), name="executor")
     server.start()
     stop.wait()
-    executor.shutdown(timeout_sec=PATIENCE_S)
-    server.join(PATIENCE_S)
+    executor.shutdown(timeout_sec=SHUTDOWN_TIMEOUT_S)
+    server.join(SHUTDOWN_TIMEOUT_S)
 
 
 def _serve(executor: Executor, node: ManagedNode, stop: StopRequest) -> None:
@@ -96,7 +96,7 @@ def _serve(executor: Executor, node: ManagedNode, stop: StopRequest) -> None:
 
 
 def _spin(executor: Executor, node: ManagedNode) -> bool:
-    """Serve until the end; false where a callback failed, after which the others must go on."""
+    """Spin until shutdown; false where a callback failed: the caller spins again."""
     try:
         executor.spin()
     except (ExternalShutdownException, ShutdownException):

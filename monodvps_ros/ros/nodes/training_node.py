@@ -27,20 +27,20 @@ from monodvps_ros.training.progress import ENDS, Phase, Progress
 
 #: Topic of the progress, relative.
 PROGRESS_TOPIC = "training/progress"
-#: How long to wait for subscribers to have received how a run ended.
-LAST_WORD_S = 2.0
+#: Time for subscribers to acknowledge the outcome of a run.
+ACK_TIMEOUT_S = 2.0
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 class TrainingNode(ManagedNode):
-    """Trains while it is active, from the last checkpoint on where its folder holds one.
+    """Trains while it is active, resuming from the last checkpoint if its folder has one.
 
-    configure opens and checks config and data; activate starts or resumes; deactivate stops after the step in hand and
-    answers once the checkpoint is written.
+    configure opens and checks config and data; activate starts or resumes; deactivate stops after the current step and
+    returns once the checkpoint is written.
 
     Args:
         name: of the node.
-        on_end: called where the process is to end, because the run did and `autostart` is on.
+        on_end: called when the run has ended and the process should end with it (`autostart`).
         **options: for `rclpy.lifecycle.LifecycleNode`.
 
     Raises:
@@ -53,7 +53,7 @@ class TrainingNode(ManagedNode):
         self._job: TrainingJob | None = None
         self._run: TrainingRun | None = None
         self.progress = Progress()
-        self._heard_at: float | None = None
+        self._progress_at: float | None = None
         self.config = parameters.declare(self, TrainingNodeConfig)
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
@@ -63,7 +63,7 @@ class TrainingNode(ManagedNode):
         self._timer = self.create_timer(
             self.config.diagnostics_period_s, self.publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self._end = self.create_guard_condition(self._after_run)
+        self._end = self.create_guard_condition(self._on_run_ended)
 
     @property
     def autostart(self) -> bool:
@@ -71,14 +71,14 @@ class TrainingNode(ManagedNode):
         return self.config.autostart
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open config and data, and look at the output folder."""
+        """Open config and data, and check the output folder."""
         try:
             self._job = prepare(self.config)
         except MonoDVPSError as error:
-            self._give_up(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self._fail_configuration(f"{type(error).__name__}: {' '.join(str(error).split())}")
             return _FAILURE
-        except Exception as error:  # rclpy would swallow it without a word
-            self._give_up(f"{type(error).__name__}: {error}", traceback.format_exc())
+        except Exception as error:  # rclpy would swallow it silently
+            self._fail_configuration(f"{type(error).__name__}: {error}", traceback.format_exc())
             return _FAILURE
         self.state, self.problem, self.exit_code = "inactive", "", 0
         return super().on_configure(state)
@@ -101,7 +101,7 @@ class TrainingNode(ManagedNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the data."""
+        """Release the data."""
         self._job, self.state = None, "unconfigured"
         return super().on_cleanup(state)
 
@@ -119,7 +119,7 @@ class TrainingNode(ManagedNode):
 
     def publish_diagnostics(self) -> None:
         """Publish the node's status."""
-        silent_s = None if self._heard_at is None else time.monotonic() - self._heard_at
+        silent_s = None if self._progress_at is None else time.monotonic() - self._progress_at
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status.append(
@@ -145,13 +145,13 @@ class TrainingNode(ManagedNode):
         if run is None:
             return
         if run.is_alive:
-            self.get_logger().info("stopping after the step in hand, with a checkpoint")
+            self.get_logger().info("stopping after the current step, with a checkpoint")
         run.stop()
-        self._note_end(run)
+        self._log_outcome(run)
         self._run = None
 
-    def _after_run(self) -> None:
-        """Follow the end of a run that nobody stopped."""
+    def _on_run_ended(self) -> None:
+        """Handle the end of a run that was not stopped by a transition."""
         run = self._run
         if run is None or self.state != "active":
             return
@@ -160,23 +160,23 @@ class TrainingNode(ManagedNode):
         else:
             self.trigger_deactivate()
 
-    def _note_end(self, run: TrainingRun) -> None:
+    def _log_outcome(self, run: TrainingRun) -> None:
         if run.problem:
             self.problem, self.exit_code = run.problem, REFUSED
             self.get_logger().fatal(f"training failed: {run.problem}")
         else:
             self.get_logger().info(self.progress.message)
 
-    def _give_up(self, problem: str, details: str = "") -> None:
+    def _fail_configuration(self, problem: str, details: str = "") -> None:
         self.problem, self.exit_code = problem, REFUSED
         self.get_logger().fatal(f"cannot be configured: {details or problem}")
         self._publish(Progress(Phase.FAILED, problem))
 
     def _publish(self, progress: Progress) -> None:
-        self.progress, self._heard_at = progress, time.monotonic()
+        self.progress, self._progress_at = progress, time.monotonic()
         self._publisher.publish(progress_message(progress, self.get_clock().now().to_msg()))
         if progress.phase in ENDS:
-            self._publisher.wait_for_all_acked(Duration(seconds=LAST_WORD_S))
+            self._publisher.wait_for_all_acked(Duration(seconds=ACK_TIMEOUT_S))
 
 
 class _LogLines(io.StringIO):

@@ -13,11 +13,11 @@ from monodvps_ros.config import NodeConfig, TrainingNodeConfig, settings
 from monodvps_ros.config.commented import commented_yaml
 from monodvps_ros.config.tree import Config
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
+from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.management import training_status as training_progress
 from monodvps_ros.ros.management.parameters import parameter_type
 from monodvps_ros.ros.topics.label_info import TOPIC as LABEL_INFO
-from monodvps_ros.types import OUTPUT_TOPICS
 
 #: The source tree that this file lies in.
 ROOT = Path(__file__).resolve().parents[3]

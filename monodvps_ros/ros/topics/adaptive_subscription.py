@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A subscription that asks for reliable delivery where every publisher offers it, and takes best effort elsewhere.
+"""A subscription that is reliable where every publisher is, and best effort otherwise.
 
-Best effort alone would hear every publisher, but Fast DDS with its default transports loses nearly all images of more
-than half a megabyte then; reliable alone would not hear a best-effort camera at all.
+A best-effort subscription connects to every publisher, but Fast DDS with its default transports then loses nearly all
+images of more than half a megabyte; a reliable one does not connect to a best-effort camera.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from monodvps_ros.config import NodeConfig
 
 
 class AdaptiveSubscription:
-    """Subscribes, and subscribes anew where the publishers' reliability asks for it.
+    """Subscribes, and subscribes again when the publishers' reliability requires it.
 
     Args:
         node: that subscribes.
@@ -40,7 +40,7 @@ class AdaptiveSubscription:
 
     @property
     def reliability(self) -> str:
-        """Reliability that is asked for now."""
+        """Current reliability."""
         return "reliable" if self._reliable else "best effort"
 
     @property
@@ -96,7 +96,7 @@ class AdaptiveSubscription:
         self.incompatible_policy = policy
         self._node.get_logger().warning(
             f"a publisher on {self.topic} offers QoS that does not fit this subscription ({policy}, which is asked to "
-            f"be {self.reliability}); nothing will come from it"
+            f"be {self.reliability}); no message will arrive from it"
         )
 
     def _on_lost(self, event: Any) -> None:

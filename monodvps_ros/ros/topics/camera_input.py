@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes in from one camera: its callbacks only store, and the newest image is what the worker gets."""
+"""Input of one camera: callbacks only store messages; the worker takes the newest image."""
 
 import threading
 import time
@@ -47,7 +47,7 @@ class CameraInput:
         prefix: namespace of the camera, with a slash at its end, or empty.
         config: how to subscribe.
         statistics: counts what is received and dropped.
-        wake: called whenever there may be something to take.
+        wake: called when an image may be ready.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class CameraInput:
         ]
 
     def stop(self) -> None:
-        """Unsubscribe, and drop what waits."""
+        """Unsubscribe, and drop waiting images."""
         for subscription in self._subscriptions:
             subscription.destroy()
         self._subscriptions = []
@@ -104,8 +104,8 @@ class CameraInput:
         return Received(message, info, received_at, restart)
 
     @property
-    def holds_image(self) -> bool:
-        """Whether an image waits."""
+    def has_image(self) -> bool:
+        """Whether an image is waiting."""
         return self._newest is not None
 
     @property

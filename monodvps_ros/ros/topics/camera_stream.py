@@ -12,12 +12,13 @@ from monodvps_ros.config import NodeConfig
 from monodvps_ros.errors import DeviceError, EncodingError, MonoDVPSError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import CameraModel, CameraReader
+from monodvps_ros.outputs import ScaleEstimate
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
 from monodvps_ros.ros.topics.camera_input import CameraInput, Received
 from monodvps_ros.ros.topics.conversions import compressed_image_array, image_array, stamp_to_ns
 from monodvps_ros.ros.topics.outputs import OutputPublishers
-from monodvps_ros.types import CameraFrame, ScaleEstimate
+from monodvps_ros.types import CameraFrame
 
 
 class CameraStream:
@@ -26,9 +27,9 @@ class CameraStream:
     Args:
         node: that subscribes and publishes.
         name: of the camera; empty for a single one without a namespace.
-        pipeline: follows this camera alone.
+        pipeline: of this camera only.
         config: of the node.
-        wake: called whenever there may be an image to process.
+        wake: called when an image may be ready.
         first_frame: called with this stream after its first frame is published.
     """
 
@@ -78,15 +79,15 @@ class CameraStream:
         except MonoDVPSError as error:
             self.device_lost = self.device_lost or isinstance(error, DeviceError)
             self._note_error(received, f"{type(error).__name__}: {error}", FAILED)
-        except Exception as error:  # whatever it was, the next frame may be well
+        except Exception as error:  # the next frame may succeed
             self.device_lost = self.device_lost or is_device_loss(error)
             text = f"{type(error).__name__}: {error}"
             self._note_error(received, text, FAILED, traceback.format_exc())
         return True
 
-    def waits(self) -> bool:
-        """Whether an image is there."""
-        return self.input.holds_image
+    def has_image(self) -> bool:
+        """Whether an image is waiting."""
+        return self.input.has_image
 
     def destroy(self) -> None:
         """Take input and outputs down."""
@@ -101,7 +102,7 @@ class CameraStream:
         if received.restart:
             self._pipeline.reset()
             self.statistics.count_reset()
-            self._node.get_logger().warning(f"{self._label()}: time jumped; tracks and scale start anew")
+            self._node.get_logger().warning(f"{self._label()}: time jumped; tracks and scale are reset")
         if not wanted:
             self._was_idle = True
             self.statistics.count_idle()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages to the package's types and back. Arrays, not loops; at most one copy of the pixels each way.
+"""ROS messages to the package's types and back, with at most one copy of the pixels each way.
 
-An image that is rgb8 already is not copied at all on its way in: the array is a view of the message's data.
-On the way out the pixels are copied once, straight into the `array.array` that a new message holds: assigning to
-``data``, or naming it in the constructor, copies them once more or looks at every single byte, by the version of ROS.
-A message of the frame before may be filled again: fresh memory for a large one costs several times as much as the copy.
+An incoming rgb8 image is not copied at all: the array is a view of the message's data.
+Outgoing pixels are copied once, into the `array.array` of the message: assigning to ``data``, or passing it to the
+constructor, copies them again or checks every single byte, depending on the version of ROS. The message of the previous
+frame may be reused: allocating a large one costs several times as much as the copy.
 
-cv_bridge and sensor_msgs_py give the same answers, a contract test says, but copy more: docs/node.md has the figures.
+cv_bridge and sensor_msgs_py give the same results (see the contract test) but copy more; figures in docs/node.md.
 """
 
 import importlib
@@ -111,7 +111,7 @@ def make_message(kind: type[M], fields: Fields, header: Header, reuse: M | None 
         kind: its class.
         fields: all others, as `data.message_fields` packs them.
         header: taken as it is, not copied.
-        reuse: a message to fill, which nobody needs any more.
+        reuse: a message to overwrite.
     """
     message = kind() if reuse is None else reuse
     message.header = header  # type: ignore[attr-defined]
@@ -124,8 +124,9 @@ def _set_fields(message: Any, fields: Fields) -> Any:
         if isinstance(value, dict):
             _set_fields(getattr(message, name), value)
         elif isinstance(value, list):
-            kind = _element_class(type(message), name) if value else None
-            setattr(message, name, [_set_fields(kind(), item) for item in value] if kind else [])
+            message_type: Any = type(message)
+            element = _element_class(message_type, name) if value else None
+            setattr(message, name, [_set_fields(element(), item) for item in value] if element else [])
         elif isinstance(value, np.ndarray) and isinstance(getattr(message, name), array):
             _fill(getattr(message, name), value)
         else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The class names for whoever reads the masks: vision_msgs/LabelInfo, where vision_msgs is installed."""
+"""The class names of the masks: vision_msgs/LabelInfo, where vision_msgs is installed."""
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -15,7 +15,7 @@ TOPIC = "label_info"
 
 
 class LabelInfoPublisher:
-    """Publishes the class names once, for all who ever subscribe; does nothing without vision_msgs.
+    """Publishes the class names once, latched; does nothing without vision_msgs.
 
     Args:
         node: that publishes.
@@ -36,7 +36,7 @@ class LabelInfoPublisher:
         self._publisher.publish(message)
 
     def destroy(self) -> None:
-        """Take the topic down."""
+        """Destroy the publisher."""
         if self._publisher is not None:
             self._node.destroy_publisher(self._publisher)
             self._publisher = None

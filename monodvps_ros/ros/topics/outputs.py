@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that a camera's perception is published on; what nobody subscribes to is not even computed."""
+"""Publishers of a camera's outputs; only outputs with subscribers are computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
 from monodvps_ros.data.message_fields import output_fields
+from monodvps_ros.outputs import OUTPUT_TOPICS, Output, Perception
 from monodvps_ros.ros.topics.conversions import make_message, message_class
-from monodvps_ros.types import OUTPUT_TOPICS, Output, Perception
 
 
 class OutputPublishers:
@@ -48,7 +48,7 @@ class OutputPublishers:
             )
 
     def wanted(self) -> frozenset[Output]:
-        """Return what somebody subscribes to now."""
+        """Return the outputs that have subscribers now."""
         return frozenset(
             row.output for row in OUTPUT_TOPICS if self._publishers[row.topic].get_subscription_count() > 0
         )
@@ -66,7 +66,7 @@ class OutputPublishers:
                 self._last[row.topic] = message
 
     def destroy(self) -> None:
-        """Take the topics down."""
+        """Destroy the publishers."""
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers.clear()

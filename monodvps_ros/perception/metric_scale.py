@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metres from a known camera height: the road's plane is measured in the network's depth and compared with it.
+"""Metric scale from a known camera height: the height above the road plane in the network's depth is compared with it.
 
-Petrovai & Nedevschi, section 3.4, name the median height of road points. That assumes a camera that looks level; here
-the plane itself is fitted, so pitch and roll are allowed. A plane n . X = h seen through a pinhole is linear in inverse
+Petrovai & Nedevschi, section 3.4, use the median height of road points, which assumes a level camera; here the plane
+itself is fitted, so pitch and roll are allowed. A plane n . X = h seen through a pinhole is linear in inverse
 depth: 1 / z = (n / h) . ray, so the fit is three unknowns over pixels, and h = 1 / |n / h|.
 """
 
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.config import ScaleConfig
+from monodvps_ros.outputs import ScaleEstimate, ScaleState
 from monodvps_ros.shapes import check_shapes
-from monodvps_ros.types import ScaleEstimate, ScaleState
 
-#: Rounds of reweighting (Tukey's biweight); the fit is settled well before.
+#: Iterations of reweighting (Tukey's biweight), more than convergence needs.
 ROUNDS = 6
 #: Tukey's constant: full efficiency of 95 % for normal errors, in standard deviations.
 TUKEY = 4.685
-#: A road steeper than this against the camera's x-z plane is not believed.
+#: A road steeper than this against the camera's x-z plane is rejected.
 MAX_TILT_DEG = 25.0
-#: Least relative error of a measurement that is believed, however smooth the road seems.
+#: Lower bound of a measurement's relative error.
 LEAST_ERROR = 0.002
-#: A measurement that is off by more of its standard errors than this is taken for a change of the network's scale.
+#: Beyond this many standard errors a measurement counts as a change of the network's scale.
 JUMP = 3.0
 
 
@@ -56,8 +56,8 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
     for _ in range(ROUNDS):
         weighted = rows * (relative * influence)[:, None]
         normal_matrix = weighted.T @ rows
-        scale = normal_matrix.diagonal().sum().clamp(min=1e-30)
-        plane = torch.linalg.solve(normal_matrix / scale + ridge, weighted.T @ target / scale)
+        trace = normal_matrix.diagonal().sum().clamp(min=1e-30)
+        plane = torch.linalg.solve(normal_matrix / trace + ridge, weighted.T @ target / trace)
         residual = (rows @ plane - target).abs() / unit
         spread = _weighted_median(residual, road) * 1.4826
         cut = (TUKEY * spread).clamp(min=1e-6)
@@ -94,10 +94,10 @@ def scale_source(estimate: ScaleEstimate) -> ScaleSource:
 
 
 class ScaleEstimator:
-    """Turns measured heights into a factor that is steady and yet follows the network's own changes of scale.
+    """Filters measured heights into a steady metric scale that follows changes of the network's own scale.
 
-    A Kalman filter on the logarithm of the factor: `drift` is how far it may move from frame to frame, the spread of
-    the road's residuals says how far a measurement can be trusted.
+    A Kalman filter on the logarithm of the factor: `drift` is its random walk per frame; the spread of the road's
+    residuals gives the variance of a measurement.
 
     Args:
         config: mode, camera height and smoothing.
@@ -108,13 +108,13 @@ class ScaleEstimator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the factor measured so far."""
+        """Discard the estimate."""
         self._log_factor = 0.0
         self._variance = math.inf
 
     @property
     def needs_road(self) -> bool:
-        """True where `update` wants a measurement."""
+        """Whether `update` needs a measurement."""
         return self.config.mode in ("auto", "camera_height")
 
     def update(
@@ -123,10 +123,10 @@ class ScaleEstimator:
         road_points: int,
         metric_factor: float | None = None,
     ) -> ScaleEstimate:
-        """Take in one frame.
+        """Update with one frame.
 
         Args:
-            measurement: what `fit_road_height` returned; None where there was nothing to measure.
+            measurement: from `fit_road_height`; None without a road to measure.
             road_points: number of road pixels that it was measured from.
             metric_factor: metres per unit of a metric network's depth for this camera; None where it is not known. In
                 mode auto it is what counts, and the road is only watched.

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outputs of the pipeline: what can be asked for, the topics that carry it, and the result of a frame.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+POINT_CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
+SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
+
+
+class Stage(Enum):
+    """Stages of the pipeline that run only for outputs that need them."""
+
+    TRACKING = "tracking"  # instances and their persistent ids
+    SCALE = "scale"  # depth in metres
+    PROBABILITY = "probability"  # of each pixel's class
+
+
+class Output(Enum):
+    """Outputs of the pipeline; only those asked for are computed.
+
+    Attributes:
+        field: the attribute of `Perception` that holds it.
+        needs: the stages that it needs.
+    """
+
+    DEPTH = "depth_m", Stage.SCALE
+    PANOPTIC = "panoptic", Stage.TRACKING
+    COLOR = "color", Stage.TRACKING
+    SEMANTIC = ("semantic",)
+    CONFIDENCE = "confidence", Stage.PROBABILITY
+    SEGMENTS = "segments", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
+    CLOUD = "cloud", Stage.TRACKING, Stage.SCALE
+
+    def __init__(self, field: str, *needs: Stage) -> None:
+        self.field = field
+        self.needs = frozenset(needs)
+
+
+ALL_OUTPUTS = frozenset(Output)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopic:
+    """A topic that carries an output: published by the node, written by `predict`, recorded, documented.
+
+    Attributes:
+        topic: relative name.
+        type_name: of its messages.
+        output: what it carries.
+        encoding: of an image; empty for other types.
+        contract: content of a message, for the manual.
+    """
+
+    topic: str
+    type_name: str
+    output: Output
+    encoding: str
+    contract: str
+
+
+#: The one table of output topics. `data.message_fields` packs them into messages by their type.
+OUTPUT_TOPICS = (
+    OutputTopic("depth/image", IMAGE_TYPE, Output.DEPTH, "32FC1", "metres along the optical axis; NaN: sky or unknown"),
+    OutputTopic("depth/camera_info", CAMERA_INFO_TYPE, Output.DEPTH, "", "K of depth/image; rectified"),
+    OutputTopic("panoptic/image", IMAGE_TYPE, Output.PANOPTIC, "16UC1", "class id * 1000 + instance id; 65535 is void"),
+    OutputTopic("panoptic/color", IMAGE_TYPE, Output.COLOR, "rgb8", "class colours, instances in shades, contours"),
+    OutputTopic("panoptic/segments", SEGMENTS_TYPE, Output.SEGMENTS, "", "one entry per segment"),
+    OutputTopic("semantic/image", IMAGE_TYPE, Output.SEMANTIC, "mono8", "class id; 255 is void"),
+    OutputTopic("semantic/confidence", IMAGE_TYPE, Output.CONFIDENCE, "mono8", "255 * probability of the class"),
+    OutputTopic("points", POINT_CLOUD_TYPE, Output.CLOUD, "", "x y z rgb label instance; optical frame, metres"),
+)  # fmt: skip
+
+
+def topic_of(output: Output) -> str:
+    """Return the relative name of the first topic that carries an output."""
+    return next(row.topic for row in OUTPUT_TOPICS if row.output is output)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of a panoptic map.
+
+    Attributes:
+        panoptic_id: its value in the map.
+        track_id: never reused while the pipeline lives; 0 for stuff.
+        class_id: id in the label space.
+        class_name: name in the label space.
+        is_thing: true for an instance, false for stuff.
+        score: mean probability of its class over its pixels, 0..1.
+        area_px: pixels.
+        box_px: (x_min, y_min, x_max, y_max) in pixels, both ends included.
+        median_depth_m: metres; NaN where no pixel has depth.
+        centroid_m: mean of its 3-D points in the optical frame (x, y, z), metres; NaN without K or depth.
+        age_frames: frames since the track began, this one included; 0 for stuff.
+    """
+
+    panoptic_id: int
+    track_id: int
+    class_id: int
+    class_name: str
+    is_thing: bool
+    score: float
+    area_px: int
+    box_px: tuple[int, int, int, int]
+    median_depth_m: float
+    centroid_m: tuple[float, float, float]
+    age_frames: int
+
+
+#: One point of a PointCloud2: 24 bytes; `rgb` holds 0x00RRGGBB as the bits of a float32.
+POINT_DTYPE = np.dtype(
+    {
+        "names": ["x", "y", "z", "rgb", "label", "instance"],
+        "formats": ["<f4", "<f4", "<f4", "<f4", "<u4", "<u4"],
+        "offsets": [0, 4, 8, 12, 16, 20],
+        "itemsize": 24,
+    }
+)
+
+
+class ScaleState(str, Enum):
+    """Where the metres of the depth maps come from."""
+
+    METRIC = "metric"  # the weights know metres; K brings them to the camera's focal length
+    NONE = "none"  # depth is in the network's own unit
+    FIXED = "fixed"  # a constant factor
+    MEASURED = "measured"  # camera height over the height seen, smoothed over time
+    HELD = "held"  # the last measured factor; too little road is visible now
+    WAITING = "waiting"  # requested, but no road has been visible yet
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleEstimate:
+    """The factor from the network's depth to metres.
+
+    Attributes:
+        factor: metres per unit of the network's depth.
+        confidence: 0..1, of this frame's measurement; 1 where the factor is fixed.
+        state: where the factor comes from.
+        road_factor: what the camera's height above the road gives, also where it is only watched; NaN where the road
+            has not been measured.
+    """
+
+    factor: float
+    confidence: float
+    state: ScaleState
+    road_factor: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Perception:
+    """The result for one frame; outputs that were not asked for are None. Maps are of one size, H x W.
+
+    Attributes:
+        stamp_ns: the frame's stamp.
+        frame_id: the frame's optical frame.
+        intrinsics: (3, 3) float64 K of the H x W maps; None where the camera is not known.
+        scale: the factor applied to the depth.
+        depth_m: (H, W) float32 metres along the optical axis; NaN for sky and where there is none.
+        panoptic: (H, W) uint16 panoptic ids; 65535 is void.
+        color: (H, W, 3) uint8 rendering of the panoptic map.
+        semantic: (H, W) uint8 class ids; 255 is void.
+        confidence: (H, W) uint8, 255 times the probability of the pixel's class.
+        segments: one entry for each id in `panoptic`, void left out.
+        cloud: (h, w) or (N,) of `POINT_DTYPE`, in the optical frame, metres; strided as configured.
+        timings_ms: milliseconds by stage; empty unless timing is on.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    intrinsics: NDArray[np.float64] | None
+    scale: ScaleEstimate
+    depth_m: NDArray[np.float32] | None = None
+    panoptic: NDArray[np.uint16] | None = None
+    color: NDArray[np.uint8] | None = None
+    semantic: NDArray[np.uint8] | None = None
+    confidence: NDArray[np.uint8] | None = None
+    segments: tuple[Segment, ...] | None = None
+    cloud: NDArray[Any] | None = None
+    timings_ms: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __getitem__(self, output: Output) -> Any:
+        """Return an output; None where it was not asked for, or the frame has none."""
+        return getattr(self, output.field)
