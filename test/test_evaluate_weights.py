@@ -32,8 +32,9 @@ class Oracle:
 
     label_space, input_size, depth_range_m, description = CITYSCAPES, (96, 160), (0.1, 100.0), "the truth"
 
-    def __init__(self, samples, unit=1.0):
+    def __init__(self, samples, unit=1.0, canonical_focal_px=None):
         self._truths, self._unit = iter([sample.truth for sample in samples]), unit
+        self.canonical_focal_px, self.is_metric = canonical_focal_px, canonical_focal_px is not None
 
     def infer(self, image, memory=()):
         truth = next(self._truths)
@@ -56,12 +57,14 @@ def samples():
 SCALINGS = (DepthScaling.NONE, DepthScaling.MEDIAN, DepthScaling.LIVE)
 
 
-def measured(samples, unit=0.5, min_area_px=0, heights=(SCENE.camera_height_m,), sequences=None, **overrides):
+def measured(
+    samples, unit=0.5, min_area_px=0, heights=(SCENE.camera_height_m,), sequences=None, focal=None, **overrides
+):
     """Result of measuring the oracle on one or more drives of the same frames, and the time of its frames."""
     config = load(PipelineConfig, None, {"device": "cpu", "grouping.min_stuff_area": 0, **overrides})
     drives = [[replace(sample, sequence=str(n)) for sample in samples] for n in range(len(heights))]
     shown = [sample for drive in sequences or drives for sample in drive]
-    predictor = ModelPairs(Oracle(shown, unit), config, TruthReader("", min_area_px=min_area_px))
+    predictor = ModelPairs(Oracle(shown, unit, focal), config, TruthReader("", min_area_px=min_area_px))
     evaluation = Evaluation(dataset_rules("recording"), CITYSCAPES, SCALINGS)
     for drive, height_m in zip(drives, heights, strict=True):
         evaluation.add_all(predictor.pairs(drive, height_m))
@@ -106,6 +109,14 @@ def test_frames_without_metres_have_no_depth_and_are_counted(samples):
     assert found["by_depth_scaling"]["live"]["factor"]["unscaled_frames"] == 4
     assert found["figures"]["live"]["abs_rel"] is None
     assert found["figures"]["median"]["abs_rel"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_depth_of_metric_weights_is_metres_by_k_alone(samples):
+    focal_px = float(samples[0].frame.intrinsics[0, 0])
+    found = measured(samples, unit=0.4, focal=focal_px / 2)["figures"]  # for half the focal length: 0.8 of the truth
+    for scaling in ("none", "live"):
+        assert found[scaling]["abs_rel"] == pytest.approx(0.2, abs=1e-3), scaling
+    assert found["median"]["abs_rel"] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_calling_something_sky_hides_no_depth_error(samples):

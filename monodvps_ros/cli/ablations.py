@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import TrainingConfig
 from monodvps_ros.errors import ConfigError
 
@@ -33,9 +33,7 @@ def ablations(
     """Train each variant with each seed for the same steps, measure it on 'val', and set it beside the paper's row."""
     from monodvps_ros.training.ablations import TABLE_FILE, Ablations, run_ablations  # noqa: PLC0415 (takes seconds)
 
-    others, overrides = split_words(words or [], TrainingConfig)
-    if others:
-        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    overrides = only_settings(words or [], TrainingConfig)
     if steps is not None:
         overrides["max_steps"] = str(steps)
     if device is not None:

@@ -36,3 +36,15 @@ def split_words(words: Sequence[str], config_class: type[Config]) -> tuple[list[
             raise ConfigError(f"'{word}': no setting '{name}'; near: {', '.join(near)}")
         overrides[name] = value
     return others, overrides
+
+
+def only_settings(words: Sequence[str], config_class: type) -> dict[str, str]:
+    """Read words that all are settings, as `split_words` does.
+
+    Raises:
+        ConfigError: a word is no setting.
+    """
+    others, overrides = split_words(words, config_class)
+    if others:
+        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    return overrides

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from monodvps_ros.cli.options import Rectified, RectifiedOption
-from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.incomplete import exit_code
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import DataError
 
 
 class Format(str, Enum):
@@ -51,9 +51,7 @@ def predict(
     from monodvps_ros.perception import Pipeline, resolve_device  # noqa: PLC0415
     from monodvps_ros.perception.loading import load_model  # noqa: PLC0415
 
-    others, overrides = split_words(words or [], PipelineConfig)
-    if others:
-        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    overrides = only_settings(words or [], PipelineConfig)
     source = open_source(input_, image_topic=image_topic, rectified=rectified.value)
     if not len(source):
         raise DataError(f"{input_}: holds no frames")

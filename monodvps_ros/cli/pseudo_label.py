@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from monodvps_ros.cli.options import Rectified, RectifiedOption
-from monodvps_ros.cli.overrides import split_words
+from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError, DataError
@@ -131,9 +131,7 @@ def pseudo_label(
 
 
 def _settings(config: Path | None, words: list[str], size: str | None, given: dict[str, Any]) -> PseudoLabelConfig:
-    others, overrides = split_words(words, PseudoLabelConfig)
-    if others:
-        raise ConfigError(f"'{others[0]}' is no setting; expected NAME=VALUE")
+    overrides = only_settings(words, PseudoLabelConfig)
     rows_columns = {} if size is None else dict(zip(("input_height", "input_width"), _parse_size(size), strict=True))
     options = {name: value for name, value in {**given, **rows_columns}.items() if value is not None}
     return load(PseudoLabelConfig, config, {**overrides, **options})

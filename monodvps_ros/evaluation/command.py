@@ -61,9 +61,10 @@ class Request:
         frames: of each recording, the first so many; None: all.
         last: of each recording, the last so many; None: all.
         min_area_px: true things of fewer pixels are void.
-        scaling: of the report and of comparisons; None: median for a model, none for predictions.
+        scaling: of the report and of comparisons; empty: median for a model, none for predictions.
         camera_height_m: of the camera above the road.
-        protocol: pixels that count for depth errors.
+        cap_m: true depth beyond it is left out of depth errors.
+        crop: part of the image in which depth errors are measured.
         image_topic: of a recording with several cameras.
         rectified: auto, true or false: whether its images are rectified.
         json: file to write.
@@ -88,9 +89,10 @@ class Request:
     frames: int | None = None
     last: int | None = None
     min_area_px: int = 0
-    scaling: DepthScaling | None = None
+    scaling: str = ""
     camera_height_m: float | None = None
-    protocol: DepthProtocol = field(default_factory=DepthProtocol)
+    cap_m: float = 80.0
+    crop: str = "none"
     image_topic: str | None = None
     rectified: str = "auto"
     json: Path | None = None
@@ -104,7 +106,7 @@ class Request:
             raise ConfigError(f"--frames {self.frames} and --last {self.last} are both given; leave one out")
         if self.against and self.baseline is not None:
             raise ConfigError("--against and --baseline are both given; compare with one of them")
-        if self.predictions is None and self.scaling is DepthScaling.CAMERA_HEIGHT:
+        if self.predictions is None and self.scaling == DepthScaling.CAMERA_HEIGHT.value:
             raise ConfigError(
                 "--depth-scaling camera-height is for predictions; a model has 'live', the node's own way"
             )
@@ -118,7 +120,7 @@ class Request:
             wrong = [name for name, value in given.items() if value]
             if wrong:
                 raise ConfigError(f"{wrong[0]} is for weights that predict now; leave it out with --predictions")
-            if self.scaling is DepthScaling.LIVE:
+            if self.scaling == DepthScaling.LIVE.value:
                 raise ConfigError("--depth-scaling live is for weights; take none for what a node has published")
         if self.split and ("scale.camera_height_m" in self.settings or self.camera_height_m is not None):
             raise ConfigError("the camera's height is that of each drive here; leave it out")
@@ -127,8 +129,8 @@ class Request:
     def scalings(self) -> list[DepthScaling]:
         """Ways to metres to measure, the one to show last."""
         if self.predictions is not None:
-            return [self.scaling or DepthScaling.NONE]
-        shown = self.scaling or DepthScaling.MEDIAN
+            return [DepthScaling(self.scaling or "none")]
+        shown = DepthScaling(self.scaling or "median")
         return [*(each for each in (DepthScaling.NONE, DepthScaling.LIVE, DepthScaling.MEDIAN) if each != shown), shown]
 
 
@@ -190,8 +192,9 @@ def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation
     rules = dataset_rules(request.dataset or getattr(source, "dataset", "recording"))
     labels = _labels(request, source)
     truth = TruthReader(request.data, labels, request.min_area_px, semkitti=rules.name == "semkitti-dvps")
+    protocol = DepthProtocol(max_depth_m=request.cap_m, crop=request.crop)
     evaluation = Evaluation(
-        rules, source.label_space, request.scalings, None if labels is None else labels.groups, request.protocol,
+        rules, source.label_space, request.scalings, None if labels is None else labels.groups, protocol,
         request.camera_height_m, request.worst if request.report is not None else 0,
     )  # fmt: skip
     result: Result = {"data": str(request.data), "split": request.split or None,

@@ -80,7 +80,8 @@ class ModelPairs:
             if not pair.has_truth:
                 continue
             assert seen.depth_m is not None
-            factor = seen.scale.factor
+            # metric weights know metres by K alone
+            factor = 1.0 if scale_source(seen.scale) is ScaleSource.METRIC else seen.scale.factor
             yield replace(
                 pair,
                 sequence=f"{pair.sequence} {pair.name}" if self._stills else pair.sequence,
