@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A video file as a source of samples: no camera, no truth, stamps from its frame rate."""
+"""A video file as a source of samples: no camera, no truth, stamps from the container's own times."""
 
 import logging
-import math
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import cv2
+import av
+import av.logging
 import numpy as np
+from numpy.typing import NDArray
 
-from monodvps_ros.data.folder import START_NS
+from monodvps_ros.data.bag import part_name
+from monodvps_ros.data.folder import DEFAULT_RATE_HZ, START_NS
+from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import CameraFrame, Sample
@@ -18,36 +24,48 @@ log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg")
 
+#: A frame that says it is larger is damaged.
+_MOST_PIXELS = 1 << 27
+#: A nominal rate that differs from the measured one by less than this share is taken for it.
+_RATE_TOLERANCE = 0.1
+_HIDDEN_VP8 = 0x10  # this bit of a VP8 frame's first byte is 0 where the frame is for reference only
+
 
 class VideoSource:
-    """The frames of a video file, K unknown.
+    """The frames of a video file, upright, K unknown.
+
+    Neither the number of frames nor the rate that the file's header says is relied upon: its packets are counted and
+    their times read when it is opened.
 
     Args:
-        path: the file; what OpenCV's FFmpeg can read.
-        rate_hz: frames per second; None takes the file's own.
+        path: the file; what FFmpeg can read.
+        rate_hz: frames per second; stamps are then evenly apart. None takes the times of the file.
         labels: label space that is asked of models; a video has no truth.
 
+    Attributes:
+        damage: what of it cannot be read or is left out, in sentences; whole once it was read to its end.
+
     Raises:
-        DataError: it cannot be read as a video, or says no frame rate.
+        DataError: it cannot be read as a video.
     """
 
     def __init__(self, path: Path, rate_hz: float | None = None, labels: LabelSpace = CITYSCAPES) -> None:
         self.path = path
         self._labels = labels
-        video = self._open()
-        self._length = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-        found_hz = video.get(cv2.CAP_PROP_FPS)
-        readable = video.grab()
-        video.release()
-        if not readable:
+        self._given_rate_hz = rate_hz
+        with self._opened() as (container, stream):
+            self._packets = _survey(container, stream)
+            nominal_hz = float(stream.guessed_rate or stream.average_rate or 0)
+        if not self._packets.count:
             raise DataError(f"{path}: holds no frame that can be read")
-        if rate_hz is None and not (math.isfinite(found_hz) and found_hz > 0):
-            raise DataError(f"{path}: says a rate of {found_hz} frames per second; give the rate yourself")
-        self._rate_hz = float(rate_hz or found_hz)
+        self._rate_hz = float(rate_hz or self._packets.rate_hz(nominal_hz))
+        self.damage = [*self._packets.trouble(str(path)), *self._missing_end()]
+        for sentence in self.damage:
+            log.warning("%s", sentence)
 
     @property
     def rate_hz(self) -> float:
-        """Frames per second."""
+        """Frames per second: as given, else the median of the file's times."""
         return self._rate_hz
 
     @property
@@ -56,39 +74,164 @@ class VideoSource:
         return self._labels
 
     def __len__(self) -> int:
-        """Number of frames that the file says it has."""
-        return self._length
+        """Number of frames, as counted without decoding them."""
+        return self._packets.count
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read from the first frame; a file whose end is missing is read as far as it goes, with a warning.
+        """Read from the first frame; goes on after what is damaged, and tells it in `damage`.
 
         Raises:
             DataError: it cannot be read as a video any more.
         """
-        video, index = self._open(), 0
-        try:
-            while True:
-                done, pixels = video.read()
-                if not done:
-                    break
-                image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-                stamp_ns = START_NS + round(index * 1e9 / self._rate_hz)
+        left_out, sequence, index, decoded = LeftOut(), -1, 0, 0
+        with self._opened() as (container, stream):
+            numbered = enumerate(_frames(container, stream))
+            for part, (number, (image, time_s)) in in_order(numbered, self._stamp_ns, left_out):
+                index = 0 if part != sequence else index + 1
+                sequence, decoded = part, decoded + 1
                 yield Sample(
-                    frame=CameraFrame(image, stamp_ns),
-                    sequence=self.path.stem,
+                    CameraFrame(image, self._stamp_ns((number, (image, time_s)))),
+                    sequence=part_name(self.path.stem, part),
                     index=index,
-                    source=f"{self.path} frame {index}",
+                    source=f"{self.path} frame {number}",
                 )
-                index += 1
-        finally:
-            video.release()
-        if index < self._length:
-            log.warning("%s: %d of %d frames can be read", self.path, index, self._length)
+        self._tell_missing(decoded, left_out)
 
-    def _open(self) -> cv2.VideoCapture:
+    def _stamp_ns(self, numbered: tuple[int, tuple[NDArray[np.uint8], float | None]]) -> int:
+        """Stamp of a decoded frame; 0 where the file says no time."""
+        number, (_, time_s) = numbered
+        if self._given_rate_hz is not None or not self._packets.times_s:
+            return START_NS + round(number * 1e9 / self._rate_hz)
+        return 0 if time_s is None else START_NS + round((time_s - self._packets.times_s[0]) * 1e9)
+
+    def _tell_missing(self, decoded: int, left_out: LeftOut) -> None:
+        found = [*self._packets.trouble(str(self.path)), *self._missing_end()]
+        if str(left_out):
+            found.append(f"{self.path}: left out: {left_out}")
+        dropped = left_out.repeated + left_out.backward + left_out.unstamped
+        if decoded + dropped < self._packets.count:
+            found.append(f"{self.path}: {decoded + dropped} of {self._packets.count} frames can be read")
+        for sentence in found[len(self.damage) :]:
+            log.warning("%s", sentence)
+        self.damage = found
+
+    def _missing_end(self) -> list[str]:
+        """Say where the frames end before the header's time; what an edit list cuts away is not missing."""
+        packets = self._packets
+        if packets.is_short:
+            with self._opened(ignore_editlist="1") as (container, stream):
+                packets = _survey(container, stream)
+        if not packets.is_short:
+            return []
+        return [f"{self.path}: its frames end at {packets.end_s:.3f} s, but its header says {packets.header_s:.3f} s"]
+
+    @contextmanager
+    def _opened(self, **options: str) -> Iterator[tuple[Any, Any]]:
         if not self.path.is_file():
             raise DataError(f"{self.path}: does not exist")
-        video = cv2.VideoCapture(str(self.path))
-        if not video.isOpened():
-            raise DataError(f"{self.path}: cannot be read as a video")
-        return video
+        with self.path.open("rb") as file:  # not by name, which FFmpeg may take for an address or a pattern
+            try:
+                container = av.open(file, options=options)
+            except (av.FFmpegError, OSError, ValueError) as error:
+                raise DataError(f"{self.path}: cannot be read as a video: {error}") from None
+            with container:
+                if not container.streams.video:
+                    raise DataError(f"{self.path}: cannot be read as a video: it holds none")
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+                yield container, stream
+
+
+@dataclass
+class _Packets:
+    """What is found by reading a video's packets without decoding them.
+
+    Attributes:
+        count: those that are a frame to be shown.
+        times_s: their times in order; empty where the file has none.
+        end_s: when the last ends, from the first on.
+        header_s: duration that the header says; 0 where it says none.
+        errors: what FFmpeg has to say against the file.
+    """
+
+    count: int = 0
+    times_s: list[float] = field(default_factory=list)
+    end_s: float = 0.0
+    header_s: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the frames end early by more than one and a half of them."""
+        return self.end_s > 0 and self.header_s - self.end_s > 1.5 * self.end_s / self.count
+
+    def rate_hz(self, nominal_hz: float) -> float:
+        """Frames per second by the median distance of two; the nominal one where that is about the same."""
+        gaps = np.diff(self.times_s)
+        if not (gaps > 0).any():
+            return nominal_hz if nominal_hz > 0 else DEFAULT_RATE_HZ
+        measured = 1.0 / float(np.median(gaps[gaps > 0]))
+        return nominal_hz if abs(nominal_hz - measured) <= _RATE_TOLERANCE * measured else measured
+
+    def trouble(self, name: str) -> list[str]:
+        """Say in sentences what FFmpeg found."""
+        if not self.errors:
+            return []
+        return [f"{name}: is damaged: {self.errors[0]} ({len(self.errors)} such messages)"]
+
+
+def _survey(container: Any, stream: Any) -> _Packets:
+    found = _Packets()
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as messages:
+            try:
+                for packet in container.demux(stream):
+                    _note(found, packet, stream)
+            except (av.FFmpegError, ValueError) as error:
+                found.errors.append(str(error))
+    finally:
+        av.logging.set_level(level)
+    found.errors += [text.strip() for _, _, text in messages]
+    found.times_s.sort()
+    if found.times_s:
+        found.end_s -= found.times_s[0]
+    if stream.duration is not None:
+        found.header_s = float(stream.duration * stream.time_base)
+    elif container.duration is not None and len(container.streams) == 1:
+        found.header_s = container.duration / av.time_base
+    return found
+
+
+def _note(found: _Packets, packet: Any, stream: Any) -> None:
+    if not packet.size or packet.is_discard:
+        return
+    if stream.codec_context.name == "vp8" and not bytes(packet)[0] & _HIDDEN_VP8:
+        return
+    found.count += 1
+    time = packet.pts if packet.pts is not None else packet.dts
+    if time is not None:
+        found.times_s.append(float(time * packet.time_base))
+        found.end_s = max(found.end_s, float((time + (packet.duration or 0)) * packet.time_base))
+
+
+def _frames(container: Any, stream: Any) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
+    """Give images and their times in seconds; leaves out what cannot be decoded, or is but damaged."""
+    packets = container.demux(stream)
+    with suppress(av.FFmpegError, ValueError):  # what is missing is told by the count
+        while True:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            with suppress(av.FFmpegError, ValueError):
+                for frame in packet.decode():
+                    if not frame.is_corrupt:
+                        yield _upright(frame), frame.time
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    pixels = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90)  # counterclockwise
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else np.asarray(pixels, np.uint8)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos as cameras, browsers and telephones write them: counts, times, rotation, damage."""
+
+import os
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from monodvps_ros.data import open_source
+from monodvps_ros.errors import DataError
+
+MS = Fraction(1, 1000)
+BEGIN = 1_000_000_000
+UNEVEN = [0, 33, 66, 200, 300, 301, 400, 1500, 1533, 1600]
+
+
+def write_video(path, times_ms, codec="libx264", size=(64, 48), rate=10, options=None, container=None):
+    """Write frames of growing brightness, a red square in their upper left corner, at the given times."""
+    with av.open(str(path), "w", format=container, options=options or {}) as output:
+        stream = output.add_stream(codec, rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt, stream.gop_size = "yuvj420p" if codec == "mjpeg" else "yuv420p", 4
+        if codec in {"libx264", "libx265", "libvpx", "libvpx-vp9"}:
+            stream.time_base = stream.codec_context.time_base = MS
+        for number, time in enumerate(times_ms):
+            pixels = np.full((size[1], size[0], 3), 20 * number + 20, np.uint8)
+            pixels[:12, :12] = 255, 0, 0
+            if size[1] > 100:  # what does not compress, so that the frames are most of the file
+                pixels[20:80, 20:120] = np.random.default_rng(number).integers(0, 256, (60, 100, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = time, MS
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return path
+
+
+def numbers(samples):
+    return [round((int(sample.frame.image[-4, -4, 1]) - 20) / 20) for sample in samples]
+
+
+def check_whole(path, times_ms):
+    source = open_source(path)
+    samples = list(source)
+    assert len(source) == len(samples) == len(times_ms)
+    assert numbers(samples) == list(range(len(times_ms)))
+    assert [(sample.frame.stamp_ns - BEGIN) // 1_000_000 for sample in samples] == list(times_ms)
+    assert list(source.damage) == []
+    return source
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "libx264"), ("a.mov", "libx264"), ("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.mp4", "libx265"),
+     ("a.webm", "libvpx-vp9")],
+)  # fmt: skip
+def test_stamps_are_the_containers_own_times(tmp_path, name, codec):
+    source = check_whole(write_video(tmp_path / name, UNEVEN, codec), UNEVEN)
+    assert source.rate_hz == pytest.approx(1000 / np.median(np.diff(UNEVEN)))
+    even = open_source(tmp_path / name, rate_hz=50)
+    assert [sample.frame.stamp_ns - BEGIN for sample in even] == [20_000_000 * number for number in range(len(UNEVEN))]
+
+
+def test_a_webm_without_a_duration(tmp_path):
+    path = write_video(tmp_path / "a.webm", range(0, 1000, 100), "libvpx")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\x44\x89\x88", b"\x44\x8a\x88", 1))  # Duration becomes an element that nobody knows
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 0
+        assert container.duration is None
+    check_whole(path, range(0, 1000, 100))
+
+
+def test_hidden_frames_of_vp8_are_none(tmp_path):
+    times = list(range(0, 4000, 100))
+    options = {"auto-alt-ref": "1", "lag-in-frames": "16", "arnr-maxframes": "5"}
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libvpx", rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 40
+        stream.time_base = stream.codec_context.time_base = MS
+        for number, time in enumerate(times):
+            pixels = np.full((48, 64, 3), 3 * number, np.uint8)
+            pixels[:, number : number + 8] = 200
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = time, MS
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    source = open_source(path)
+    assert len(source) == len(list(source)) == len(times) and list(source.damage) == []
+
+
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video"])
+def test_mpeg_says_no_number_of_frames(tmp_path, codec):
+    path = write_video(tmp_path / "a.mpg", range(0, 400, 40), codec, rate=25, container="mpeg")
+    source = open_source(path)
+    samples = list(source)
+    assert len(source) == len(samples) == 10 and source.rate_hz == 25
+    assert [sample.frame.stamp_ns - BEGIN for sample in samples] == [40_000_000 * number for number in range(10)]
+
+
+def rotated(path, degrees):
+    """Write the matrix of a turn into the header of an MP4."""
+    turn = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    a, b, c, d = (value * 65536 for value in turn)
+    data = path.read_bytes()
+    header = data.index(b"tkhd")
+    whole = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    place = data.index(whole, header)
+    path.write_bytes(data[:place] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[place + 36 :])
+
+
+@pytest.mark.parametrize(
+    ("degrees", "size", "corner"), [(90, (64, 48), (4, -4)), (180, (48, 64), (-4, -4)), (270, (64, 48), (-4, 4))]
+)
+def test_a_rotation_tag_turns_the_image_clockwise(tmp_path, degrees, size, corner):
+    path = write_video(tmp_path / "a.mp4", [0, 100])
+    rotated(path, degrees)
+    sample = next(iter(open_source(path)))
+    assert sample.frame.size == size
+    red, green, _ = sample.frame.image[corner].astype(int)
+    assert red > 180 and green < 80
+    assert sample.frame.image[4, 4, 1] < 60 and sample.frame.image[4, 4, 0] < 60
+
+
+def test_a_file_that_ends_early(tmp_path):
+    path = write_video(tmp_path / "a.mp4", range(0, 1000, 100), options={"movflags": "faststart"}, size=(320, 240))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+    source = open_source(path)
+    found = numbers(source)
+    assert 0 < len(found) < 10 and found == list(range(len(found)))
+    assert any("is damaged" in sentence or "its frames end" in sentence for sentence in source.damage)
+
+
+def test_a_webm_that_ends_early(tmp_path):
+    path = write_video(tmp_path / "a.webm", range(0, 1000, 100), "libvpx", size=(320, 240))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 5])
+    source = open_source(path)
+    found = numbers(source)
+    assert 0 < len(found) < 10 and found == list(range(len(found)))
+    assert source.damage
+
+
+def test_frames_that_cannot_be_decoded_are_told(tmp_path):
+    path = write_video(tmp_path / "a.avi", range(0, 1000, 100), "mjpeg")
+    data = bytearray(path.read_bytes())
+    starts = [at for at in range(len(data)) if data[at : at + 3] == b"\xff\xd8\xff"]
+    data[starts[4] : starts[5] - 8] = bytes(starts[5] - 8 - starts[4])
+    path.write_bytes(data)
+    source = open_source(path)
+    found = numbers(source)
+    assert len(found) == 9 and 4 not in found
+    assert any("9 of 10 frames can be read" in sentence for sentence in source.damage)
+
+
+@pytest.mark.parametrize(
+    "name", ["a%20b.mp4", "run #3.MP4", "%d.mp4", "http:x.mp4", os.fsdecode(b"\xe9.mp4")], ids=ascii
+)
+def test_any_name(tmp_path, name):
+    made = write_video(tmp_path / "made.mp4", [0, 100])
+    try:
+        path = made.rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system refuses the name")
+    check_whole(path, [0, 100])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nothing", b"\x1a\x45\xdf\xa3" + bytes(100), b"\0\0\0\x18ftypmp42" + bytes(40)]
+)
+def test_what_is_no_video(tmp_path, content):
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.mp4: (cannot be read as a video|holds no frame)"):
+        open_source(tmp_path / "a.mp4")
