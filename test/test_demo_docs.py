@@ -38,7 +38,7 @@ def test_every_key_of_the_report_is_described():
     report = make_report("a drive", [(0, 1)], node, outputs)
     keys = [*report, *report["outputs"]["/depth/image"], *report["latency_ms"]]
     keys += ["metrics", "drive", "card", "split", *FIGURES]
-    text = (ROOT / "docs" / "demo.md").read_text()
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("demo.md", "evaluation.md"))
     assert [key for key in keys if f"`{key}`" not in text] == []
 
 

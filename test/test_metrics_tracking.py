@@ -12,11 +12,12 @@ from monodvps_ros.errors import ConfigError, ShapeError
 from monodvps_ros.evaluation.result import at_scaling
 from monodvps_ros.labels import CITYSCAPES, ClassInfo, LabelSpace, single_classes
 from monodvps_ros.metrics import (
-    DepthErrors,
+    METRICS,
     DepthQuality,
     Evaluator,
     IdSwitches,
     MetricSettings,
+    Need,
     SegmentationTrackingQuality,
     cooccurrence,
     dstq,
@@ -255,7 +256,8 @@ def test_without_any_true_depth_there_is_no_figure_of_depth():
         evaluator.update(frame, frame, nothing, {"none": np.full((2, 4), 5.0)})
     result = evaluator.result()
     assert result["figures"]["none"]["vpq"] == 100.0
-    of_depth = {"dvpq", "dstq", *(figure.name for figure in DepthErrors.figures)}
+    of_depth = {figure.name for name, figure in figures() if Need.DEPTH in METRICS[name].kind.needs}
+    assert {"dvpq", "dstq", "abs_rel", "d1"} < of_depth
     assert {name for name, value in result["figures"]["none"].items() if value is None} == {*of_depth, "pq_stuff"}
 
 
