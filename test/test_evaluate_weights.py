@@ -270,3 +270,20 @@ class TestFolder:
         found = json.loads(out.read_text())
         assert found["frames"] == 1 and found["labels"] == str(data / "labels.yaml")
         assert found["worst_frames"] == [] and found["unpaired"]["predictions"]["count"] == 0
+
+    def test_agreement_with_a_teacher_is_called_so(self, given, tmp_path, capsys):
+        data, out = tmp_path / "data", tmp_path / "out.json"
+        for name, values in (("image", np.uint8([80, 90, 100])), ("panoptic_pseudo", np.uint16(0))):
+            (data / name).mkdir(parents=True)
+            pixels = np.broadcast_to(values, (64, 96, *np.shape(values))).copy()
+            cv2.imwrite(str(data / name / "0.png"), pixels)
+        words = ("--data", data, "--weights", given / "road.safetensors", "--json", out)
+        assert run(*words) == 0
+        assert json.loads(out.read_text())["reference"] == "pseudo-labels"
+        assert "agreement with a teacher, not accuracy" in " ".join(capsys.readouterr().out.split())
+        (data / "label").mkdir()
+        cv2.imwrite(str(data / "label" / "0.png"), np.full((64, 96), 1, np.uint8))
+        (data / "labels.yaml").write_text("values: {1: road}")
+        assert run(*words) == 0
+        found = json.loads(out.read_text())
+        assert (found["reference"], found["figures"]["median"]["miou"]) == ("truth", 100.0)

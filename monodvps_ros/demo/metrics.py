@@ -45,7 +45,7 @@ def drive_metrics(
         sample, pair = found
         pair = replace(
             pair,
-            truth=None if sample.truth.panoptic_is_pseudo else pair.truth,
+            truth=None if pair.against_pseudo_labels else pair.truth,
             prediction=(predicted.class_ids, predicted.instance_ids),
             # without K there are no metres
             predicted_depth_m=None if sample.frame.intrinsics is None else predicted.depth_m,

@@ -67,16 +67,13 @@ class ModelPairs:
             if sample.sequence != sequence or self._stills:
                 self.pipeline.reset()
                 sequence = sample.sequence
-            if sample.truth.panoptic_is_pseudo:
-                self.against_pseudo_labels = True
-                if not self._allow_pseudo_labels:
-                    raise DataError(
-                        f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels"
-                    )
+            pair = self._truth.read(sample)
+            self.against_pseudo_labels |= pair.against_pseudo_labels
+            if pair.against_pseudo_labels and not self._allow_pseudo_labels:
+                raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels")
             begin = time.perf_counter()
             seen = self.pipeline.step(sample.frame, _WANTED)
             self._times_ms.append(1e3 * (time.perf_counter() - begin))
-            pair = self._truth.read(sample)
             if not pair.has_truth:
                 continue
             assert seen.depth_m is not None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.chain import bags_in
-from monodvps_ros.data.image_files import read_map
+from monodvps_ros.data.image_files import IMAGE_SUFFIXES, read_map
 from monodvps_ros.data.label_file import LabelFile
 from monodvps_ros.data.natural_order import natural_key
 from monodvps_ros.data.predicted_frame import PredictedFrame
@@ -45,6 +45,7 @@ class FramePair:
         predicted_depth_m: (H, W) float32 of any size, NaN where there is none, as it was predicted.
         metres_per_unit: factor with which the node would publish that depth; None where it would have no metres.
         paired: false where there is truth but nothing was predicted.
+        against_pseudo_labels: `truth` is a teacher's guess.
     """
 
     sequence: str
@@ -59,6 +60,7 @@ class FramePair:
     predicted_depth_m: NDArray[np.float32] | None = None
     metres_per_unit: float | None = None
     paired: bool = True
+    against_pseudo_labels: bool = False
 
     @property
     def has_truth(self) -> bool:
@@ -101,6 +103,7 @@ class TruthReader:
         return FramePair(
             sample.sequence, _name(sample), sample.frame.rectified().image, sample.frame.intrinsics, truth, groups,
             sample.truth.depth_m, moving,
+            against_pseudo_labels=truth is not None and sample.truth.panoptic_is_pseudo,
         )  # fmt: skip
 
     def _panoptic(self, sample: Sample) -> PanopticMap | None:
@@ -109,9 +112,9 @@ class TruthReader:
             # Its instances go beyond panoptic ids, and its void may have instances: both change the numbers.
             stem = path.name.removesuffix(ending)
             return _ids(path.with_name(f"{stem}_{CLASS}.png")), _ids(path.with_name(f"{stem}_{INSTANCE}.png"))
-        return (
-            panoptic if panoptic is None or not self._min_area_px else without_small_things(panoptic, self._min_area_px)
-        )
+        if panoptic is not None and self._min_area_px:
+            return without_small_things(panoptic, self._min_area_px)
+        return panoptic
 
 
 def without_small_things(panoptic: NDArray[np.uint16], min_area_px: int) -> NDArray[np.uint16]:
@@ -168,7 +171,7 @@ class PredictionPairs:
         predicted = next(predictions, None)
         for sample in samples:
             pair = self._truth.read(sample)
-            if sample.truth.panoptic_is_pseudo:
+            if pair.against_pseudo_labels:
                 raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give --data with true labels")
             if not pair.has_truth:
                 continue
@@ -206,7 +209,7 @@ def _name(sample: Sample) -> str:
     path = Path(sample.source)
     if path.name.endswith(f"_{IMAGE}.png"):
         return frame_name(sample)
-    return path.name if path.is_file() else str(sample.frame.stamp_ns)
+    return path.name if path.suffix.lower() in IMAGE_SUFFIXES else str(sample.frame.stamp_ns)
 
 
 def _ids(path: Path) -> NDArray[Any]:
