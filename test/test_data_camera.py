@@ -11,7 +11,7 @@ import pytest
 
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
-from monodvps_ros.data.bag_pairing import MOST_WAITING, Pairing
+from monodvps_ros.data.bag_pairing import MOST_WAITING, BagPairing
 from monodvps_ros.data.bag_topics import CameraTopics
 from monodvps_ros.errors import DataError
 from monodvps_ros.geometry.calibration import Calibration
@@ -155,7 +155,7 @@ def test_a_video_has_no_camera_to_rectify(tmp_path):
 
 
 class Stream:
-    """A recording as `Pairing` reads it, which notes how far it was read."""
+    """A recording as `BagPairing` reads it, which notes how far it was read."""
 
     def __init__(self, messages):
         self._messages = messages
@@ -182,7 +182,7 @@ def test_a_stream_of_another_clock_makes_no_more_than_a_few_images_wait(info_sta
         messages += [("/info", stamped(info_stamp(stamp))), ("/image", stamped(stamp))]
         messages.append(("/depth", stamped(info_stamp(stamp))))
     stream = Stream(messages)
-    pairing = Pairing(stream, CameraTopics("/image", False, "/info", {"depth_m": "/depth"}))
+    pairing = BagPairing(stream, CameraTopics("/image", False, "/info", {"depth_m": "/depth"}))
     given = 0
     for _, partners in pairing:
         given += 1
@@ -198,7 +198,7 @@ def test_sparse_poses_make_no_more_than_a_few_images_wait():
     messages += [("/image", stamped(START + index * STEP)) for index in range(5 * MOST_WAITING)]
     stream = Stream([*messages, ("/tf", SimpleNamespace(transforms=[]))])
     given = 0
-    for _ in Pairing(stream, CameraTopics("/image", False, None, has_tf=True)):
+    for _ in BagPairing(stream, CameraTopics("/image", False, None, has_tf=True)):
         given += 1
         assert stream.images_read - given <= MOST_WAITING
     assert given == 5 * MOST_WAITING

@@ -82,7 +82,7 @@ class Camera:
         self.ready = True
         self.lock = threading.Lock()
 
-    def waits(self):
+    def has_image(self):
         return self.images > 0
 
     def step(self):

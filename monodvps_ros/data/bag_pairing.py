@@ -22,7 +22,7 @@ MOST_WAITING = 20
 MOST_STAMPS = 1000
 
 
-class Pairing:
+class BagPairing:
     """Goes through a recording once; gives each image with its partners by name: those of its stamp.
 
     Names are those of `FrameTruth`; `POSE` is a (4, 4) matrix, all others are messages. `CAMERA_INFO` is that of the

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader, part_name, sequence_name
 from monodvps_ros.data.bag.messages import stamp_ns
-from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, Pairing
+from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, BagPairing
 from monodvps_ros.data.bag_topics import CameraTopics, find_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_panoptic, check_size
@@ -37,8 +37,8 @@ _TRUTH_ENCODINGS = {"panoptic": "16UC1", "depth_m": "32FC1", "flow_px": "32FC2",
 class BagSource:
     """The images of one camera in a recording, in the order of their stamps.
 
-    An image has the truth of its very stamp, and the camera_info that `Pairing` finds for it. K, and whether distortion
-    is to be removed, follow from that as in the live node; so does the truth's place (see `CameraSamples`).
+    An image has the truth of its very stamp, and the camera_info that `BagPairing` finds for it. K, and whether to
+    remove distortion, follow from that as in the live node; so does the truth's place (see `CameraSamples`).
 
     Args:
         path: folder or storage file.
@@ -116,7 +116,7 @@ class BagSource:
         camera = CameraSamples(where, self._rectified, self.topics.image)
         self.without_k = camera.problems
         with BagReader(self.path) as reader:
-            pairing, left_out = Pairing(reader, self.topics, self._unstamped), LeftOut()
+            pairing, left_out = BagPairing(reader, self.topics, self._unstamped), LeftOut()
             pairs = in_order(pairing, lambda pair: stamp_ns(pair[0]), left_out)
             for part, images in groupby(pairs, key=lambda numbered: numbered[0]):
                 for index, (_, (image, partners)) in enumerate(images):

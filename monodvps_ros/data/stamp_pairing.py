@@ -10,7 +10,7 @@ CAPACITY = 10
 IMAGE, INFO = "image", "camera_info"
 
 
-class Pairing(ABC):
+class StampPairing(ABC):
     """Holds images and camera_infos until both of one stamp are there, the newest `CAPACITY` stamps of either side.
 
     A stamp that comes twice replaces what waited under it. Where the stamps of either side jump back, as in a recording
@@ -82,7 +82,7 @@ class Pairing(ABC):
         return lost
 
 
-class DictPairing(Pairing):
+class DictPairing(StampPairing):
     """The pairing without message_filters: a dictionary by stamp on either side."""
 
     description = "by the node itself; message_filters is not installed"

@@ -14,15 +14,14 @@ from torch.nn import functional
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.geometry.rectification import Rectification
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
-from monodvps_ros.perception.grouping import classify, group
+from monodvps_ros.perception.grouping import Grouping, classify, group
 from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
 from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
-from monodvps_ros.perception.publishing import FrameResult, publish
+from monodvps_ros.perception.publishing import FrameResult, empty_perception, publish
 from monodvps_ros.perception.rectification import DeviceRectification
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import Tracker
@@ -100,19 +99,10 @@ class Pipeline:
         self._last_stamp_ns = frame.stamp_ns
         if not wanted:
             self._clear_motion()
-            return Perception(
-                stamp_ns=frame.stamp_ns,
-                frame_id=frame.frame_id,
-                intrinsics=plan.published_intrinsics,
-                scale=self._scale.update(None, 0, self._metric_factor(plan)),
-            )
+            scale = self._scale.update(None, 0, self._metric_factor(plan))
+            return empty_perception(frame, plan, scale)
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
-        image = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.device, non_blocking=True)
-        timer.done("upload")
-        unseen = None
-        if frame.rectification is not None:
-            image, unseen = self._rectify(image, frame.rectification, plan)
-            timer.done("rectify")
+        image, unseen = self._upload(frame, plan, timer)
         network_input = self._resize(image, plan)
         timer.done("resize")
         output = self._infer(network_input)
@@ -121,9 +111,7 @@ class Pipeline:
         timer.done("upsample")
         grouping = tracked = None
         if Stage.TRACKING in needs:
-            grouping = group(output, semantic, self.model.label_space, self.config.grouping)
-            if unseen is not None:
-                grouping = replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
+            grouping = self._group(output, semantic, unseen)
             timer.done("grouping")
             tracked = self._tracker.update(grouping, self._flow(output, network_input, plan))
             timer.done("tracker")
@@ -165,12 +153,19 @@ class Pipeline:
             )
         return self._plan
 
-    def _rectify(self, image: Tensor, rectification: Rectification, plan: Plan) -> tuple[Tensor, Tensor]:
-        """Return the rectified image, and which of the network's pixels the camera did not see."""
+    def _upload(self, frame: CameraFrame, plan: Plan, timer: StageTimer) -> tuple[Tensor, Tensor | None]:
+        """Return the rectified image on the device, and which of the network's pixels it does not have, if any."""
+        image = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.device, non_blocking=True)
+        timer.done("upload")
+        rectification = frame.rectification
+        if rectification is None:
+            return image, None
         if self._rectification is None or self._rectification.source is not rectification:
             self._rectification = DeviceRectification(rectification, self.device)
         seen = resize_nearest(self._rectification.seen, plan.network_size)
-        return self._rectification.apply(image), ~seen
+        image = self._rectification.apply(image)
+        timer.done("rectify")
+        return image, ~seen
 
     def _clear(self) -> None:
         self._last_stamp_ns = None
@@ -201,6 +196,11 @@ class Pipeline:
             output = self.model.infer(network_input, self._memory)
         self._memory = output.memory
         return output
+
+    def _group(self, output: NetworkOutput, semantic: Tensor, unseen: Tensor | None) -> Grouping:
+        """Group pixels into segments; void where the camera has no image."""
+        grouping = group(output, semantic, self.model.label_space, self.config.grouping)
+        return grouping if unseen is None else replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
 
     def _flow(self, output: NetworkOutput, network_input: Tensor, plan: Plan) -> Tensor | None:
         kind = self.config.tracker.flow

@@ -6,7 +6,7 @@ from typing import Any
 
 from std_msgs.msg import Header
 
-from monodvps_ros.data.stamp_pairing import CAPACITY, IMAGE, INFO, DictPairing, Pairing
+from monodvps_ros.data.stamp_pairing import CAPACITY, IMAGE, INFO, DictPairing, StampPairing
 from monodvps_ros.ros.topics.conversions import stamp_from_ns
 
 try:
@@ -23,7 +23,7 @@ class _Stamped:
     content: Any
 
 
-class FilterPairing(Pairing):
+class FilterPairing(StampPairing):
     """The pairing by a `TimeSynchronizer`; a new one after a jump back, since it keeps the greatest stamps."""
 
     description = "by message_filters"
@@ -47,6 +47,6 @@ class FilterPairing(Pairing):
         self._pair = (image.content, info.content)
 
 
-def exact_pairing() -> Pairing:
+def exact_pairing() -> StampPairing:
     """Return the pairing of message_filters; our own where that is not installed."""
     return DictPairing() if TimeSynchronizer is None else FilterPairing()
