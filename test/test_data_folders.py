@@ -20,11 +20,9 @@ from monodvps_ros.data.image_files import (
     read_picture,
     write_image,
 )
-from monodvps_ros.data.label_file import read_label_file
 from monodvps_ros.data.semkitti_dvps import SemkittiDvpsSource
 from monodvps_ros.data.video import VideoSource
 from monodvps_ros.errors import DataError
-from monodvps_ros.labels import CITYSCAPES, ClassGroups
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample, SampleSource
 
 K = [[50.0, 0, 3.5], [0, 60.0, 2.5], [0, 0, 1]]
@@ -72,51 +70,6 @@ def test_folder_truth(folder):
     assert second.depth_m[0, 0] == 2.5 and np.isnan(second.depth_m[0, 1])
     assert third.panoptic.dtype == np.uint16 and (third.panoptic == 13007).all()
     assert third.world_from_camera.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
-
-
-def test_folder_labels_of_another_data_set(folder, caplog):
-    (folder / "label").mkdir()
-    cv2.imwrite(str(folder / "label/frame_1.png"), np.tile(np.arange(3, dtype=np.uint8), (6, 3))[:, :8])
-    with caplog.at_level(logging.WARNING):
-        assert next(iter(open_source(folder))).truth.panoptic is None
-    assert "no labels.yaml says what label/ means" in caplog.text
-    labels = folder / "labels.yaml"
-    labels.write_text("values: {0: sky, 1: car, 2: null}")
-    assert next(iter(open_source(folder))).truth.panoptic[0, :3].tolist() == [10000, 13000, 65535]
-    labels.write_text("values: {0: [sky, building], 1: car, 2: other}")
-    assert next(iter(open_source(folder))).truth.panoptic[0, :3].tolist() == [65535, 13000, 65535]
-    labels.write_text("values: {0: sky, 1: car}")
-    with pytest.raises(DataError, match=r"frame_1\.png: holds label 2, which .*labels\.yaml does not name"):
-        next(iter(open_source(folder)))
-    for text, words in (
-        ("values: {0: heaven}", "no class 'heaven'"),
-        ("values: {}", "must say what each label value means"),
-        ("values: {300: sky}", r"label value 300 is no whole number 0\.\.255"),
-        ("values: {0: [sky, car], 1: car}", "value 1 names 'car': a class may be in one group only"),
-        ("values: {0: [sky, sky]}", "a class may be in one group only, once"),
-        ("colour: red", "must hold 'values', 'moving' or both"),
-        ("{}", "must hold"),
-        ("[", "cannot be read as YAML"),
-    ):
-        labels.write_text(text)
-        with pytest.raises(DataError, match=r"labels\.yaml: .*" + words):
-            open_source(folder)
-
-
-def test_labels_by_groups_and_masks_of_what_moves(folder):
-    for name, value in (("semantic", 5), ("cars", 2)):
-        (folder / name).mkdir()
-        cv2.imwrite(str(folder / name / "frame_2.png"), np.full(SIZE, value, np.uint8))
-    path = folder / "elsewhere.yaml"
-    path.write_text("folder: semantic\nvalues: {3: road, 4: other, 5: [truck, car], 6: null, 7: road}\nmoving: cars\n")
-    labels = read_label_file(path, CITYSCAPES)
-    assert labels.groups == ClassGroups(("road", "car + truck"), ((0,), (13, 14)))
-    assert labels.table[[3, 4, 5, 6, 7]].tolist() == [0, 254, 1, 255, 0]
-    assert (labels.read_groups(folder, "frame_2", SIZE) == 1).all()
-    assert (labels.read_moving(folder, "frame_2", SIZE) == 1).all()
-    assert labels.read_groups(folder, "frame_1", SIZE) is labels.read_moving(folder, "frame_1", SIZE) is None
-    with pytest.raises(DataError, match=r"frame_2\.png: is 6 x 8"):
-        labels.read_groups(folder, "frame_2", (5, 8))
 
 
 def test_folder_without_camera_says_so(folder, caplog):
