@@ -147,14 +147,12 @@ class TestDepth:
     def test_there_and_back(self):
         disparity = torch.linspace(0, 1, 11, dtype=torch.float64)
         depth = geometry.disparity_to_depth(disparity, 0.1, 100.0)
-        assert torch.allclose(geometry.depth_to_disparity(depth, 0.1, 100.0), disparity)
-        assert geometry.depth_to_disparity(torch.tensor([0.0, 1e9]), 0.1, 100.0).tolist() == pytest.approx([1.0, 0.0])
+        assert torch.allclose((1 / depth - 1 / 100) / (1 / 0.1 - 1 / 100), disparity)
 
-    @pytest.mark.parametrize("function", [geometry.disparity_to_depth, geometry.depth_to_disparity])
     @pytest.mark.parametrize("limits", [(0.0, 1.0), (2.0, 1.0), (float("nan"), 1.0)])
-    def test_errors(self, function, limits):
+    def test_errors(self, limits):
         with pytest.raises(ShapeError, match="depth range"):
-            function(torch.zeros(1), *limits)
+            geometry.disparity_to_depth(torch.zeros(1), *limits)
 
 
 class TestProjection:
@@ -388,17 +386,3 @@ class TestWarpByFlow:
             geometry.warp_by_flow(torch.zeros(1, 1, 3, 4), torch.zeros(1, 2, 3, 5))
         with pytest.raises(ShapeError, match=r"flow_back_px is \(1, 2, 3, 5\) but flow_px is \(1, 2, 3, 4\)"):
             geometry.visible_both_ways(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 5))
-
-
-class TestReferenceSize:
-    def test_the_papers_values_hold_at_the_papers_size(self):
-        assert geometry.scale_area(4096, (1024, 2048)) == 4096
-        assert geometry.scale_length(8.0, (1024, 2048)) == 8.0
-        assert [geometry.scale_window(window, (1024, 2048)) for window in (1, 3, 7, 41)] == [1, 3, 7, 41]
-
-    def test_at_192_by_640(self):  # 0.05859375 of the pixels, 0.2420614591 of the length
-        assert geometry.scale_area(4096, (192, 640)) == 240.0
-        assert geometry.scale_area(2048, (192, 640)) == 120.0
-        assert geometry.scale_length(8.0, (192, 640)) == pytest.approx(1.9364917)
-        # 1.69 px are nearest to 1, but a window of 1 would make every pixel a peak; 41 px become 9.92.
-        assert [geometry.scale_window(window, (192, 640)) for window in (1, 3, 7, 41)] == [1, 3, 3, 9]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from monodvps_ros import geometry
 from monodvps_ros.geometry.resizing import nearest_index, resize_bilinear, resize_nearest, resize_nearest_array
 
 SIZES = [(3, 6), (6, 3), (5, 2), (2, 5), (7, 7), (1, 4), (4, 1), (375, 192), (192, 375)]
@@ -47,3 +48,17 @@ def test_bilinear_aligns_pixel_squares():
     assert resize_bilinear(row, (1, 4))[0, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
     assert resize_bilinear(row, (2, 2))[0, 0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
     assert resize_bilinear(row, (1, 2)) is row
+
+
+class TestReferenceSize:
+    def test_the_papers_values_hold_at_the_papers_size(self):
+        assert geometry.scale_area(4096, (1024, 2048)) == 4096
+        assert geometry.scale_length(8.0, (1024, 2048)) == 8.0
+        assert [geometry.scale_window(window, (1024, 2048)) for window in (1, 3, 7, 41)] == [1, 3, 7, 41]
+
+    def test_at_192_by_640(self):  # 0.05859375 of the pixels, 0.2420614591 of the length
+        assert geometry.scale_area(4096, (192, 640)) == 240.0
+        assert geometry.scale_area(2048, (192, 640)) == 120.0
+        assert geometry.scale_length(8.0, (192, 640)) == pytest.approx(1.9364917)
+        # 1.69 px are nearest to 1, but a window of 1 would make every pixel a peak; 41 px become 9.92.
+        assert [geometry.scale_window(window, (192, 640)) for window in (1, 3, 7, 41)] == [1, 3, 3, 9]

@@ -94,7 +94,7 @@ class TestStaticScene:
         objective = Objective(config, CITYSCAPES, (0.1, 1e4))
 
         def photometric(factor, turn):
-            disparity = geometry.depth_to_disparity(now.depth_m * factor, 0.1, 1e4)
+            disparity = (1 / (now.depth_m * factor).clamp(0.1, 1e4) - 1e-4) / (10 - 1e-4)
             extra = geometry.transform_from_axis_angle(torch.tensor([turn]), NO_TURN)
             motions = tuple(now.motion_to(other) @ extra for other in (before, after))
             output = NetworkOutput(

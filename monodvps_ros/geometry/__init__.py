@@ -18,7 +18,6 @@ from monodvps_ros.geometry.motion import (
 from monodvps_ros.geometry.projection import (
     MIN_PROJECTED_DEPTH,
     back_project,
-    depth_to_disparity,
     disparity_to_depth,
     pixel_grid,
     project,
@@ -32,7 +31,6 @@ __all__ = [
     "axis_angle_to_matrix",
     "back_project",
     "crop_intrinsics",
-    "depth_to_disparity",
     "disparity_to_depth",
     "flip_intrinsics",
     "inside_image",

@@ -28,26 +28,9 @@ def disparity_to_depth(disparity: Tensor, min_m: float, max_m: float) -> Tensor:
 
     Source: Godard et al. 2019, depth = 1 / (1 / max + (1 / min - 1 / max) * disparity).
     """
-    _check_range(min_m, max_m)
+    if not 0.0 < min_m < max_m:
+        raise ShapeError(f"depth range is {min_m} to {max_m}; it must be 0 < min_m < max_m")
     return 1.0 / (1.0 / max_m + (1.0 / min_m - 1.0 / max_m) * disparity)
-
-
-def depth_to_disparity(depth_m: Tensor, min_m: float, max_m: float) -> Tensor:
-    """Turn depth into the disparity that stands for it; the inverse of `disparity_to_depth`.
-
-    Args:
-        depth_m: any shape; taken as min_m or max_m where it is outside of them.
-        min_m: depth that disparity 1 stands for.
-        max_m: depth that disparity 0 stands for.
-
-    Returns:
-        The same shape, in [0, 1]; NaN where the depth is NaN.
-
-    Raises:
-        ShapeError: the range is not 0 < min_m < max_m.
-    """
-    _check_range(min_m, max_m)
-    return (1.0 / depth_m.clamp(min_m, max_m) - 1.0 / max_m) / (1.0 / min_m - 1.0 / max_m)
 
 
 def pixel_grid(
@@ -109,8 +92,3 @@ def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     u = k[:, 0, 0] * x + k[:, 0, 1] * y + k[:, 0, 2]
     v = k[:, 1, 1] * y + k[:, 1, 2]
     return torch.stack([u, v], 1).reshape(shape[0], 2, *shape[2:])
-
-
-def _check_range(min_m: float, max_m: float) -> None:
-    if not 0.0 < min_m < max_m:
-        raise ShapeError(f"depth range is {min_m} to {max_m}; it must be 0 < min_m < max_m")
