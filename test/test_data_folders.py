@@ -10,8 +10,10 @@ import pytest
 
 from monodvps_ros.data import open_source
 from monodvps_ros.data.camera_file import CameraFile, read_camera, write_camera
-from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsSource, CityscapesDvpsWriter
-from monodvps_ros.data.folder import FolderSource
+from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsSource, CityscapesDvpsWriter
+from monodvps_ros.data.formats.folder import FolderSource
+from monodvps_ros.data.formats.semkitti_dvps import SemkittiDvpsSource
+from monodvps_ros.data.formats.video import VideoSource
 from monodvps_ros.data.image_files import (
     depth_from_file,
     depth_to_file,
@@ -20,8 +22,6 @@ from monodvps_ros.data.image_files import (
     read_picture,
     write_image,
 )
-from monodvps_ros.data.semkitti_dvps import SemkittiDvpsSource
-from monodvps_ros.data.video import VideoSource
 from monodvps_ros.errors import DataError
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample, SampleSource
 

@@ -9,7 +9,7 @@ from monodvps_ros.cli.scenes import parse_size
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsSource
+from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsSource
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
 

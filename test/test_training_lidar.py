@@ -15,9 +15,9 @@ from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.bag_streams import Nearest
 from monodvps_ros.data.bag_transforms import TransformTree
+from monodvps_ros.data.formats.pseudo_labels import MANIFEST
 from monodvps_ros.data.lidar import read_extrinsics
 from monodvps_ros.data.point_clouds import cloud_points
-from monodvps_ros.data.pseudo_labels import MANIFEST
 from monodvps_ros.errors import DataError, EncodingError
 from monodvps_ros.geometry.sparse_depth import project_to_depth
 from monodvps_ros.scenes import Drive

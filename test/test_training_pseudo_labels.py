@@ -18,7 +18,7 @@ from monodvps_ros.cli.main import main
 from monodvps_ros.cli.pseudo_label import parse_scales
 from monodvps_ros.config import PseudoLabelConfig, SceneConfig
 from monodvps_ros.data import open_source
-from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth, write_panoptic
+from monodvps_ros.data.formats.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth, write_panoptic
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI, VOID_PANOPTIC_ID
 from monodvps_ros.losses import TrainingPrediction

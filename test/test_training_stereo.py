@@ -14,7 +14,7 @@ from monodvps_ros.config import AugmentationConfig, LossConfig, TrainingConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.camera_file import CameraFile, read_camera, write_camera
-from monodvps_ros.data.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth
+from monodvps_ros.data.formats.pseudo_labels import MANIFEST, PseudoLabelSource, write_inverse_depth
 from monodvps_ros.errors import DataError, ShapeError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.stereo import match_stereo

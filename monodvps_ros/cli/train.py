@@ -39,7 +39,7 @@ def train(
     more than the others, nothing is trained.
     """
     from monodvps_ros.data import open_source  # noqa: PLC0415 (training's imports take seconds; --help must not)
-    from monodvps_ros.data.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
+    from monodvps_ros.data.formats.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
     from monodvps_ros.training.run import train as run  # noqa: PLC0415
 
     paths, overrides = split_words(words or [], TrainingConfig)

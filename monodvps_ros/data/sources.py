@@ -6,12 +6,18 @@ from pathlib import Path
 from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.bag_source import BagSource
 from monodvps_ros.data.chain import ChainedSource, bags_in
-from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsSource, is_cityscapes_dvps
-from monodvps_ros.data.folder import FolderSource
+from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsSource, is_cityscapes_dvps
+from monodvps_ros.data.formats.folder import FolderSource
+from monodvps_ros.data.formats.pseudo_labels import (
+    MANIFEST,
+    METRIC,
+    PseudoLabelSource,
+    is_pseudo_labelled,
+    recording_of,
+)
+from monodvps_ros.data.formats.semkitti_dvps import SemkittiDvpsSource, is_semkitti_dvps
+from monodvps_ros.data.formats.video import VIDEO_SUFFIXES, VideoSource
 from monodvps_ros.data.manifest import read_manifest
-from monodvps_ros.data.pseudo_labels import MANIFEST, METRIC, PseudoLabelSource, is_pseudo_labelled, recording_of
-from monodvps_ros.data.semkitti_dvps import SemkittiDvpsSource, is_semkitti_dvps
-from monodvps_ros.data.video import VIDEO_SUFFIXES, VideoSource
 from monodvps_ros.errors import DataError, LabelError
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI, LabelSpace, label_space
 from monodvps_ros.types import SampleSource

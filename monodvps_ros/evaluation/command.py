@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data import open_source
+from monodvps_ros.data.formats.pseudo_labels import is_pseudo_labelled
 from monodvps_ros.data.label_file import LabelFile, find_label_file, read_label_file
 from monodvps_ros.data.predictions import Predictions, open_predictions
-from monodvps_ros.data.pseudo_labels import is_pseudo_labelled
 from monodvps_ros.data.reading import ReadableSamples, damage_of
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.evaluation.depth_scaling import DepthScaling

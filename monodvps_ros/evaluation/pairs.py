@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.chain import bags_in
+from monodvps_ros.data.formats.semkitti_dvps import CLASS, IMAGE, INSTANCE
 from monodvps_ros.data.image_files import IMAGE_SUFFIXES, read_map
 from monodvps_ros.data.label_file import LabelFile
 from monodvps_ros.data.natural_order import natural_key
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.data.predictions import Predictions, frame_name
-from monodvps_ros.data.semkitti_dvps import CLASS, IMAGE, INSTANCE
 from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.motion import MotionFinder
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID

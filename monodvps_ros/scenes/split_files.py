@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from monodvps_ros.data.bag import is_bag
-from monodvps_ros.data.cityscapes_dvps import IMAGE
+from monodvps_ros.data.formats.cityscapes_dvps import IMAGE
 from monodvps_ros.scenes.drive import Drive
 from monodvps_ros.scenes.drives import SplitDrive
 from monodvps_ros.scenes.writers import write_bag, write_cityscapes_dvps

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from monodvps_ros.data.bag import BagWriter
-from monodvps_ros.data.cityscapes_dvps import CityscapesDvpsWriter
+from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsWriter
 from monodvps_ros.errors import DataError
 from monodvps_ros.scenes.drive import Drive
 from monodvps_ros.types import Sample

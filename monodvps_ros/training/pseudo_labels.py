@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from monodvps_ros.config import PseudoLabelConfig, to_dict
-from monodvps_ros.data.manifest import check_manifest
-from monodvps_ros.data.pseudo_labels import (
+from monodvps_ros.data.formats.pseudo_labels import (
     INVERSE_DEPTH_FOLDER,
     MANIFEST,
     METRIC,
@@ -24,6 +23,7 @@ from monodvps_ros.data.pseudo_labels import (
     write_inverse_depth,
     write_panoptic,
 )
+from monodvps_ros.data.manifest import check_manifest
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import VOID_PANOPTIC_ID
@@ -57,7 +57,7 @@ class PseudoLabelling:
 
     Args:
         recording: what is labelled.
-        out: folder for the labels; see `monodvps_ros.data.pseudo_labels`.
+        out: folder for the labels; see `monodvps_ros.data.formats.pseudo_labels`.
         teacher: says classes and instances; None for none, where the frames keep the labels that they have.
         config: thresholds.
         device: of the teachers.

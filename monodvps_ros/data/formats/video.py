@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import part_name
-from monodvps_ros.data.folder import DEFAULT_RATE_HZ, START_NS
+from monodvps_ros.data.formats.folder import DEFAULT_RATE_HZ, START_NS
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, LabelSpace

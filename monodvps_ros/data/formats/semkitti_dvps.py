@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from monodvps_ros.data.camera_file import CameraFile, read_sequence_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_size
-from monodvps_ros.data.cityscapes_dvps import check_partners, image_folder, split_folders
-from monodvps_ros.data.folder import START_NS
+from monodvps_ros.data.formats.cityscapes_dvps import check_partners, image_folder, split_folders
+from monodvps_ros.data.formats.folder import START_NS
 from monodvps_ros.data.image_files import read_depth, read_map, read_picture
 from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.reading import Reading

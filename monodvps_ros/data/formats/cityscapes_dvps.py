@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_sequence_camera, write_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
-from monodvps_ros.data.folder import START_NS
+from monodvps_ros.data.formats.folder import START_NS
 from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, read_picture, write_image
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
