@@ -11,7 +11,6 @@ from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import PipelineConfig
-from monodvps_ros.data.incomplete import exit_code
 
 
 class Dataset(str, Enum):
@@ -112,7 +111,7 @@ def evaluate(
     """
     from monodvps_ros.evaluation import command  # noqa: PLC0415 (torch takes seconds to import, and --help must not)
 
-    result = command.evaluate(
+    return command.evaluate(
         command.Request(
             data=data,
             predictions=predictions,
@@ -139,4 +138,3 @@ def evaluate(
             worst=worst,
         )
     )
-    return exit_code(result["damage"])

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data import open_source
 from monodvps_ros.data.formats.pseudo_labels import is_pseudo_labelled
+from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.data.label_file import LabelFile, find_label_file, read_label_file
 from monodvps_ros.data.predictions import Predictions, open_predictions
 from monodvps_ros.data.reading import ReadableSamples, damage_of
@@ -144,8 +145,11 @@ class _Recording:
         return ReadableSamples(self.source, "the data")
 
 
-def evaluate(request: Request) -> Result:
+def evaluate(request: Request) -> int:
     """Measure, write what is asked for, and print the figures.
+
+    Returns:
+        Exit code: 0, or 3 where frames of the data or of the predictions are missing, damaged or left out.
 
     Raises:
         ConfigError: an option does not fit the data.
@@ -166,7 +170,7 @@ def evaluate(request: Request) -> Result:
         page = render_report(result, evaluation.shown.value, frames, film, baseline, name, _title(request))
         write_text(request.report, page)
     _print(request, result, baseline, name)
-    return result
+    return exit_code(result["damage"])
 
 
 def _open(request: Request) -> list[_Recording]:
