@@ -85,7 +85,7 @@ def measured(seeds, sequences=2):
 
 
 def written(path):
-    """The JSON with the parts of its only way to metres."""
+    """The JSON with the parts of its only depth scaling."""
     return at_scaling(read_result(path), "none")
 
 

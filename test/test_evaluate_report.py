@@ -63,7 +63,7 @@ def run(frames=6, factor=1.0, shift=1, **options):
 
 
 def measured(result):
-    """The result with the parts of its only way to metres."""
+    """The result with the parts of its only depth scaling."""
     return at_scaling(result.result(), "none")
 
 

@@ -128,7 +128,7 @@ class Request:
 
     @property
     def scalings(self) -> list[DepthScaling]:
-        """Ways to metres to measure, the one to show last."""
+        """Depth scalings to measure, the one to show last."""
         if self.predictions is not None:
             return [DepthScaling(self.scaling or "none")]
         shown = DepthScaling(self.scaling or "median")

@@ -18,7 +18,7 @@ class MotionFinder:
         self._world_from_camera: NDArray[np.float64] | None = None
 
     def find(self, sample: Sample) -> NDArray[np.int8] | None:
-        """Say what moves in the next frame.
+        """Find the moving pixels of the next frame.
 
         Args:
             sample: frames of a sequence in time order, none left out.

@@ -36,7 +36,7 @@ def render_report(
 
     Args:
         result: of the evaluation.
-        scaling: the way to metres whose depth is shown.
+        scaling: the depth scaling to show.
         frames: the worst frames with their pictures, as `Evaluation.worst_frames` gives them.
         film: frames spread over the run with their pictures, as `Evaluation.film` gives them.
         baseline: result of another run, to be compared with.

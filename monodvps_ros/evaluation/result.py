@@ -60,11 +60,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def at_scaling(result: Result, scaling: str) -> Result:
-    """Return a result with the parts of one way to metres beside those that need no depth.
+    """Return a result with the parts of one depth scaling beside those that need no depth.
 
     Args:
         result: of an evaluation.
-        scaling: one of its ways to metres; where it has not this one, its first is taken.
+        scaling: one of its depth scalings; where it lacks this one, its first is taken.
     """
     by_scaling = result["by_depth_scaling"]
     name = scaling if scaling in by_scaling else next(iter(by_scaling))
@@ -78,7 +78,7 @@ def for_card(result: Result) -> dict[str, Any]:
 
     Returns:
         What was measured (``split``, ``dataset``, ``frames``, ``min_area_px``, ``settings``), and ``figures`` by the
-        way to metres.
+        depth scaling.
     """
     return {**{key: result.get(key) for key in _CARD_PARTS}, "figures": result["figures"]}
 

@@ -2,7 +2,7 @@
 """Depth errors: absRel, sqRel, RMSE, RMSE log and shares within 1.25^n (Eigen et al. 2014), with cap, crop and scaling.
 
 Each is taken over the pixels of a frame, then averaged over frames, as the field does since Zhou et al. 2017. absRel of
-what stands, of what moves and by distance is the mean over all such pixels, of which a frame may have few or none.
+standing and of moving pixels and by distance is the mean over all such pixels, of which a frame may have few or none.
 """
 
 from collections.abc import Mapping
@@ -151,8 +151,8 @@ class DepthErrors(Metric):
     needs = frozenset({Need.DEPTH})
     figures = (
         Figure("abs_rel", "absRel", ("abs_rel",), 3, "", True, "mean relative depth error"),
-        Figure("abs_rel_standing", "absRel of what stands", ("abs_rel_standing",), 3, "", True),
-        Figure("abs_rel_moving", "absRel of what moves", ("abs_rel_moving",), 3, "", True),
+        Figure("abs_rel_standing", "absRel, standing", ("abs_rel_standing",), 3, "", True),
+        Figure("abs_rel_moving", "absRel, moving", ("abs_rel_moving",), 3, "", True),
         Figure("sq_rel", "sqRel", ("sq_rel",), 2, "m", True),
         Figure("rmse", "RMSE", ("rmse",), 2, "m", True),
         Figure("rmse_log", "RMSE log", ("rmse_log",), 3, "", True),

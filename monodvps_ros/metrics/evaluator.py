@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All metrics of the table at once; those of depth once for each way to bring depth to metres."""
+"""All metrics of the table at once; those of depth once for each depth scaling."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ class Evaluator:
 
     Args:
         settings: what metrics are made from.
-        depth_scalings: names of the ways to metres; metrics that need depth are measured once for each.
+        depth_scalings: names of the depth scalings; metrics that need depth are measured once for each.
 
     Raises:
         ConfigError: a window, a threshold or a ratio is out of range.
@@ -58,13 +58,13 @@ class Evaluator:
             truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
             prediction: the same.
             true_depth_m: (H, W) metres, NaN or 0 where there is none.
-            depths_m: predicted depth, (H, W) metres, by the way to metres.
+            depths_m: predicted depth, (H, W) metres, by depth scaling.
             true_groups: (H, W) uint8 class groups (254 none of them, 255 void); None takes the classes of `truth`.
             moving: (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known.
             sequence: name of the open sequence.
 
         Returns:
-            Score of this frame alone by metric, where it has one; that of depth is by the last way to metres.
+            Score of this frame alone by metric, where it has one; that of depth is by the last depth scaling.
 
         Raises:
             ShapeError: maps differ in size, or ids are not whole numbers.
