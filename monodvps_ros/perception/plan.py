@@ -25,7 +25,7 @@ class Plan:
     Attributes:
         camera_size: (H, W) of the images.
         network_size: (h, w) of the network's input.
-        published_size: size of the maps that come out.
+        published_size: size of the published maps.
         grid: which network pixel each published pixel shows (nearest).
         cloud_stride: every n-th published pixel is a point.
         camera_intrinsics: K of the images.
