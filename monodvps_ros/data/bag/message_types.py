@@ -20,7 +20,7 @@ def known_types() -> Typestore:
 
 
 class RecordedTypes:
-    """The types of a recording: those that it defines itself, and for all others those of a known distribution.
+    """The types of a recording: the standard ones of ROS, and for all others those that it defines itself.
 
     A definition is read when a message of its type is, so that one that cannot be read concerns no other topic.
     """
@@ -37,25 +37,27 @@ class RecordedTypes:
             Exception: of rosbags: the definition cannot be read.
         """
         if type_name not in self._stores:
-            types = self._defined(type_name)
-            known = known_types().fielddefs
-            wanted = [type_name]
-            seen = set()
-            while wanted:
-                name = wanted.pop()
-                if name in seen:
-                    continue
-                seen.add(name)
-                if name not in types and name in known:
-                    types[name] = known[name]
-                if name in types:
-                    wanted += _parts(types, name)
-            store = get_typestore(Stores.EMPTY)
-            store.register(types)
-            self._stores[type_name] = store
+            known = known_types()
+            self._stores[type_name] = known if type_name in known.fielddefs else self._defined(type_name, known)
         return self._stores[type_name]
 
-    def _defined(self, type_name: str) -> Typesdict:
+    def _defined(self, type_name: str, known: Typestore) -> Typestore:
+        """Make a store of a type's own definition, and of standard types that it names and does not define."""
+        types = self._definitions(type_name)
+        wanted, seen = [type_name], set[str]()
+        while wanted:
+            name = wanted.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name not in types and name in known.fielddefs:
+                types[name] = known.fielddefs[name]
+            wanted += _parts(types, name) if name in types else []
+        store = get_typestore(Stores.EMPTY)
+        store.register(types)
+        return store
+
+    def _definitions(self, type_name: str) -> Typesdict:
         channel = self._channels.get(type_name)
         if channel is None:
             return {}

@@ -135,9 +135,9 @@ class VideoSource:
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise DataError(f"{self.path}: cannot be read as a video: {error}") from None
             with container:
-                if not container.streams.video:
-                    raise DataError(f"{self.path}: cannot be read as a video: it holds none")
-                stream = container.streams.video[0]
+                stream = next((each for each in container.streams.video if each.codec_context is not None), None)
+                if stream is None:
+                    raise DataError(f"{self.path}: cannot be read as a video: it holds none of a codec that is known")
                 stream.thread_type = "AUTO"
                 stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
                 yield container, stream
@@ -163,8 +163,8 @@ class _Packets:
 
     @property
     def is_short(self) -> bool:
-        """Whether the frames end early by more than one and a half of them."""
-        return self.end_s > 0 and self.header_s - self.end_s > 1.5 * self.end_s / self.count
+        """Whether the frames end early by more than half of one."""
+        return self.end_s > 0 and self.header_s - self.end_s > 0.5 * self.end_s / self.count
 
     def rate_hz(self, nominal_hz: float) -> float:
         """Frames per second by the median distance of two; the nominal one where that is about the same."""
@@ -194,9 +194,11 @@ def _survey(container: Any, stream: Any) -> _Packets:
                 found.errors.append(str(error))
     finally:
         av.logging.set_level(level)
-    found.errors += [text.strip() for _, _, text in messages]
+    found.errors += [text.strip() for _, _, text in messages if "more times)" not in text]
     found.times_s.sort()
     if found.times_s:
+        if found.end_s == found.times_s[-1] and found.count > 1:  # frames without a duration
+            found.end_s += float(np.median(np.diff(found.times_s)))
         found.end_s -= found.times_s[0]
     if stream.duration is not None:
         found.header_s = float(stream.duration * stream.time_base)
