@@ -13,54 +13,38 @@ class NodeConfig(Config):
     """The perception node."""
 
     cameras: tuple[str, ...] = setting(
-        ("",),
-        "Names of the cameras; each has its topics in a namespace of its name, its own tracker and its own scale, "
-        "and all share one network. An empty name: one camera, topics without a further namespace.",
-        read_only=True,
-    )
+        ("",), "Camera names. Each camera has its own namespace, tracker and metric scale; all share one network. A "
+        "single empty name: one camera without a further namespace.", read_only=True)  # fmt: skip
     autostart: bool = setting(
-        True, "Configure and activate at start; else wait for a lifecycle manager.", read_only=True
+        True, "Configure and activate at start-up; if false, wait for a lifecycle manager.", read_only=True
     )
     compressed: bool = setting(False, "Subscribe to image/compressed instead of image.", read_only=True)
     rectified: str = setting(
-        "auto",
-        "Whether the image has its lens distortion removed already. auto: true where the image topic's name says so "
-        "(image_rect, rect/image) or the camera has no distortion.",
-        choices=("auto", "true", "false"),
-        read_only=True,
-    )
+        "auto", "Whether the images are already rectified. auto: true if the image topic's name says so (image_rect, "
+        "rect/image) or camera_info has no distortion.", choices=("auto", "true", "false"), read_only=True)  # fmt: skip
     camera_info_sync: str = setting(
-        "latest",
-        "Take the newest camera_info, or only the one with exactly the image's stamp.",
-        choices=("latest", "exact"),
-        read_only=True,
-    )
+        "latest", "latest: use the newest camera_info; exact: only the one whose stamp equals the image's.",
+        choices=("latest", "exact"), read_only=True)  # fmt: skip
     input_reliability: str = setting(
-        "auto",
-        "QoS reliability asked of the image's publisher. auto: reliable where every publisher offers it, else best "
-        "effort, which fits every publisher but loses large images on transports that are set up for small ones.",
-        choices=("auto", "reliable", "best_effort"),
-        read_only=True,
-    )
+        "auto", "QoS reliability of the image subscription. auto: reliable if every publisher offers it, otherwise "
+        "best effort, which matches every publisher but may lose large images.",
+        choices=("auto", "reliable", "best_effort"), read_only=True)  # fmt: skip
     input_depth: int = setting(
-        5, "Images that the middleware queues for the node.", unit="messages", at_least=1, at_most=100, read_only=True
+        5, "QoS history depth of the image subscription.", unit="messages", at_least=1, at_most=100, read_only=True
     )
-    output_depth: int = setting(5, "Messages of each output kept for slow subscribers.", unit="messages", at_least=1,
-                                at_most=100, read_only=True)  # fmt: skip
+    output_depth: int = setting(
+        5, "QoS history depth of each output.", unit="messages", at_least=1, at_most=100, read_only=True
+    )
     max_gap_s: float = setting(
-        2.0,
-        "Images farther apart than this are not one sequence: tracker, flow history and scale start anew.",
-        unit="s",
-        at_least=0.01,
-        at_most=3600.0,
-    )
+        2.0, "Gap between images above which tracker, flow history and scale are reset.",
+        unit="s", at_least=0.01, at_most=3600.0)  # fmt: skip
     diagnostics_period_s: float = setting(
         1.0, "Time between two messages on /diagnostics.", unit="s", at_least=0.1, at_most=60.0, read_only=True
     )
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
     def check(self) -> None:
-        """Check the cameras' names."""
+        """Check the camera names."""
         if not self.cameras:
             raise self.refusal("cameras", "name each camera, or give one empty name: ['']")
         if len(set(self.cameras)) != len(self.cameras):
@@ -74,33 +58,33 @@ class NodeConfig(Config):
 
 @dataclass(frozen=True)
 class TrainingNodeConfig(Config):
-    """The training node; what is trained, and how, stands in the file that `config` names."""
+    """The training node. The training itself is configured by the file that `config` names."""
 
-    data: tuple[str, ...] = setting(
-        ("",), "What to train on: bags, data sets, folders of images, videos.", read_only=True
-    )
+    data: tuple[str, ...] = setting(("",), "Training data: bags, data sets, folders of images, videos.", read_only=True)
     rectified: str = setting(
-        "auto",
-        "Whether the images of recordings have their lens distortion removed already; as of the perception node.",
-        choices=("auto", "true", "false"),
+        "auto", "Whether the images are already rectified. auto: true if the image topic's name says so (image_rect, "
+        "rect/image) or camera_info has no distortion.", choices=("auto", "true", "false"), read_only=True)  # fmt: skip
+    config: str = setting(
+        "", "Training configuration (YAML); empty: the defaults, listed in config/train.yaml.", read_only=True
+    )
+    out: str = setting("", "Output folder for checkpoints, logs and the weights file.", read_only=True)
+    weights: str = setting(
+        "",
+        "Weights file to start from; empty: initialise as the training configuration says. Not with resume.",
         read_only=True,
     )
-    config: str = setting("", "Training config, YAML; empty: the defaults of config/train.yaml.", read_only=True)
-    out: str = setting("", "Folder for checkpoints, logs and the weights file.", read_only=True)
-    weights: str = setting(
-        "", "Weights file to start from; empty: as the training config says. Not with resume.", read_only=True
-    )
     max_steps: int = setting(
-        0, "Steps of the whole training; 0: as the training config says.", unit="steps", at_least=0, read_only=True
-    )
+        0, "Total number of training steps; 0: max_steps of the training configuration.",
+        unit="steps", at_least=0, read_only=True)  # fmt: skip
     resume: bool = setting(
-        False, "Go on from the last checkpoint in out; false: out must not hold one.", read_only=True
+        False, "Continue from the last checkpoint in out; if false, out must not contain one.", read_only=True
     )
-    validate: tuple[str, ...] = setting(("",), "Data with truth to measure on; an empty name: none.", read_only=True)
+    validate: tuple[str, ...] = setting(
+        ("",), "Data with ground truth for validation; a single empty name: none.", read_only=True
+    )
     autostart: bool = setting(
         True,
-        "Configure and activate at start, and end the process with the training; else wait for a lifecycle manager, "
-        "before and after.",
+        "Configure and activate at start-up and exit when training ends; if false, a lifecycle manager does both.",
         read_only=True,
     )
     diagnostics_period_s: float = setting(
