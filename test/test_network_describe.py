@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from tiny import TINY
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.cli.overrides import split_words
@@ -41,7 +42,7 @@ def test_it_reads_a_config_file(capsys, monkeypatch, tmp_path):
 def test_it_shows_the_card_of_weights(capsys, monkeypatch, tmp_path):
     torch.manual_seed(0)
     file = tmp_path / "w.safetensors"
-    save_weights(file, MonoDVPS(NetworkConfig(encoder="mobilenetv3_small_050")), {"metrics": {"PQ": 0.625}})
+    save_weights(file, MonoDVPS(NetworkConfig(**TINY)), {"metrics": {"PQ": 0.625}})
     code, printed = _run(capsys, monkeypatch, str(file))
     assert code == 0
     assert '"PQ": 0.625' in printed.out

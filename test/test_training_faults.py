@@ -123,6 +123,7 @@ def test_nothing_to_go_on_from_is_said(clip, tmp_path):
         train(_config(), [open_source(clip)], tmp_path / "out", resume=True)
 
 
+@pytest.mark.slow
 def test_the_card_names_recordings_without_their_folders(finished, clip):
     assert read_checkpoint(finished / LAST_CHECKPOINT)["monodvps_data"] == ["morning"]
     assert read_card(finished / WEIGHTS_FILE)["card"]["training_data"] == ["morning"]
