@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration tree: defaults, files, overrides, views, refusals."""
 
+import ast
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
@@ -23,6 +25,7 @@ from monodvps_ros.config import (
 )
 from monodvps_ros.config.tree import Config
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.losses import TERMS
 
 TREES = (PipelineConfig, NetworkConfig, NodeConfig, TrainingNodeConfig, SceneConfig, TrainingConfig,
          PseudoLabelConfig)  # fmt: skip
@@ -179,3 +182,15 @@ def test_every_configuration_class_is_checked_here():
     }
     assert declared == known
     assert all(issubclass(tree, Config) for tree in known)  # which checks ranges and choices
+
+
+def test_every_setting_is_read_by_some_code():
+    root = Path(settings_tree.__file__).parents[1]
+    files = [path for path in root.rglob("*.py") if path.parent != root / "config"]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    read = {node.attr for tree in trees for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}  # fmt: skip
+    read |= {name for term in TERMS for name in (term.name, term.group)}  # the weights of losses, by this table
+    unread = {entry.name for tree in TREES for entry in settings(tree) if entry.name.split(".")[-1] not in read}
+    assert len(files) > 200
+    assert not unread

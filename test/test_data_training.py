@@ -162,6 +162,14 @@ def test_colour_jitter_by_hand():
     gray = apply_color_jitter(image, ColorJitter(saturation=0.0))
     luma = 0.299 * 100 + 0.587 * 50 + 0.114 * 200
     assert gray[0, 0].tolist() == [round(luma)] * 3
+    pair = np.array([[[100, 100, 100], [140, 140, 140]]], np.uint8)
+    assert apply_color_jitter(pair, ColorJitter(contrast=0.5)).tolist() == [[[110] * 3, [130] * 3]]
+    assert apply_color_jitter(pair, ColorJitter(hue_shift=0.3)).tolist() == pair.tolist()  # grey has no hue
+    thrice = image
+    for _ in range(3):
+        thrice = apply_color_jitter(thrice, ColorJitter(hue_shift=1 / 3, saturation=0.5))
+    fade = luma + 0.125 * (image[0, 0] - luma)
+    assert np.abs(thrice[0, 0] - fade).max() < 1.5  # rounded three times
     turned = apply_color_jitter(np.full((1, 1, 3), [255, 0, 0], np.uint8), ColorJitter(hue_shift=1 / 3))
     assert turned[0, 0].argmax() == 1
     assert draw_color_jitter(np.random.default_rng(0), probability=0.0) == ColorJitter()

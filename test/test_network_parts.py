@@ -10,6 +10,7 @@ from monodvps_ros.errors import ConfigError, ShapeError, WeightsError
 from monodvps_ros.network import MonoDVPS, PoseNetwork, measure_complexity
 from monodvps_ros.network.aspp import ASPP
 from monodvps_ros.network.decoder import Decoder, DecoderStage, DetailStage
+from monodvps_ros.network.dense_depth import DenseDepthDecoder
 from monodvps_ros.network.depth import DepthHead
 from monodvps_ros.network.encoder import Encoder
 from monodvps_ros.network.flow import FlowDecoder
@@ -59,9 +60,32 @@ def test_depth_head_parameters_by_hand():
     assert parameters(DepthHead(256, 64, 16)) == by_hand
 
 
+def plain(channels_in, channels_out):
+    return 9 * channels_in * channels_out + channels_out
+
+
+def test_dense_depth_decoder_parameters_by_hand():
+    decoder = DenseDepthDecoder((16, 24, 40, 112, 320), 96)
+    reduce = plain(96, 64) + plain(64, 48) + plain(48, 32) + plain(32, 16)
+    join = plain(64 + 112, 64) + plain(48 + 40, 48) + plain(32 + 24, 32) + plain(16 + 16, 16)
+    assert parameters(decoder) == reduce + join + plain(64, 1) + plain(48, 1) + plain(32, 1) + plain(16, 1)
+
+
+@pytest.mark.parametrize("last_stride", [16, 32])
+def test_dense_depth_decoder_gives_four_scales_and_the_finest_alone(last_stride):
+    decoder = DenseDepthDecoder((4, 5, 6, 7, 8), 9)
+    features = tuple(torch.rand(2, c, 64 // s, 96 // s) for c, s in ((4, 2), (5, 4), (6, 8), (7, 16), (8, last_stride)))
+    context = torch.rand(2, 9, 64 // last_stride, 96 // last_stride)
+    disparities, levels = decoder((context, features[2], features[1]), features)
+    assert [tuple(d.shape[1:]) for d in disparities] == [(1, 32, 48), (1, 16, 24), (1, 8, 12), (1, 4, 6)]
+    assert [level.shape[1] for level in levels] == [16, 32, 48, 64]
+    assert all(0.05 < d.mean().item() < 0.15 for d in disparities)  # INITIAL_DISPARITY is 0.1
+    finest, _ = decoder((context, features[2], features[1]), features, finest_only=True)
+    assert len(finest) == 1
+    assert torch.equal(finest[0], disparities[0])
+
+
 def test_flow_decoder_parameters_by_hand():
-    def plain(channels_in, channels_out):
-        return 9 * channels_in * channels_out + channels_out
 
     projections = sum(channels * 32 + 32 for channels in (256, 512, 1024))
     estimator = plain(81 + 32 + 2, 64) + plain(64, 64) + plain(64, 32) + plain(32, 2)

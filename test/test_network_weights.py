@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights files: what is written comes back, and each way in which a file can be wrong says so."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -57,6 +58,39 @@ def test_round_trip(file, network):
     assert card["input_size"] == [64, 96]
     assert card["label_space"][0] == "road"
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_the_normalisation_stands_in_the_header(file, network):
+    assert read_card(file)["normalization"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    assert not any(name.startswith("normalize") for name in load_file(file))
+    lite = MonoDVPS(dataclasses.replace(network.config, encoder="tf_efficientnet_lite0"))
+    assert lite.normalize.values == {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}  # as timm's card of it says
+
+
+def test_weights_bring_their_normalisation(file, network):
+    _rewrite(
+        file, change_header=lambda header: header["normalization"].update(mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])
+    )
+    expected = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
+    assert load_network(file).normalize.values == expected
+    begun, fitting = MonoDVPS(network.config), MonoDVPS(dataclasses.replace(network.config, depth_decoder="dense"))
+    load_weights(begun, file)
+    left = load_fitting_weights(fitting, file)
+    assert begun.normalize.values == fitting.normalize.values == expected
+    assert {name.split(".")[0] for name in left} == {"depth_head"}
+
+
+def test_files_without_a_normalisation_have_imagenets(file, network):
+    image = torch.rand(1, 3, 64, 96)
+    expected = network.infer(image).class_logits
+    _rewrite(file, change_header=lambda header: header.pop("normalization"))
+    assert torch.allclose(load_network(file).infer(image).class_logits, expected, atol=1e-4)
+
+
+def test_a_normalisation_that_is_none_is_refused(file):
+    _rewrite(file, change_header=lambda header: header["normalization"].update(std=[0.5, 0.0, 0.5]))
+    with pytest.raises(WeightsError, match="its normalisation is"):
+        load_network(file)
 
 
 def test_loaded_for_inference_answers_as_saved(file, network):

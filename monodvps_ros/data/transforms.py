@@ -18,6 +18,8 @@ from monodvps_ros.geometry import crop_intrinsics, flip_intrinsics, scale_intrin
 from monodvps_ros.geometry.resizing import resize_nearest_array
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
+#: Luma, as of ITU-R BT.601, and two axes of chroma at a right angle, from red, green and blue.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
@@ -54,7 +56,7 @@ class ColorJitter:
         brightness: factor on all channels.
         contrast: factor on the distance from the image's mean grey.
         saturation: factor on the distance from each pixel's own grey.
-        hue_shift: share of the colour circle, -0.5..0.5.
+        hue_shift: share of the circle of chroma, -0.5..0.5; red turns towards green.
     """
 
     brightness: float = 1.0
@@ -167,7 +169,7 @@ def transform_intrinsics(
 
 
 def apply_color_jitter(image: NDArray[np.uint8], jitter: ColorJitter) -> NDArray[np.uint8]:
-    """Jitter the colours of an image.
+    """Jitter the colours of an image, all at once: in YIQ each change is linear, so that one matrix does it.
 
     Args:
         image: (H, W, 3) uint8 red, green, blue.
@@ -178,17 +180,13 @@ def apply_color_jitter(image: NDArray[np.uint8], jitter: ColorJitter) -> NDArray
     """
     if jitter == ColorJitter():
         return image
-    colors = image.astype(np.float32) * jitter.brightness
-    luma = colors @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-    colors = (colors - luma.mean()) * jitter.contrast + luma.mean()
-    luma = colors @ np.array([0.299, 0.587, 0.114], np.float32)
-    colors = (colors - luma[..., None]) * jitter.saturation + luma[..., None]
-    result: NDArray[np.uint8] = np.clip(np.rint(colors), 0, 255).astype(np.uint8)
-    if jitter.hue_shift:
-        hsv = cv2.cvtColor(result, cv2.COLOR_RGB2HSV_FULL)
-        hsv[..., 0] += np.uint8(round(jitter.hue_shift * 256) % 256)  # the circle has 256 steps, so overflow is right
-        result = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), np.uint8)
-    return result
+    turn = 2 * np.pi * jitter.hue_shift
+    chroma = jitter.saturation * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    changed = np.eye(3)
+    changed[1:, 1:] = chroma
+    matrix = jitter.brightness * jitter.contrast * np.linalg.inv(_YIQ) @ changed @ _YIQ
+    gray = jitter.brightness * (1.0 - jitter.contrast) * (_YIQ[0] @ cv2.mean(image)[:3])
+    return np.asarray(cv2.transform(image, np.column_stack((matrix, np.full(3, gray)))), np.uint8)
 
 
 def _part(values: NDArray[Any], geometry: ImageGeometry, interpolation: int | None = None) -> NDArray[Any]:
