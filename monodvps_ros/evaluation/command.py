@@ -246,7 +246,8 @@ def _samples(request: Request, recording: _Recording, what: str) -> Iterator[Sam
     end = count if request.frames is None else min(request.frames, count)
     taken = islice(recording.samples, first, None if request.frames is None else end)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(taken, total=end - first, description=what)
 
 
