@@ -204,12 +204,12 @@ def test_video_refusals(tmp_path):
 
 
 def test_options_that_do_not_apply_are_refused(folder, tmp_path):
-    with pytest.raises(DataError, match=r"is no recording: image_topic \(/x\) does not apply"):
+    with pytest.raises(DataError, match=r"is a folder of images: image_topic \(/x\) does not apply"):
         open_source(folder, image_topic="/x")
     with pytest.raises(DataError, match="does not exist"):
         open_source(tmp_path / "nothing")
     (tmp_path / "x.txt").touch()
-    with pytest.raises(DataError, match=r"neither a recording .* nor a folder of images, nor a video"):
+    with pytest.raises(DataError, match=r"of no known format; expected .* a recording .*, or a folder of images"):
         open_source(tmp_path / "x.txt")
 
 

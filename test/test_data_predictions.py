@@ -9,8 +9,9 @@ import pytest
 
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.bag import BagWriter
+from monodvps_ros.data.formats import formats, prediction_layout
 from monodvps_ros.data.instance_ids import InstanceIds
-from monodvps_ros.data.predictions import LAYOUTS, frame_name, open_predictions, whole_frames, write_prediction
+from monodvps_ros.data.predictions import frame_name, open_predictions, whole_frames, write_prediction
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.evaluation.prediction import MANIFEST, BagPrediction, FolderPrediction, Run
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI, encode_panoptic
@@ -23,9 +24,9 @@ DEPTH = np.array([[1.5, np.nan, 300], [0.25, 2, 80]], np.float32)
 NAME = "000003_000004_ulm_000012_000019"
 
 
-@pytest.fixture(params=list(LAYOUTS))
+@pytest.fixture(params=[each.layout.name for each in formats() if each.layout])
 def layout(request):
-    return LAYOUTS[request.param]
+    return prediction_layout(request.param)
 
 
 def write(path, layout, name=NAME, classes=CLASSES, instances=INSTANCES):
@@ -47,7 +48,7 @@ def test_round_trip(tmp_path, layout):
 
 
 def test_cityscapes_files_are_as_the_public_script_reads_them(tmp_path):
-    write(tmp_path, LAYOUTS["cityscapes-dvps"])
+    write(tmp_path, prediction_layout("cityscapes-dvps"))
     assert [file.name for file in (tmp_path / "pan").iterdir()] == [f"{NAME}_leftImg8bit.png"]
     assert [file.name for file in (tmp_path / "dep").iterdir()] == [f"{NAME}_leftImg8bit.png"]
     panoptic = cv2.imread(str(tmp_path / "pan" / f"{NAME}_leftImg8bit.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
@@ -60,7 +61,7 @@ def test_cityscapes_files_are_as_the_public_script_reads_them(tmp_path):
 
 def test_semkitti_files_are_as_the_public_script_reads_them(tmp_path):
     instances = np.where(INSTANCES == 255, 65535, INSTANCES)
-    write(tmp_path, LAYOUTS["semkitti-dvps"], "000008_000001", CLASSES, instances)
+    write(tmp_path, prediction_layout("semkitti-dvps"), "000008_000001", CLASSES, instances)
     assert {file.name for file in (tmp_path / "pan").iterdir()} == {"000008_000001_cat.png", "000008_000001_ins.png"}
     classes = cv2.imread(str(tmp_path / "pan/000008_000001_cat.png"), cv2.IMREAD_UNCHANGED)
     assert classes.dtype == np.uint8 and classes.tolist() == [[0, 13, 13], [10, 19, 11]]
@@ -79,11 +80,11 @@ def test_semkitti_files_are_as_the_public_script_reads_them(tmp_path):
 )
 def test_what_does_not_fit_is_refused(tmp_path, classes, instances, words):
     with pytest.raises(DataError, match=words):
-        write(tmp_path, LAYOUTS["cityscapes-dvps"], NAME, classes, instances)
+        write(tmp_path, prediction_layout("cityscapes-dvps"), NAME, classes, instances)
 
 
 def test_refusals_of_the_reader(tmp_path, layout):
-    with pytest.raises(ConfigError, match="no data set 'kitti'; there are: cityscapes-dvps, semkitti-dvps, recording"):
+    with pytest.raises(ConfigError, match="no data set 'kitti'; there are: cityscapes-dvps, recording, semkitti-dvps"):
         open_predictions(tmp_path, "kitti")
     with pytest.raises(DataError, match="does not exist"):
         open_predictions(tmp_path / "x", layout.name)
@@ -103,7 +104,7 @@ def test_refusals_of_the_reader(tmp_path, layout):
 
 
 def test_a_class_beyond_void_is_refused(tmp_path):
-    write(tmp_path, LAYOUTS["cityscapes-dvps"])
+    write(tmp_path, prediction_layout("cityscapes-dvps"))
     cv2.imwrite(str(next((tmp_path / "pan").iterdir())), np.full((2, 3, 3), 20, np.uint8))
     with pytest.raises(DataError, match=r"holds class 20; expected 0..18, or 19 for void"):
         list(open_predictions(tmp_path, "cityscapes-dvps"))
@@ -248,7 +249,7 @@ def contents(path):
 @pytest.mark.parametrize("name", ["cityscapes-dvps", "semkitti-dvps"])
 @pytest.mark.parametrize("fail_at", [1, 4, 6, 7, 9])
 def test_an_interrupted_prediction_goes_on_as_if_nothing_had_been(tmp_path, fail_at, name):
-    labels = LAYOUTS[name].labels
+    labels = prediction_layout(name).labels
     run(tmp_path / "whole", Seen(labels=labels), name=name)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", Seen(fail_at, labels=labels), name=name)
@@ -329,7 +330,7 @@ def test_recordings_one_a_sequence(tmp_path):
 
 
 def test_the_command_from_a_drive_to_predictions(tmp_path, capsys):
-    from monodvps_ros.cli.predict import Format, predict
+    from monodvps_ros.cli.predict import predict
     from monodvps_ros.config import NetworkConfig, SceneConfig
     from monodvps_ros.network import MonoDVPS, save_weights
     from monodvps_ros.scenes import Drive, write_bag
@@ -339,8 +340,8 @@ def test_the_command_from_a_drive_to_predictions(tmp_path, capsys):
     weights = str(tmp_path / "small.safetensors")
     save_weights(weights, MonoDVPS(NetworkConfig(**size, **widths)), {})
     bag = write_bag(Drive(SceneConfig(frames=2, height=48, width=96), 3), tmp_path)
-    for format_ in (Format.CITYSCAPES_DVPS, Format.BAG):
-        out = tmp_path / format_.value
+    for format_ in ("cityscapes-dvps", "bag"):
+        out = tmp_path / format_
         predict(bag, out, weights=weights, format_=format_)
         frames = list(open_predictions(out, "cityscapes-dvps"))
         assert [frame.stamp_ns for frame in frames] == [1_000_000_000, 1_100_000_000]

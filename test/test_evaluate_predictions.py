@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from monodvps_ros.cli.evaluate import evaluate
 from monodvps_ros.data.bag import BagWriter
-from monodvps_ros.data.predictions import LAYOUTS, write_prediction
+from monodvps_ros.data.formats import prediction_layout
+from monodvps_ros.data.predictions import write_prediction
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.evaluation.result import at_scaling, read_result
 from monodvps_ros.labels import CITYSCAPES, single_classes
@@ -62,7 +63,7 @@ def write_predictions(root, stems, dataset):
     for part in ("pan", "dep"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for stem, seed in stems:
-        write_prediction(root, stem, LAYOUTS[dataset], *predicted(seed))
+        write_prediction(root, stem, prediction_layout(dataset), *predicted(seed))
 
 
 def run(*arguments):
@@ -162,7 +163,7 @@ def test_semkitti_dvps(tmp_path):
         (tmp_path / "told" / part).mkdir(parents=True)
     for stem, classes, instances, raw in stems:
         depth = np.where(raw > 0, raw / 256, np.nan).astype(np.float32)
-        write_prediction(tmp_path / "told", stem, LAYOUTS["semkitti-dvps"], classes, instances, depth)
+        write_prediction(tmp_path / "told", stem, prediction_layout("semkitti-dvps"), classes, instances, depth)
     out = tmp_path / "numbers.json"
     done = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "semkitti-dvps",
                "--json", out)  # fmt: skip

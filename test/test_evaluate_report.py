@@ -19,7 +19,7 @@ from monodvps_ros.evaluation.report import render_report
 from monodvps_ros.evaluation.result import at_scaling
 from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.metrics import DATASETS, METRICS, DepthProtocol
+from monodvps_ros.metrics import METRICS, DatasetRules, DepthProtocol
 
 SIZE = (24, 48)
 K = np.array([[40.0, 0, 23.5], [0, 40.0, 7.5], [0, 0, 1]])
@@ -53,7 +53,7 @@ def pair(number, factor=1.0, shift=1, sequence="drive", **changes):
 
 
 def evaluation(**options):
-    return Evaluation(DATASETS["cityscapes-dvps"], CITYSCAPES, **options)
+    return Evaluation(DatasetRules("cityscapes-dvps"), CITYSCAPES, **options)
 
 
 def run(frames=6, factor=1.0, shift=1, **options):

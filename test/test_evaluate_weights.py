@@ -18,7 +18,7 @@ from monodvps_ros.evaluation.model_pairs import ModelPairs
 from monodvps_ros.evaluation.pairs import TruthReader, without_small_things
 from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
-from monodvps_ros.metrics import dataset_rules
+from monodvps_ros.metrics import RECORDING_RULES
 from monodvps_ros.scenes import Drive
 from monodvps_ros.scenes.drives import SplitDrive
 from monodvps_ros.scenes.split_files import write_drives
@@ -65,7 +65,7 @@ def measured(
     drives = [[replace(sample, sequence=str(n)) for sample in samples] for n in range(len(heights))]
     shown = [sample for drive in sequences or drives for sample in drive]
     predictor = ModelPairs(Oracle(shown, unit, focal), config, TruthReader("", min_area_px=min_area_px))
-    evaluation = Evaluation(dataset_rules("recording"), CITYSCAPES, SCALINGS)
+    evaluation = Evaluation(RECORDING_RULES, CITYSCAPES, SCALINGS)
     for drive, height_m in zip(drives, heights, strict=True):
         evaluation.add_all(predictor.pairs(drive, height_m))
     return {**evaluation.result(), "pipeline_ms": predictor.times_ms()}

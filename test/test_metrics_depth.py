@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monodvps_ros.errors import ConfigError, ShapeError
-from monodvps_ros.metrics import CROPS, DepthErrors, DepthProtocol, dataset_rules, median_scale
+from monodvps_ros.metrics import CROPS, DepthErrors, DepthProtocol, median_scale
 
 # Ten pixels whose errors deeplab2 publishes: absRel 0.13191505, share within 1.25 0.7.
 TRUTH = np.array(
@@ -161,5 +161,3 @@ def test_errors_name_what_was_wrong():
         DepthProtocol(crop="kitti")
     with pytest.raises(ConfigError, match="0 < min < max"):
         DepthProtocol(max_depth_m=0.0)
-    with pytest.raises(ConfigError, match="no data set 'kitti'"):
-        dataset_rules("kitti")

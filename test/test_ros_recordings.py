@@ -10,7 +10,7 @@ pytest.importorskip("monodvps_ros.msg")
 from ros_bench import CAMERA, Bench, K, picture, wait_until
 
 from monodvps_ros.cli.options import Rectified
-from monodvps_ros.cli.predict import Format, predict
+from monodvps_ros.cli.predict import predict
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter, read_messages
@@ -55,7 +55,7 @@ def weights(tmp_path_factory):
 def predicted(path, out, weights, rectified=Rectified.AUTO):
     """Bytes of each map by topic and stamp, as `predict` writes them."""
     words = ["scale.mode=none", "grouping.min_stuff_area=0"]
-    predict(path, out, words, weights=weights, format_=Format.BAG, rectified=rectified, device="cpu")
+    predict(path, out, words, weights=weights, format_="bag", rectified=rectified, device="cpu")
     topics = [f"/{topic}" for topic in (*MAPS, "depth/camera_info")]
     messages = {(topic[1:], m.header.stamp.nanosec): m for topic, _, _, m in read_messages(out / path.name, topics)}
     assert len(messages) == len(topics) * FRAMES

@@ -13,14 +13,6 @@ from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import PipelineConfig
 
 
-class Dataset(str, Enum):
-    """Data sets with constants of their own."""
-
-    CITYSCAPES_DVPS = "cityscapes-dvps"
-    SEMKITTI_DVPS = "semkitti-dvps"
-    RECORDING = "recording"
-
-
 class Scaling(str, Enum):
     """What brings predicted depth to metres."""
 
@@ -61,7 +53,11 @@ _Stills = Annotated[bool, typer.Option("--stills", help="Treat each image alone:
 _Frames = Annotated[int | None, typer.Option(min=1, help="Measure the first N frames of each recording.")]
 _Last = Annotated[int | None, typer.Option(min=1, help="Measure the last N frames of each recording.")]
 _Dataset = Annotated[
-    Dataset | None, typer.Option(help="Whose windows and prediction layout apply. Default: that of --data.")
+    str,
+    typer.Option(
+        help="Data set whose windows and prediction layout apply, such as semkitti-dvps; docs/file_formats.md lists "
+        "them. Default: that of --data."
+    ),
 ]
 _Scaling = Annotated[
     Scaling | None,
@@ -90,7 +86,7 @@ def evaluate(
     stills: _Stills = False,
     frames: _Frames = None,
     last: _Last = None,
-    dataset: _Dataset = None,
+    dataset: _Dataset = "",
     depth_scaling: _Scaling = None,
     camera_height: _CameraHeight = None,
     cap: _Cap = 80.0,
@@ -120,7 +116,7 @@ def evaluate(
             split="" if split is None else split.value,
             settings=only_settings(words or [], PipelineConfig),
             device=device,
-            dataset="" if dataset is None else dataset.value,
+            dataset=dataset,
             labels=labels,
             stills=stills,
             frames=frames,

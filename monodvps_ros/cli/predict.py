@@ -2,7 +2,6 @@
 """`monodvps predict`: depth and panoptic predictions for a recording, a data set, a folder of images or a video."""
 
 import time
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +16,6 @@ from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import DataError
 
 
-class Format(str, Enum):
-    """What predictions are written as."""
-
-    CITYSCAPES_DVPS = "cityscapes-dvps"
-    SEMKITTI_DVPS = "semkitti-dvps"
-    BAG = "bag"
-
-
 def predict(
     input_: Annotated[Path, typer.Option("--input", help="Recording, data set, folder of images or video file.")],
     out: Annotated[Path, typer.Option(help="Folder for the predictions; a second run goes on where the first ended.")],
@@ -33,7 +24,14 @@ def predict(
         typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as tracker.max_age=30."),
     ] = None,
     weights: Annotated[str, typer.Option(help="Weights file; 'random': untrained. Default: the shipped file.")] = "",
-    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.CITYSCAPES_DVPS,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Write a recording ('bag'), or pan/ and dep/ as a data set has them: cityscapes-dvps or another of "
+            "docs/file_formats.md.",
+        ),
+    ] = "cityscapes-dvps",
     config: Annotated[Path | None, typer.Option(help="Pipeline config, YAML; without it, the defaults.")] = None,
     image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
     rectified: RectifiedOption = Rectified.AUTO,
@@ -63,9 +61,9 @@ def predict(
     run = Run(source, Pipeline(model, settings), frames)
     console = Console(stderr=True)
     console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
-    kind = BagPrediction if format_ is Format.BAG else FolderPrediction
+    kind = BagPrediction if format_ == "bag" else FolderPrediction
     name = str(input_.resolve()) + ("" if rectified is Rectified.AUTO else f", rectified: {rectified.value}")
-    prediction = kind(run, out, format_.value, name)
+    prediction = kind(run, out, format_, name)
     columns = TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     begin = time.perf_counter()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

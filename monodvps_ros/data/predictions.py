@@ -3,19 +3,12 @@
 
 ``pan/`` and ``dep/`` lie in one folder; the public scripts read every file in them, so nothing else may lie there.
 
-- Cityscapes-DVPS: both hold files named like the pictures. Those in ``pan/`` are RGB PNGs: red is the class, green the
-  instance id, 0 for stuff, 255 at most; those in ``dep/`` are uint16 PNGs, metres times 256.
-- SemKITTI-DVPS: ``pan/`` holds ``<frame>_cat.png`` (uint8 class) and ``<frame>_ins.png`` (uint16 instance id),
-  ``dep/`` holds ``<frame>_dep.png`` (uint16, metres times 256).
-
-Void is written as the class after the last (19), where the scripts count it for nothing; depth that is not known as 0.
-
-Source: Qiao et al. 2021 (ViP-DeepLab), and the descriptions of the two data sets' files by their authors.
+The data set's format says how panoptic maps are stored in ``pan/``. Depth in ``dep/`` is uint16 PNG, metres times 256,
+0 where it is not known. Void is written as the class after the last (19), where the scripts count it for nothing.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -26,44 +19,21 @@ from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.bag_predictions import BagPredictions
 from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.checks import check_size
-from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, write_image
+from monodvps_ros.data.format import PredictionLayout
+from monodvps_ros.data.formats import format_named, prediction_layout
+from monodvps_ros.data.image_files import depth_to_file, read_depth, write_image
 from monodvps_ros.data.predicted_frame import PredictedFrame
-from monodvps_ros.errors import ConfigError, DataError
-from monodvps_ros.labels import CITYSCAPES, SEMKITTI, VOID_CLASS_ID, LabelSpace
+from monodvps_ros.errors import DataError
+from monodvps_ros.labels import VOID_CLASS_ID
 from monodvps_ros.types import Sample
 
 PANOPTIC_FOLDER, DEPTH_FOLDER = "pan", "dep"
 
-_IMAGE_ENDING = "_leftImg8bit.png"
+#: Layout of predictions for data that has none of its own.
+DEFAULT_LAYOUT = "cityscapes-dvps"
+#: Pictures of data sets in ViP-DeepLab's layouts end so; their frames keep the rest of the name.
+IMAGE_ENDING = "_leftImg8bit.png"
 _STAMP = re.compile(r"\d{6}_\d{6}_(\d{19})")
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionLayout:
-    """How predictions lie in files.
-
-    Attributes:
-        name: as on command lines.
-        labels: classes of the data set.
-        largest_instance: that a file can hold.
-        panoptic_endings: of the files of one frame in ``pan/``.
-        depth_ending: of its file in ``dep/``.
-    """
-
-    name: str
-    labels: LabelSpace
-    largest_instance: int
-    panoptic_endings: tuple[str, ...]
-    depth_ending: str
-
-
-LAYOUTS = {
-    layout.name: layout
-    for layout in (
-        PredictionLayout("cityscapes-dvps", CITYSCAPES, 255, (_IMAGE_ENDING,), _IMAGE_ENDING),
-        PredictionLayout("semkitti-dvps", SEMKITTI, 65535, ("_cat.png", "_ins.png"), "_dep.png"),
-    )
-}
 
 
 class Predictions(Protocol):
@@ -84,22 +54,21 @@ def open_predictions(path: Path | str, dataset: str) -> Predictions:
     Args:
         path: folder that holds ``pan/`` and ``dep/``, or a recording with ``panoptic/image`` and ``depth/image``, or a
             folder of such recordings, each a sequence.
-        dataset: cityscapes-dvps, semkitti-dvps or recording: the layout. A recording may be opened under any name, and
-            a folder as ``recording`` (it is then of Cityscapes' layout).
+        dataset: name of the data set, whose layout applies; that of Cityscapes-DVPS where it has none. A recording may
+            be opened under any name.
 
     Raises:
         DataError: there are no predictions, or a frame lacks a part.
         ConfigError: the data set is not known.
     """
     path = Path(path)
-    if dataset not in {*LAYOUTS, "recording"}:
-        raise ConfigError(f"no data set '{dataset}'; there are: {', '.join(LAYOUTS)}, recording")
+    layout = format_named(dataset).layout or prediction_layout(DEFAULT_LAYOUT)
     if not path.exists():
         raise DataError(f"{path}: does not exist")
     bags = [path] if is_bag(path) else bags_in(path)
     if bags:
         return BagPredictions(bags)
-    return FolderPredictions(path, LAYOUTS.get(dataset, LAYOUTS["cityscapes-dvps"]))
+    return FolderPredictions(path, layout)
 
 
 def frame_name(sample: Sample, sequence_number: int = 0) -> str:
@@ -109,8 +78,8 @@ def frame_name(sample: Sample, sequence_number: int = 0) -> str:
     its stamp, so that predictions can be paired with truth by the stamp.
     """
     name = Path(sample.source).name
-    if name.endswith(_IMAGE_ENDING):
-        return name.removesuffix(_IMAGE_ENDING)
+    if name.endswith(IMAGE_ENDING):
+        return name.removesuffix(IMAGE_ENDING)
     return f"{sequence_number:06d}_{sample.index:06d}_{sample.frame.stamp_ns:019d}"
 
 
@@ -180,12 +149,7 @@ def read_panoptic(path: Path, name: str, layout: PredictionLayout) -> tuple[NDAr
         DataError: a file cannot be read, sizes differ, or a class is not of the label space.
     """
     files = [path / PANOPTIC_FOLDER / f"{name}{ending}" for ending in layout.panoptic_endings]
-    if len(files) == 1:
-        values = read_map(files[0], [np.uint8], 3)
-        classes, instances = values[..., 0], values[..., 1]
-    else:
-        classes, instances = read_map(files[0], [np.uint8]), read_map(files[1], [np.uint8, np.uint16])
-        check_size(instances.shape, classes.shape, str(files[1]), "its class map")
+    classes, instances = layout.decode(files)
     void = len(layout.labels)
     if int(classes.max()) > void:
         raise DataError(f"{files[0]}: holds class {classes.max()}; expected 0..{void - 1}, or {void} for void")
@@ -224,11 +188,8 @@ def write_prediction(
     classes = np.where(class_ids == VOID_CLASS_ID, np.uint8(void), class_ids).astype(np.uint8)
     instances = np.where(class_ids == VOID_CLASS_ID, 0, instance_ids)
     files = [path / PANOPTIC_FOLDER / f"{name}{ending}" for ending in layout.panoptic_endings]
-    if len(files) == 1:
-        write_image(files[0], np.stack([classes, instances.astype(np.uint8), np.zeros_like(classes)], axis=-1))
-    else:
-        write_image(files[0], classes)
-        write_image(files[1], instances.astype(np.uint16))
+    for file, image in zip(files, layout.encode(classes, instances), strict=True):
+        write_image(file, image)
     write_image(path / DEPTH_FOLDER / f"{name}{layout.depth_ending}", depth_to_file(depth_m))
 
 

@@ -11,7 +11,7 @@ from monodvps_ros.evaluation.pairs import TruthReader
 from monodvps_ros.evaluation.result import CARD_KEY
 from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.labels import LabelSpace
-from monodvps_ros.metrics import dataset_rules
+from monodvps_ros.metrics import RECORDING_RULES
 from monodvps_ros.types import Sample
 
 
@@ -35,7 +35,7 @@ def drive_metrics(
     """
     if header is not None and list(header["label_space"]) != list(space.names):
         return None
-    evaluation = Evaluation(dataset_rules("recording"), space)
+    evaluation = Evaluation(RECORDING_RULES, space)
     reader = TruthReader(Path())
     remaining = ((sample, reader.read(sample)) for sample in samples)
     for predicted in BagPredictions([recording]):

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data import open_source
+from monodvps_ros.data.formats import find_format, format_named
 from monodvps_ros.data.formats.pseudo_labels import is_pseudo_labelled
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.data.label_file import LabelFile, find_label_file, read_label_file
@@ -33,7 +34,7 @@ from monodvps_ros.evaluation.result import (
     write_text,
 )
 from monodvps_ros.evaluation.runner import Evaluation
-from monodvps_ros.metrics import DepthProtocol, dataset_rules
+from monodvps_ros.metrics import RECORDING_RULES, DepthProtocol
 from monodvps_ros.perception import resolve_device
 from monodvps_ros.perception.loading import load_model
 from monodvps_ros.scenes.drives import split as split_of
@@ -193,9 +194,10 @@ def _open(request: Request) -> list[_Recording]:
 
 def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation, Result]:
     source = recordings[0].source
-    rules = dataset_rules(request.dataset or getattr(source, "dataset", "recording"))
+    data_format = find_format(request.data)
+    rules = (format_named(request.dataset) if request.dataset else data_format).rules or RECORDING_RULES
     labels = _labels(request, source)
-    truth = TruthReader(request.data, labels, request.min_area_px, semkitti=rules.name == "semkitti-dvps")
+    truth = TruthReader(request.data, labels, request.min_area_px, data_format.read_panoptic)
     protocol = DepthProtocol(max_depth_m=request.cap_m, crop=request.crop)
     evaluation = Evaluation(
         rules, source.label_space, request.scalings, None if labels is None else labels.groups, protocol,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A true and a predicted frame together, and pairs of truth with what was predicted before, by name or by stamp."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.chain import bags_in
-from monodvps_ros.data.formats.semkitti_dvps import CLASS, IMAGE, INSTANCE
-from monodvps_ros.data.image_files import IMAGE_SUFFIXES, read_map
+from monodvps_ros.data.image_files import IMAGE_SUFFIXES
 from monodvps_ros.data.label_file import LabelFile
 from monodvps_ros.data.natural_order import natural_key
 from monodvps_ros.data.predicted_frame import PredictedFrame
-from monodvps_ros.data.predictions import Predictions, frame_name
+from monodvps_ros.data.predictions import IMAGE_ENDING, Predictions, frame_name
 from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.motion import MotionFinder
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID
@@ -75,13 +74,17 @@ class TruthReader:
         data: folder of the data set, for the label images of `labels`.
         labels: of a folder of label images: classes are measured by them alone. None: by the panoptic truth.
         min_area_px: true things of which fewer pixels are to be seen count as void, in that frame.
-        semkitti: read instance ids beyond the range of panoptic ids from the data set's files.
+        read_panoptic: reads classes and instances of a sample from the data set's files; None: those of the sample.
     """
 
     def __init__(
-        self, data: Path, labels: LabelFile | None = None, min_area_px: int = 0, semkitti: bool = False
+        self,
+        data: Path,
+        labels: LabelFile | None = None,
+        min_area_px: int = 0,
+        read_panoptic: Callable[[Sample], PanopticMap] | None = None,
     ) -> None:
-        self._data, self._labels, self._min_area_px, self._semkitti = data, labels, min_area_px, semkitti
+        self._data, self._labels, self._min_area_px, self._read_panoptic = data, labels, min_area_px, read_panoptic
         self._motion = MotionFinder()
 
     def read(self, sample: Sample) -> FramePair:
@@ -107,11 +110,9 @@ class TruthReader:
         )  # fmt: skip
 
     def _panoptic(self, sample: Sample) -> PanopticMap | None:
-        panoptic, path, ending = sample.truth.panoptic, Path(sample.source), f"_{IMAGE}.png"
-        if panoptic is not None and self._semkitti and path.name.endswith(ending):
-            # Its instances go beyond panoptic ids, and its void may have instances: both change the numbers.
-            stem = path.name.removesuffix(ending)
-            return _ids(path.with_name(f"{stem}_{CLASS}.png")), _ids(path.with_name(f"{stem}_{INSTANCE}.png"))
+        panoptic = sample.truth.panoptic
+        if panoptic is not None and self._read_panoptic is not None:
+            return self._read_panoptic(sample)
         if panoptic is not None and self._min_area_px:
             return without_small_things(panoptic, self._min_area_px)
         return panoptic
@@ -207,10 +208,6 @@ def are_many(*paths: Path) -> bool:
 
 def _name(sample: Sample) -> str:
     path = Path(sample.source)
-    if path.name.endswith(f"_{IMAGE}.png"):
+    if path.name.endswith(IMAGE_ENDING):
         return frame_name(sample)
     return path.name if path.suffix.lower() in IMAGE_SUFFIXES else str(sample.frame.stamp_ns)
-
-
-def _ids(path: Path) -> NDArray[Any]:
-    return read_map(path, [np.uint8, np.uint16])

@@ -12,10 +12,11 @@ import numpy as np
 
 from monodvps_ros.config import PipelineConfig, settings
 from monodvps_ros.data.bag import BagWriter, is_bag
+from monodvps_ros.data.formats import prediction_layout
 from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.manifest import check_manifest, file_digest
 from monodvps_ros.data.message_fields import output_fields
-from monodvps_ros.data.predictions import LAYOUTS, frame_name, read_panoptic, whole_frames, write_prediction
+from monodvps_ros.data.predictions import frame_name, read_panoptic, whole_frames, write_prediction
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
@@ -83,7 +84,7 @@ class FolderPrediction:
     Args:
         run: frames and pipeline.
         out: folder for ``pan/`` and ``dep/``.
-        format_name: one of `LAYOUTS`.
+        format_name: name of a layout of predictions.
         input_name: where the frames come from, for the manifest.
 
     Raises:
@@ -92,7 +93,7 @@ class FolderPrediction:
     """
 
     def __init__(self, run: Run, out: Path, format_name: str, input_name: str) -> None:
-        self._run, self._out, self._layout = run, out, LAYOUTS[format_name]
+        self._run, self._out, self._layout = run, out, prediction_layout(format_name)
         labels = run.pipeline.model.label_space
         if labels.name != self._layout.labels.name:
             raise ConfigError(

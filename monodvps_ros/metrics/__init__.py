@@ -3,7 +3,7 @@
 
 from monodvps_ros.metrics.class_iou import ClassIoU
 from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, depth_error_levels, raw_depth, sum_tables
-from monodvps_ros.metrics.datasets import DATASETS, DatasetRules, dataset_rules
+from monodvps_ros.metrics.datasets import RECORDING_RULES, DatasetRules
 from monodvps_ros.metrics.depth_errors import CROPS, DepthErrors, DepthProtocol, median_scale
 from monodvps_ros.metrics.evaluator import Evaluator
 from monodvps_ros.metrics.id_switches import IdSwitches
@@ -22,9 +22,9 @@ from monodvps_ros.metrics.video_panoptic_quality import DepthVideoPanopticQualit
 
 __all__ = [
     "CROPS",
-    "DATASETS",
     "GROUPS",
     "METRICS",
+    "RECORDING_RULES",
     "ClassIoU",
     "CooccurrenceTable",
     "DatasetRules",
@@ -45,7 +45,6 @@ __all__ = [
     "SegmentationTrackingQuality",
     "VideoPanopticQuality",
     "cooccurrence",
-    "dataset_rules",
     "depth_error_levels",
     "dstq",
     "figures",

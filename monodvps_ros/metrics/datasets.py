@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The constants by which each data set is measured, in one table."""
+"""The constants by which a data set is measured."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-
-from monodvps_ros.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -25,23 +21,5 @@ class DatasetRules:
     depth_ratios: tuple[float, ...] = (1.25, 1.1)
 
 
-#: Cityscapes-DVPS and SemKITTI-DVPS: the scripts published with ViP-DeepLab (Qiao et al. 2021). All else (a recording,
-#: a folder of images) is at the camera's full rate and is measured over the windows of Cityscapes-DVPS.
-DATASETS: Mapping[str, DatasetRules] = MappingProxyType(
-    {
-        "cityscapes-dvps": DatasetRules("cityscapes-dvps"),
-        "semkitti-dvps": DatasetRules("semkitti-dvps", (1, 5, 10, 20)),
-        "recording": DatasetRules("recording"),
-    }
-)
-
-
-def dataset_rules(name: str) -> DatasetRules:
-    """Return the constants of a data set.
-
-    Raises:
-        ConfigError: there is no data set of that name.
-    """
-    if name not in DATASETS:
-        raise ConfigError(f"no data set '{name}'; there are: {', '.join(DATASETS)}")
-    return DATASETS[name]
+#: A recording, a folder of images: at the camera's full rate, measured over the windows of Cityscapes-DVPS.
+RECORDING_RULES = DatasetRules("recording")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from monodvps_ros.labels import ClassGroups, LabelSpace
 from monodvps_ros.metrics.class_iou import ClassIoU
-from monodvps_ros.metrics.datasets import DATASETS, DatasetRules
+from monodvps_ros.metrics.datasets import RECORDING_RULES, DatasetRules
 from monodvps_ros.metrics.depth_errors import DepthErrors, DepthProtocol
 from monodvps_ros.metrics.id_switches import IdSwitches
 from monodvps_ros.metrics.metric import Figure, Metric
@@ -35,7 +35,7 @@ class MetricSettings:
 
     space: LabelSpace
     groups: ClassGroups
-    rules: DatasetRules = DATASETS["recording"]
+    rules: DatasetRules = RECORDING_RULES
     protocol: DepthProtocol = field(default_factory=DepthProtocol)
 
 

@@ -12,7 +12,7 @@ from monodvps_ros.evaluation.model_pairs import ModelPairs
 from monodvps_ros.evaluation.pairs import TruthReader
 from monodvps_ros.evaluation.result import Result
 from monodvps_ros.evaluation.runner import Evaluation
-from monodvps_ros.metrics import dataset_rules
+from monodvps_ros.metrics import RECORDING_RULES
 from monodvps_ros.network import MonoDVPS
 from monodvps_ros.types import Sample
 
@@ -32,7 +32,7 @@ def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int, against_
     """
     device = str(next(network.parameters()).device)
     config = PipelineConfig(device=device, precision="float32", scale=ScaleConfig(mode="none"))
-    evaluation = Evaluation(dataset_rules("recording"), network.label_space, (DepthScaling.MEDIAN,))
+    evaluation = Evaluation(RECORDING_RULES, network.label_space, (DepthScaling.MEDIAN,))
     with _evaluating(network):
         predictor = ModelPairs(network, config, TruthReader(Path()), allow_pseudo_labels=against_teacher)
         evaluation.add_all(predictor.pairs(islice(samples, frames)))

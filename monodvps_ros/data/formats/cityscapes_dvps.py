@@ -11,11 +11,14 @@ last N the frame's number in the recording of the camera, which gives the stamp.
 The data set ships no cameras. Where there is a ``SSSSSS_camera.json`` (of one sequence) or ``camera.json`` (of all) in
 the folder of the images, it says K and the rate of the recording; without one, K is not known and the rate is 17 Hz.
 
-Source: Qiao et al. 2021 (ViP-DeepLab), and the data set's own description.
+Predictions: files in ``pan/`` and ``dep/`` are named like the pictures. Those in ``pan/`` are RGB PNGs: red is the
+class, green the instance id, 0 for stuff, 255 at most.
+
+Source: Qiao et al. 2021 (ViP-DeepLab) and the scripts published with it, and the data set's own description.
 """
 
 import re
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, pairwise
@@ -27,11 +30,13 @@ from numpy.typing import NDArray
 from monodvps_ros.data.camera_file import CAMERA_FILE, CameraFile, read_sequence_camera, write_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_increasing, check_panoptic, check_size
+from monodvps_ros.data.format import Format, PredictionLayout
 from monodvps_ros.data.formats.folder import START_NS
 from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, read_picture, write_image
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.metrics import DatasetRules
 from monodvps_ros.types import FrameTruth, Sample
 
 IMAGE, LABEL, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
@@ -64,9 +69,6 @@ class CityscapesDvpsSource:
     Raises:
         DataError: there are no images, a frame lacks a partner, or a label or depth has no image.
     """
-
-    #: Whose constants of measuring apply.
-    dataset = "cityscapes-dvps"
 
     def __init__(self, path: Path, labels: LabelSpace = CITYSCAPES) -> None:
         self.path = image_folder(path, IMAGE)
@@ -260,3 +262,22 @@ def check_partners(folder: Path, images: Set[str], partners: Set[str], kind: str
         raise DataError(f"{folder / missing}_{kind}: is missing ({len(images - partners)} of {len(images)} such files)")
     if partners - images:
         raise DataError(f"{folder / min(partners - images)}_{kind}: has no image ({len(partners - images)} such files)")
+
+
+def _encode(classes: NDArray[np.uint8], instances: NDArray[np.integer]) -> Sequence[NDArray[np.integer]]:
+    return [np.stack([classes, instances.astype(np.uint8), np.zeros_like(classes)], axis=-1)]
+
+
+def _decode(files: Sequence[Path]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    values = read_map(files[0], [np.uint8], 3)
+    return values[..., 0], values[..., 1]
+
+
+FORMAT = Format(
+    "a split of Cityscapes-DVPS",
+    is_cityscapes_dvps,
+    lambda path, options: CityscapesDvpsSource(path, options.labels or CITYSCAPES),
+    frozenset({"labels"}),
+    rules=DatasetRules("cityscapes-dvps"),
+    layout=PredictionLayout("cityscapes-dvps", CITYSCAPES, 255, (f"_{IMAGE}.png",), f"_{IMAGE}.png", _encode, _decode),
+)

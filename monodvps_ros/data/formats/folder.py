@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.camera_file import CAMERA_FILE, read_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_panoptic, check_size
+from monodvps_ros.data.format import Format
 from monodvps_ros.data.image_files import list_images, read_depth, read_map, read_picture
 from monodvps_ros.data.label_file import LABEL_FILE, find_label_file
 from monodvps_ros.data.reading import Reading
@@ -169,3 +170,12 @@ def _read_poses(path: Path, count: int) -> NDArray[np.float64] | None:
     poses[:, :3] = rows.reshape(count, 3, 4)
     poses[:, 3, 3] = 1.0
     return poses
+
+
+FORMAT = Format(
+    "a folder of images",
+    Path.is_dir,
+    lambda path, options: FolderSource(path, options.rate_hz, options.labels or CITYSCAPES, options.rectified),
+    frozenset({"rate_hz", "labels", "rectified"}),
+    fallback=True,
+)

@@ -22,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.checks import check_panoptic, check_size
+from monodvps_ros.data.format import Format, OpenOptions
 from monodvps_ros.data.image_files import read_map, write_image
 from monodvps_ros.data.manifest import read_manifest
 from monodvps_ros.data.reading import Reading, damage_of
-from monodvps_ros.errors import DataError
-from monodvps_ros.labels import LabelSpace
+from monodvps_ros.data.sources import open_source
+from monodvps_ros.errors import DataError, LabelError
+from monodvps_ros.labels import LabelSpace, label_space
 from monodvps_ros.types import Sample, SampleSource
 
 log = logging.getLogger(__name__)
@@ -222,3 +224,20 @@ def _write(file: Path, values: NDArray[np.uint16]) -> None:
     except OSError as error:
         raise DataError(f"{file.parent}: cannot be made: {error.strerror}") from None
     write_image(file, values)
+
+
+def _open(path: Path, _: OpenOptions) -> SampleSource:
+    made = read_manifest(path / MANIFEST)
+    try:
+        labels, image_topic, keeps = label_space(made["label_space"]), made["image_topic"], made["keep_labels"]
+        rectified = made["rectified"]
+        kinds = made["teacher"] is not None, made["inverse_depth"] == METRIC
+    except (KeyError, LabelError) as error:
+        raise DataError(
+            f"{path / MANIFEST}: lacks a key or names unknown labels: {error}; make the labels again"
+        ) from None
+    recording = open_source(recording_of(path), image_topic=image_topic, labels=labels, rectified=rectified)
+    return PseudoLabelSource(path, recording, bool(keeps), *kinds)
+
+
+FORMAT = Format("a folder of pseudo-labels", is_pseudo_labelled, _open)

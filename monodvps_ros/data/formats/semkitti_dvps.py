@@ -14,11 +14,14 @@ sequence) or ``camera.json`` (of all) stands in the folder of the images. Frames
 Instance ids are numbered anew from 1 within each class and sequence, in the order in which they appear, for panoptic
 ids hold 999 of a class and the ids in the files go further; who is who stays the same.
 
-Source: Qiao et al. 2021 (ViP-DeepLab), and the data set's own description.
+Predictions: ``pan/`` holds ``<frame>_cat.png`` (uint8 class) and ``<frame>_ins.png`` (uint16 instance id), ``dep/``
+holds ``<frame>_dep.png``.
+
+Source: Qiao et al. 2021 (ViP-DeepLab) and the scripts published with it, and the data set's own description.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.camera_file import CameraFile, read_sequence_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_size
+from monodvps_ros.data.format import Format, PredictionLayout
 from monodvps_ros.data.formats.cityscapes_dvps import check_partners, image_folder, split_folders
 from monodvps_ros.data.formats.folder import START_NS
 from monodvps_ros.data.image_files import read_depth, read_map, read_picture
@@ -36,6 +40,7 @@ from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import MAX_INSTANCE_ID, SEMKITTI, VOID_CLASS_ID, LabelSpace, encode_panoptic
+from monodvps_ros.metrics import DatasetRules, PanopticMap
 from monodvps_ros.types import FrameTruth, Sample
 
 IMAGE, CLASS, INSTANCE, DEPTH = "leftImg8bit", "gtFine_class", "gtFine_instance", "depth"
@@ -56,9 +61,6 @@ class SemkittiDvpsSource:
     Raises:
         DataError: there are no images, a frame lacks a partner, or a label or depth has no image.
     """
-
-    #: Whose constants of measuring apply.
-    dataset = "semkitti-dvps"
 
     def __init__(self, path: Path, labels: LabelSpace = SEMKITTI) -> None:
         self.path = image_folder(path, IMAGE)
@@ -149,3 +151,34 @@ class SemkittiDvpsSource:
 def is_semkitti_dvps(path: Path) -> bool:
     """Say whether a folder, or the one split in it, holds pictures named as in SemKITTI-DVPS."""
     return any(_NAME.fullmatch(file.name) for folder in split_folders(path) for file in folder.glob(f"*_{IMAGE}.png"))
+
+
+def _read_panoptic(sample: Sample) -> PanopticMap:
+    """Read the instances beyond panoptic ids, and those of void: both change the figures."""
+    path = Path(sample.source)
+    stem = path.name.removesuffix(f"_{IMAGE}.png")
+    classes, instances = (
+        read_map(path.with_name(f"{stem}_{kind}.png"), [np.uint8, np.uint16]) for kind in (CLASS, INSTANCE)
+    )
+    return classes, instances
+
+
+def _encode(classes: NDArray[np.uint8], instances: NDArray[np.integer]) -> Sequence[NDArray[np.integer]]:
+    return [classes, instances.astype(np.uint16)]
+
+
+def _decode(files: Sequence[Path]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    classes, instances = read_map(files[0], [np.uint8]), read_map(files[1], [np.uint8, np.uint16])
+    check_size(instances.shape, classes.shape, str(files[1]), "its class map")
+    return classes, instances
+
+
+FORMAT = Format(
+    "a split of SemKITTI-DVPS",
+    is_semkitti_dvps,
+    lambda path, options: SemkittiDvpsSource(path, options.labels or SEMKITTI),
+    frozenset({"labels"}),
+    rules=DatasetRules("semkitti-dvps", (1, 5, 10, 20)),
+    layout=PredictionLayout("semkitti-dvps", SEMKITTI, 65535, ("_cat.png", "_ins.png"), "_dep.png", _encode, _decode),
+    read_panoptic=_read_panoptic,
+)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import part_name
+from monodvps_ros.data.format import Format
 from monodvps_ros.data.formats.folder import DEFAULT_RATE_HZ, START_NS
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.errors import DataError
@@ -237,3 +238,11 @@ def _upright(frame: Any) -> NDArray[np.uint8]:
     pixels = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90)  # counterclockwise
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else np.asarray(pixels, np.uint8)
+
+
+FORMAT = Format(
+    f"a video ({', '.join(VIDEO_SUFFIXES)})",
+    lambda path: path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES,
+    lambda path, options: VideoSource(path, options.rate_hz, options.labels or CITYSCAPES),
+    frozenset({"rate_hz", "labels"}),
+)
