@@ -133,7 +133,7 @@ def test_foreign_topics_are_named_where_there_is_no_camera(tmp_path):
 def test_a_recording_of_ros_1_is_named_as_such(tmp_path):
     path = write_mcap(tmp_path / "old.mcap", camera(stamps(2)), profile="ros1", encoding="ros1",
                       schema_encoding="ros1msg")  # fmt: skip
-    with pytest.raises(DataError, match=r"is a recording of ROS 1; convert it: rosbags-convert --src .*old\.bag"):
+    with pytest.raises(DataError, match=r"is a recording of ROS 1 in MCAP; .*rosbags-convert --src FILE\.bag"):
         open_source(path)
 
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stamps as recordings have them: repeated, backward, 0, jumps; what is left out is told and in the exit code."""
 
+import cv2
 import numpy as np
 import pytest
-from recordings import IMAGE, START, STEP, camera, image, numbers, stamps, write_bag
+from recordings import IMAGE, SIZE, START, STEP, camera, image, numbers, picture, stamps, write_bag
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.data import open_source
+from monodvps_ros.data.bag_streams import BagStreams
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.errors import DataError
@@ -132,6 +134,26 @@ def test_training_does_not_go_on_with_a_small_rest(tmp_path):
     bag = bag_of(tmp_path / "bag", [0, 1, 1, 1, 1])
     with pytest.raises(DataError, match=r"only 2 of its 5 frames can be used: .*3 stamps repeat the one before"):
         store_frames([open_source(bag)], (16, 24), tmp_path / "frames", "")
+
+
+@pytest.mark.parametrize(("name", "found"), [("bag", "b"), ("bag.part2", "d"), ("other.part2", "b")])
+def test_other_streams_follow_into_the_part_after_a_jump(name, found):
+    stamps_ns = {"a": 50, "b": 51, "c": 1, "d": 2}
+    stream = [(stamp * STEP, item) for item, stamp in stamps_ns.items()]
+    streams = BagStreams({"bag": None, "other.part2": None}, lambda _: iter(stream), 0.01)
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    assert streams.of(Sample(CameraFrame(pixels, stamps_ns[found] * STEP), sequence=name)) == found
+
+
+def test_one_frame_out_of_order_costs_itself_in_a_data_set(tmp_path):
+    folder = tmp_path / "video_sequence/val"
+    folder.mkdir(parents=True)
+    for place, number in enumerate([1, 2, 2, 3, 4]):
+        name = f"000000_{place:06d}_city_000000_{number:06d}_leftImg8bit.png"
+        cv2.imwrite(str(folder / name), picture(place))
+    samples = ReadableSamples(open_source(tmp_path), "the data set")
+    assert numbers(samples) == [0, 1, 3, 4]
+    assert samples.left_out == 1 and "frames must be in order of time" in samples.damage[0]
 
 
 class Longer:

@@ -18,6 +18,9 @@ from monodvps_ros.outputs import IMAGE_TYPE, Output, topic_of
 
 _PANOPTIC, _DEPTH = topic_of(Output.PANOPTIC), topic_of(Output.DEPTH)
 
+#: Maps that wait for the other of their stamp at most; they are large.
+_MOST_WAITING = 20
+
 
 class BagPredictions:
     """Predictions in recordings of this package's node: ``<prefix>panoptic/image`` and ``<prefix>depth/image``.
@@ -81,6 +84,9 @@ class _Bag:
         held: dict[int, dict[str, Any]] = {}
         with BagReader(self.path) as reader:
             for topic, _, _, message in reader.messages([self._panoptic, self._depth]):
+                if len(held) > _MOST_WAITING:
+                    del held[next(iter(held))]
+                    self.incomplete += 1
                 parts = held.setdefault(stamp_ns(message), {})
                 parts[topic] = message
                 if len(parts) == 2:

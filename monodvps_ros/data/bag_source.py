@@ -78,7 +78,7 @@ class BagSource:
                 (stamp_ns(message), received_ns)
                 for _, _, received_ns, message in islice(reader.messages([self.topics.image]), _RATE_SAMPLES)
             ]
-        self._unstamped = all(stamp == 0 for stamp, _ in first)
+        self._unstamped = bool(first) and all(stamp == 0 for stamp, _ in first)
         if self._unstamped:
             log.warning("%s %s: images have stamps of 0; the time of their receipt is taken", path, self.topics.image)
         times = sorted(received if self._unstamped else stamp for stamp, received in first)

@@ -10,18 +10,18 @@ from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 
 
-def check_increasing(previous_ns: int | None, stamp_ns: int, where: str) -> None:
+def check_increasing(previous_ns: int, stamp_ns: int, where: str) -> None:
     """Check that a frame is younger than the one before it.
 
     Args:
-        previous_ns: stamp of the frame before, None for the first.
+        previous_ns: the latest stamp before.
         stamp_ns: stamp of the frame.
         where: path or topic, for the message.
 
     Raises:
         DataError: it is not.
     """
-    if previous_ns is not None and stamp_ns <= previous_ns:
+    if stamp_ns <= previous_ns:
         raise DataError(
             f"{where}: stamp {stamp_ns} ns does not come after the previous frame's {previous_ns} ns; "
             "frames must be in order of time"

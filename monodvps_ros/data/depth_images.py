@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader, read_messages
-from monodvps_ros.data.bag.messages import stamp_ns
+from monodvps_ros.data.bag.messages import stamped
 from monodvps_ros.data.bag_streams import BagStreams
 from monodvps_ros.data.bag_topics import require_topic
 from monodvps_ros.data.chain import bags_by_sequence
@@ -67,4 +67,4 @@ class BagDepthImages:
         return np.asarray(depth_m, np.float32)
 
     def _open(self, bag: Path) -> Iterator[tuple[int, Any]]:
-        return ((stamp_ns(message), message) for *_, message in read_messages(bag, [self._topic]))
+        return stamped(read_messages(bag, [self._topic]))

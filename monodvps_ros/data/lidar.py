@@ -10,7 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader, read_messages
-from monodvps_ros.data.bag.messages import stamp_ns
+from monodvps_ros.data.bag.messages import stamped
 from monodvps_ros.data.bag_streams import BagStreams
 from monodvps_ros.data.bag_topics import only_topic, require_topic
 from monodvps_ros.data.bag_transforms import TransformTree
@@ -71,7 +71,7 @@ class BagClouds:
         return np.asarray(points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3])
 
     def _open(self, bag: Path) -> Iterator[tuple[int, Any]]:
-        return ((stamp_ns(message), message) for *_, message in read_messages(bag, [self._topics[bag]]))
+        return stamped(read_messages(bag, [self._topics[bag]]))
 
 
 def read_extrinsics(path: Path) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS messages for recordings, made without ROS."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ def take_receipt(message: Any, received_ns: int) -> None:
     """Let the time of receipt, nanoseconds, stand for a stamp of 0."""
     if stamp_ns(message) == 0:
         message.header.stamp.sec, message.header.stamp.nanosec = ns_to_time(received_ns)
+
+
+def stamped(messages: Iterable[tuple[str, str, int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Give the stamp of each message that was read, or the time of its receipt where it has none, and the message."""
+    return ((stamp_ns(message) or received_ns, message) for _, _, received_ns, message in messages)
 
 
 def transform_fields(stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]) -> Fields:

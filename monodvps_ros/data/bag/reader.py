@@ -15,7 +15,7 @@ import zstandard
 
 from monodvps_ros.data.bag.message_types import RecordedTypes
 from monodvps_ros.data.bag.parts import Storage, merged
-from monodvps_ros.data.bag.storage import open_file, promised, read_metadata, ros1_text, storage_files
+from monodvps_ros.data.bag.storage import open_file, promised, read_metadata, storage_files
 from monodvps_ros.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,10 @@ class BagReader:
             self.foreign.update(storage.foreign)
         self._types = RecordedTypes(channel for storage in self._storages for channel in storage.channels)
         if "ros1" in self.foreign.values() and not self.topics:
-            raise DataError(ros1_text(self.path, self.path.with_suffix(".bag")))
+            raise DataError(
+                f"{self.path}: is a recording of ROS 1 in MCAP; convert the .bag that it was made of: "
+                "rosbags-convert --src FILE.bag --dst FOLDER"
+            )
         counts = Counter({name: topic.count for name, topic in self.topics.items()})
         self._promised = counts | Counter(promised(metadata))
 

@@ -43,9 +43,10 @@ def part_name(sequence: str, part: int) -> str:
     return f"{sequence}{_PART}{part + 1}" if part else sequence
 
 
-def whole_name(sequence: str) -> str:
-    """Name the recording that a sequence or a part of it is in."""
-    return sequence.partition(_PART)[0]
+def parted(sequence: str) -> tuple[str, int]:
+    """Return the name of the recording that `part_name` was given, and the part."""
+    name, _, number = sequence.rpartition(_PART)
+    return (name, int(number) - 1) if name and number.isdecimal() else (sequence, 0)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -119,12 +119,15 @@ class CityscapesDvpsSource:
 
     def _makers(self) -> Iterator[Callable[[], Sample]]:
         for sequence, frames in groupby(self._frames, key=lambda frame: frame.sequence):
-            previous_ns: int | None = None
+            previous_ns = 0
             for index, frame in enumerate(frames):
                 stamp_ns = START_NS + round(frame.number * 1e9 / self._recording_rate_hz(sequence))
-                check_increasing(previous_ns, stamp_ns, str(self._file(frame, IMAGE)))
-                previous_ns = stamp_ns
-                yield partial(self._sample, frame, index, stamp_ns)
+                yield partial(self._checked, previous_ns, frame, index, stamp_ns)
+                previous_ns = max(previous_ns, stamp_ns)
+
+    def _checked(self, previous_ns: int, frame: _Frame, index: int, stamp_ns: int) -> Sample:
+        check_increasing(previous_ns, stamp_ns, str(self._file(frame, IMAGE)))
+        return self._sample(frame, index, stamp_ns)
 
     def _sample(self, frame: _Frame, index: int, stamp_ns: int) -> Sample:
         path, camera = self._file(frame, IMAGE), self._cameras[frame.sequence]
