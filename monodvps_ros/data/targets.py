@@ -51,9 +51,10 @@ def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px:
     if not sigma_px > 0:
         raise DataError(f"sigma_px is {sigma_px}; it must be above 0")
     height, width = sizes["H"], sizes["W"]
-    ids, inverse = np.unique(panoptic, return_inverse=True)
-    inverse = inverse.reshape(height, width)
-    ids = ids.astype(np.int64)
+    ids = np.flatnonzero(np.bincount(panoptic.ravel(), minlength=VOID_PANOPTIC_ID + 1))  # sorting takes longer
+    place = np.zeros(VOID_PANOPTIC_ID + 1, np.intp)
+    place[ids] = np.arange(len(ids))
+    inverse = place[panoptic]
     void = ids == VOID_PANOPTIC_ID
     classes = np.where(void, 0, ids // LABEL_DIVISOR)
     if (classes >= len(labels)).any():
@@ -62,16 +63,18 @@ def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px:
                         f"{len(labels)} classes; choose the label space of the data")  # fmt: skip
     thing = labels.is_thing[classes] & ~void
     instance = thing & (ids % LABEL_DIVISOR > 0)
-    rows, columns = np.mgrid[0:height, 0:width]
-    area = np.bincount(inverse.ravel(), minlength=len(ids))
-    center_y = np.bincount(inverse.ravel(), rows.ravel(), len(ids)) / area
-    center_x = np.bincount(inverse.ravel(), columns.ravel(), len(ids)) / area
     on_instance = instance[inverse]
-    offsets = np.stack((center_y[inverse] - rows, center_x[inverse] - columns)) * on_instance
+    rows, columns = on_instance.nonzero()
+    of_pixel = inverse[rows, columns]
+    area = np.maximum(np.bincount(of_pixel, minlength=len(ids)), 1)
+    center_y = np.bincount(of_pixel, rows, len(ids)) / area
+    center_x = np.bincount(of_pixel, columns, len(ids)) / area
+    offsets = np.zeros((2, height, width), np.float32)
+    offsets[:, rows, columns] = center_y[of_pixel] - rows, center_x[of_pixel] - columns
     return PanopticTargets(
         centers=_heatmap((height, width), center_y[instance], center_x[instance], sigma_px)[None],
         center_weights=(~(void | (thing & ~instance)))[inverse].astype(np.float32)[None],
-        offsets_px=offsets.astype(np.float32),
+        offsets_px=offsets,
         offset_weights=on_instance.astype(np.float32)[None],
     )
 

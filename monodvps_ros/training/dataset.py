@@ -58,6 +58,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         self.config = config
         needs = {term.need for term in objective.active}
         metric = objective.canonical_focal_px > 0
+        self._moves = Need.MOTION in needs  # else neighbours are not even read
         self._size = (config.network.input_height, config.network.input_width)
         self._given = [needs_met(store.entries, number, config.max_gap_s, metric) for number in range(len(store))]
         self.targets = [number for number, given in enumerate(self._given) if given & needs]
@@ -82,7 +83,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         number = self.targets[draw.target]
         given = self._given[number]
         whole = Need.MOTION in given
-        places = [number + step if whole else number for step in NEIGHBOURS]
+        places = [number + step if whole else number for step in NEIGHBOURS] if self._moves else []
         target, *sources = (apply_geometry(self.store.sample(place), geometry) for place in (number, *places))
         images = [frame.frame.image for frame in (target, *sources)]
         return {
@@ -152,13 +153,13 @@ def collate(samples: list[dict[str, Any]]) -> StepBatch:
               "intrinsics")  # fmt: skip
     truth = TrainingBatch(
         image=images[:, 0],
-        sources=tuple(images[:, 1 + place] for place in range(len(NEIGHBOURS))),
+        sources=tuple(images[:, 1:].unbind(1)),
         pseudo=torch.tensor([sample["pseudo"] for sample in samples]),
         names=tuple(sample["name"] for sample in samples),
         **{name: stack(name) for name in labels},
         **{need.value: torch.tensor([sample[need.value] for sample in samples]) for need in _FLAGS},
     )
-    return StepBatch(truth, shown[:, 0], tuple(shown[:, 1 + place] for place in range(len(NEIGHBOURS))))
+    return StepBatch(truth, shown[:, 0], tuple(shown[:, 1:].unbind(1)))
 
 
 def _image(image: NDArray[np.uint8]) -> Tensor:
