@@ -215,7 +215,7 @@ def test_truth_is_paired_by_stamp_wherever_it_lies(tmp_path):
             writer.image(IMAGE, stamp, "cam", picture(index), "rgb8")
             if index == 1:  # two frames late
                 continue
-            writer.image("/camera/truth/panoptic", stamp, "cam", np.full((20, 32), index, np.uint16), "16UC1")
+            writer.image("/camera/truth/panoptic", stamp, "cam", np.full((20, 32), index * 1000, np.uint16), "16UC1")
             writer.image("/camera/truth/depth", stamp, "cam", np.full((20, 32), index, np.float32), "32FC1")
             writer.image("/camera/truth/flow", stamp, "cam", np.full((20, 32, 2), index, np.float32), "32FC2")
             writer.image("/camera/truth/flow_visible", stamp, "cam", np.full((20, 32), 255, np.uint8), "mono8")
@@ -228,7 +228,7 @@ def test_truth_is_paired_by_stamp_wherever_it_lies(tmp_path):
         writer.image("/camera/truth/depth", times[3] + 7, "cam", np.zeros((20, 32), np.float32), "32FC1")
     source = open_source(tmp_path / "bag")
     truths = [sample.truth for sample in source]
-    assert [t.panoptic[0, 0] if t.panoptic is not None else None for t in truths] == [0, None, 2, 3]
+    assert [t.panoptic[0, 0] if t.panoptic is not None else None for t in truths] == [0, None, 2000, 3000]
     assert truths[2].flow_px.shape == (20, 32, 2) and truths[2].flow_visible.all()
     np.testing.assert_allclose(truths[3].world_from_camera, pose, atol=1e-12)
     assert truths[1].world_from_camera is None

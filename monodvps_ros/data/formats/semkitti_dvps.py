@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.camera_file import CameraFile, read_sequence_camera
 from monodvps_ros.data.camera_samples import CameraSamples
-from monodvps_ros.data.checks import check_size
+from monodvps_ros.data.checks import check_classes, check_size
 from monodvps_ros.data.format import Format, PredictionLayout
 from monodvps_ros.data.formats.cityscapes_dvps import check_partners, image_folder, split_folders
 from monodvps_ros.data.formats.folder import START_NS
@@ -135,12 +135,7 @@ class SemkittiDvpsSource:
             check_size(values.shape, size, str(self._files[kind][stem]))
             maps.append(values.astype(np.int64))
         classes, ids = maps
-        wrong = (classes >= len(self._labels)) & (classes != VOID_CLASS_ID)
-        if wrong.any():
-            raise DataError(
-                f"{self._files[CLASS][stem]}: holds class {classes[wrong][0]}; label space '{self._labels.name}' has "
-                f"0..{len(self._labels) - 1} and {VOID_CLASS_ID} for void"
-            )
+        check_classes(classes, self._labels, str(self._files[CLASS][stem]))
         is_thing = np.append(self._labels.is_thing, np.zeros(VOID_CLASS_ID + 1 - len(self._labels), bool))[classes]
         assigned = instances.assign(classes, np.where(is_thing, ids, 0))
         if instances.reused or instances.dropped:
