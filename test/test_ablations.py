@@ -168,7 +168,7 @@ def test_an_interrupted_run_goes_on(tmp_path, data, small, monkeypatch, capsys):
 
     monkeypatch.setattr(runner, "train", stopped_then_whole)
     assert run(*words) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     assert not (tmp_path / "panoptic_only" / "seed_0" / "result.json").exists()
     assert run(*words) == 0
     assert resumed == [False, True]

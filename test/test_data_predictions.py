@@ -347,9 +347,9 @@ def test_the_command_from_a_drive_to_predictions(tmp_path, capsys):
         assert [frame.stamp_ns for frame in frames] == [1_000_000_000, 1_100_000_000]
         assert frames[0].class_ids.shape == (48, 96)
         assert "2 frames written, 0 kept" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="'x' is no setting"):
+    with pytest.raises(ConfigError, match="'x' is not a setting"):
         predict(bag, tmp_path / "x", ["x"], weights=weights)
-    with pytest.raises(ConfigError, match=r"no setting 'tracker.maxage'; near: tracker.max_age"):
+    with pytest.raises(ConfigError, match=r"no setting 'tracker.maxage'; similar: tracker.max_age"):
         predict(bag, tmp_path / "x", ["tracker.maxage=1"], weights=weights)
 
 

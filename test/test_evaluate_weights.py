@@ -174,7 +174,7 @@ class TestDrives:
         for words, why in (
             (("--weights", weights), "drive_000002 is not there (2 of 2 drives)"),
             (("scale.camera_height_m=2",), "is that of each drive"),
-            (("stray",), "'stray' is no setting"),
+            (("stray",), "'stray' is not a setting"),
             (("--baseline", tmp_path / "other.json"), "is not a result of monodvps evaluate"),
             (("--baseline", tmp_path / "none.json"), "cannot be read as JSON"),
             (("--predictions", tmp_path), "--split is for weights that predict now"),

@@ -51,7 +51,7 @@ def test_it_shows_the_card_of_weights(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("network.encodre=resnet50", "no setting 'network.encodre'; near: network.encoder"),
+        ("network.encodre=resnet50", "no setting 'network.encodre'; similar: network.encoder"),
         ("network.encoder=resnet999", "'resnet999' is not a timm model"),
         ("absent.safetensors", "no such weights file"),
         ("absent.yaml", "absent.yaml: cannot be read: No such file or directory"),
@@ -69,5 +69,5 @@ def test_words_are_parted(tmp_path, monkeypatch):
     (tmp_path / "a=b").touch()
     words = ["drive.mcap", "loss.depth=1", "a=b", "frozen=[encoder]"]
     assert split_words(words, TrainingConfig) == (["drive.mcap", "a=b"], {"loss.depth": "1", "frozen": "[encoder]"})
-    with pytest.raises(ConfigError, match=r"near: loss.depth"):
+    with pytest.raises(ConfigError, match=r"similar: loss.depth"):
         split_words(["loss.dept=1"], TrainingConfig)

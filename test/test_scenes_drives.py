@@ -209,13 +209,13 @@ class TestCommand:
 
     def test_renders_what_is_missing(self, tmp_path, capsys):
         assert self.run("--split", "val", "--out", tmp_path) == 0
-        assert "2 drives, 0 there; rendering 4 frames" in capsys.readouterr().err
+        assert "2 drives, 0 present; rendering 4 frames" in capsys.readouterr().err
         assert self.run("--split", "val", "--out", tmp_path) == 0
-        assert "2 drives, 2 there; rendering 0 frames" in capsys.readouterr().err
+        assert "2 drives, 2 present; rendering 0 frames" in capsys.readouterr().err
 
     def test_checks(self, tmp_path, capsys, monkeypatch):
         assert self.run("--split", "val", "--out", tmp_path, "--check") == 2
-        assert "drive_000002 is not there" in capsys.readouterr().err
+        assert "drive_000002 is missing" in capsys.readouterr().err
         assert self.run("--split", "val", "--out", tmp_path) == 0
         stored = {drive.name: fingerprint(Drive(TINY, drive.seed)) for drive in DRIVES}
         monkeypatch.setattr(command, "stored_fingerprints", lambda: stored)
@@ -228,9 +228,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "text"),
         [
-            (("--split", "val", "--seed", 3), "--seed does not go with --split"),
-            (("--check",), "--check goes with --split"),
-            (("--jobs", 2), "--jobs goes with --split"),
+            (("--split", "val", "--seed", 3), "--seed cannot be combined with --split"),
+            (("--check",), "--check requires --split"),
+            (("--jobs", 2), "--jobs requires --split"),
         ],
     )
     def test_refuses_what_does_not_go_together(self, tmp_path, capsys, words, text):

@@ -307,10 +307,10 @@ class TestTraining:
             validate(network, open_source(tmp_path / "labels"), 1)
         assert validate(network, open_source(tmp_path / "labels"), 1, against_teacher=True)["frames"] == 1
         assert run("train", "--data", bag, "--validate", tmp_path / "labels", "--out", tmp_path / "run") == 2
-        assert "guesses" in capsys.readouterr().err
+        assert "pseudo-labels, not ground truth" in capsys.readouterr().err
         words = ("--data", tmp_path / "labels", "--predictions", tmp_path)
         assert run("evaluate", *words) == 2
-        assert "guesses" in capsys.readouterr().err
+        assert "pseudo-labels, not ground truth" in capsys.readouterr().err
 
 
 class TestCommand:
@@ -354,7 +354,7 @@ class TestCommand:
                 ("--teacher", "shipped", "--depth-teacher", "nobody"),
                 "no depth model 'nobody'; there are depth-anything",
             ),
-            (("--teacher", "mask2former-cityscapes", "--scales", "1"), "looks at an image once"),
+            (("--teacher", "mask2former-cityscapes", "--scales", "1"), "apply to MonoDVPS teachers only"),
             (("--teacher", "shipped", "--scales", "1:x"), "expected from:to:step"),
             (("--teacher", "shipped", "--scales", "9"), "at most 4"),
             (("--teacher", "shipped", "--scales", "2:1:0.5"), "scales is empty"),
@@ -362,7 +362,7 @@ class TestCommand:
             (("--teacher", "shipped", "--size", "big"), "must be HxW"),
             (("--teacher", "shipped", "--ego-polygon", "1,2"), "three corners"),
             (("--teacher", "shipped", "--device", "tpu"), "not a device"),
-            (("--teacher", "shipped", "bag"), "'bag' is no setting"),
+            (("--teacher", "shipped", "bag"), "'bag' is not a setting"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
     )

@@ -269,4 +269,4 @@ def test_command_line_errors(capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2
-    assert "near: loss.depth" in capsys.readouterr().err
+    assert "similar: loss.depth" in capsys.readouterr().err

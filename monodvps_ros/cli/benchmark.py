@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps benchmark`: time each stage of the way of a frame, beside the usual way to do it, in one run."""
+"""`monodvps benchmark`: time each stage of the per-frame pipeline against the usual implementation."""
 
 import importlib.util
 import json
@@ -17,24 +17,24 @@ from rich.table import Table
 
 #: Camera sizes by their names in the report.
 SIZES = {"375x1242": (375, 1242), "1080p": (1080, 1920)}
-#: Stages in the order of a frame's way.
+#: Stages in the order in which a frame passes them.
 ORDER = (
     "decode", "resize", "network", "upsample", "grouping", "tracker", "scale", "cloud", "pack", "publish",
 )  # fmt: skip
-#: Calls before counting begins.
+#: Calls that are not timed.
 WARM_UP = 2
 
 
 def benchmark(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Counted calls of each stage.")] = 15,
-    threads: Annotated[int, typer.Option(min=0, help="Threads for torch; 0 leaves it as it is.")] = 0,
-    weights: Annotated[str, typer.Option(help="Weights of the network; 'random' for untrained ones.")] = "random",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the timings to this JSON file.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed calls per stage.")] = 15,
+    threads: Annotated[int, typer.Option(min=0, help="Number of torch threads; 0: torch's default.")] = 0,
+    weights: Annotated[str, typer.Option(help="Weights file of the network; 'random': untrained weights.")] = "random",
 ) -> None:
-    """Time each stage, ours and the usual way in turn, and show the medians.
+    """Time each stage, ours and the usual implementation in alternation, and print the medians.
 
-    Stages that are ROS messages (decode, pack, publish) need rclpy and the built messages; without them they are named
-    as left out. The file holds `{"1080p": {"pack": {"ours_ms": …, "usual_ms": …, "usual": "…"}, …}, …}`.
+    Stages with ROS messages (decode, pack, publish) need rclpy and the built messages, and are otherwise listed as
+    skipped. The JSON file contains `{"1080p": {"pack": {"ours_ms": …, "usual_ms": …, "usual": "…"}, …}, …}`.
     """
     import torch  # noqa: PLC0415 (a second of start-up that --help does not need)
 
@@ -52,7 +52,7 @@ def benchmark(
         console.print(_table(name, report[name], whole_ms))
     if not with_ros:
         console.print(
-            "Left out: decode, pack, publish (rclpy or the built messages are not here; run in the set-up of README.md)"
+            "Skipped: decode, pack, publish (rclpy or the built messages are not installed; `make build` installs them)"
         )
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -60,7 +60,7 @@ def benchmark(
 
 
 def in_turn_ms(ours: Callable[[], Any], usual: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Time two calls in turn, so that a change of the machine's speed meets both.
+    """Time two calls in alternation, so that a change of the machine's speed affects both.
 
     Returns:
         Median milliseconds of each.
@@ -78,7 +78,7 @@ def in_turn_ms(ours: Callable[[], Any], usual: Callable[[], Any], repeats: int) 
 
 
 def _measure(size: tuple[int, int], repeats: int, weights: str, with_ros: bool) -> tuple[dict[str, Any], float]:
-    """Return the stages in the order of a frame's way, and the milliseconds of `Pipeline.step` with all outputs."""
+    """Return the stages in pipeline order, and the milliseconds of `Pipeline.step` with all outputs."""
     from monodvps_ros.benchmark.stages import Stage, make_frame, stages, whole_frame  # noqa: PLC0415
     from monodvps_ros.network import load_network  # noqa: PLC0415
 
@@ -104,7 +104,7 @@ def _measure(size: tuple[int, int], repeats: int, weights: str, with_ros: bool) 
 
 
 def _table(name: str, figures: dict[str, Any], whole_ms: float) -> Table:
-    table = Table(title=f"{name}: milliseconds, medians", title_justify="left")
+    table = Table(title=f"{name}: median milliseconds", title_justify="left")
     for column in ("stage", "ours", "usual", "ours / usual", "the usual way"):
         table.add_column(column, justify="right" if column.startswith(("ours", "usual")) else "left")
     for stage, row in figures.items():

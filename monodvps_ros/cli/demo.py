@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps demo`: the perception node over real DDS on a drive, from a camera to pictures and a report."""
+"""`monodvps demo`: run the perception node over DDS on a drive; write a recording, images and a report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,28 +13,32 @@ def demo(
     input: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of images with camera.json, video file, or rosbag2 folder. Default: a synthetic drive."
+            help="Rosbag2 folder, folder of images with camera.json, or video file. Default: a synthetic drive."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for recording, pictures and report.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Output folder for the recording, images and report.")] = Path("out/demo"),
     weights: Annotated[
         str | None,
-        typer.Option(help="Weights file; 'random': untrained. Default: the shipped file, untrained where none ships."),
+        typer.Option(help="Weights file; 'random': untrained weights. Default: the shipped weights."),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
-    image_topic: Annotated[str | None, typer.Option(help="To play, of a recording with several cameras.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to play.")] = None,
+    image_topic: Annotated[
+        str | None, typer.Option(help="Image topic to play, in a recording with several cameras.")
+    ] = None,
     rectified: RectifiedOption = Rectified.AUTO,
-    rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="0.5 plays at half the recorded rate.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic drive.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    rate: Annotated[
+        float, typer.Option(min=0.01, max=100.0, help="Playback speed; 0.5 plays at half the recorded rate.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the synthetic drive.")] = 0,
+    device: Annotated[str, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = "auto",
     camera_height: Annotated[
-        float | None, typer.Option(min=0.05, max=50.0, help="Height of the camera above the road in metres.")
+        float | None, typer.Option(min=0.05, max=50.0, help="Height of the camera above the road (m).")
     ] = None,
 ) -> int:
-    """Run the perception node on a drive over DDS; leave a recording, pictures and a report.
+    """Run the perception node on a drive over DDS; write a recording, images and a report.
 
-    Exit code 0: done. 1: node or recorder failed; their last words are shown. 2: an argument is wrong. 3: done, but
-    frames of the input are missing, damaged or left out because of their stamps.
+    Exit codes: 0: success; 1: the node or the recorder failed, and its last output is shown; 2: invalid argument;
+    3: finished, but input frames are missing, damaged or skipped because of their stamps.
     """
     from monodvps_ros.demo.run import run_demo  # noqa: PLC0415 - takes seconds
 

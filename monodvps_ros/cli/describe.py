@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps describe`: what a network is made of, what each part costs, and where its weights come from."""
+"""`monodvps describe`: the parts of a network, their cost, and the model card of its weights."""
 
 import json
 from pathlib import Path
@@ -21,15 +21,15 @@ def describe(
         list[str] | None,
         typer.Argument(
             metavar="[FILE] [NAME=VALUE]...",
-            help="A training config (YAML) or a weights file, and settings by their dotted names, such as "
+            help="Training configuration (YAML) or weights file, and settings by dotted name, such as "
             "network.encoder=resnet50. Without a file: the default network.",
         ),
     ] = None,
 ) -> None:
-    """Show a network's parts with parameters and multiply-adds, and the model card of a weights file."""
+    """Show the parameters and multiply-adds of each part of a network, and the model card of a weights file."""
     files, overrides = split_words(words or [], TrainingConfig)
     if len(files) > 1:
-        raise typer.BadParameter(f"one file at a time, but got {', '.join(files)}")
+        raise typer.BadParameter(f"expected one file but got {', '.join(files)}")
     path = Path(files[0]) if files else None
     console = Console()
     if path is not None and path.suffix == _WEIGHTS_SUFFIX:
@@ -54,7 +54,7 @@ def _table(config: NetworkConfig) -> Table:
         )
     table.add_section()
     table.add_row(
-        "whole",
+        "total",
         f"{sum(cost.parameters for cost in costs):,}",
         _giga(sum(cost.training_multiply_adds for cost in costs)),
         _giga(sum(cost.live_multiply_adds for cost in costs)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps evaluate`: measure predictions, or weights, against truth; a JSON file and a page to look at."""
+"""`monodvps evaluate`: evaluate predictions or weights against ground truth; writes JSON and an HTML report."""
 
 from enum import Enum
 from pathlib import Path
@@ -14,7 +14,7 @@ from monodvps_ros.config import PipelineConfig
 
 
 class Scaling(str, Enum):
-    """What brings predicted depth to metres."""
+    """How predicted depth is scaled to metres."""
 
     NONE = "none"
     MEDIAN = "median"
@@ -23,7 +23,7 @@ class Scaling(str, Enum):
 
 
 class Crop(str, Enum):
-    """Part of the image in which depth is measured."""
+    """Part of the image in which depth errors are computed."""
 
     NONE = "none"
     GARG = "garg"
@@ -32,46 +32,53 @@ class Crop(str, Enum):
 
 
 _Data = Annotated[
-    Path, typer.Option(help="Data set, recording or folder of images with truth; with --split, folder of 'drives'.")
+    Path,
+    typer.Option(
+        help="Data set, recording or folder of images with ground truth; with --split, the folder of 'drives'."
+    ),
 ]
 _Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NAME=VALUE]...", help="Pipeline settings for --weights, such as tracker.max_age=0."),
 ]
 _Predictions = Annotated[
-    Path | None, typer.Option(help="Predictions made before: folder with pan/ and dep/, or recording of the node.")
+    Path | None,
+    typer.Option(help="Stored predictions: a folder with pan/ and dep/, or a recording of the node's outputs."),
 ]
 _Weights = Annotated[
-    str, typer.Option(help="Without --predictions: weights file that predicts now, 'shipped' or 'random'.")
+    str, typer.Option(help="Weights to evaluate, without --predictions: a file, 'shipped' or 'random'.")
 ]
-_Against = Annotated[str, typer.Option(help="Weights file to compare --weights with on the same frames.")]
-_Split = Annotated[Split | None, typer.Option(help="Measure --weights on this split of 'drives' in --data.")]
+_Against = Annotated[str, typer.Option(help="Weights to compare --weights with on the same frames.")]
+_Split = Annotated[Split | None, typer.Option(help="Evaluate --weights on this split of the 'drives' in --data.")]
 _Labels = Annotated[
-    Path | None, typer.Option(help="YAML that says what label images mean. Default: labels.yaml in --data.")
+    Path | None, typer.Option(help="YAML file that defines the values of label images. Default: labels.yaml in --data.")
 ]
-_Stills = Annotated[bool, typer.Option("--stills", help="Treat each image alone: no tracking, no flow.")]
-_Frames = Annotated[int | None, typer.Option(min=1, help="Measure the first N frames of each recording.")]
-_Last = Annotated[int | None, typer.Option(min=1, help="Measure the last N frames of each recording.")]
+_Stills = Annotated[bool, typer.Option("--stills", help="Process each image independently, without tracking or flow.")]
+_Frames = Annotated[int | None, typer.Option(min=1, help="Evaluate the first N frames of each recording.")]
+_Last = Annotated[int | None, typer.Option(min=1, help="Evaluate the last N frames of each recording.")]
 _Dataset = Annotated[
     str,
     typer.Option(
-        help="Data set whose windows and prediction layout apply, such as semkitti-dvps; docs/file_formats.md lists "
-        "them. Default: that of --data."
+        help="Data set whose VPQ windows and prediction layout apply, such as semkitti-dvps; listed in "
+        "docs/file_formats.md. Default: that of --data."
     ),
 ]
 _Scaling = Annotated[
     Scaling | None,
-    typer.Option(help="Scaling of predicted depth to metres. Default: none; for --weights all, median in the page."),
+    typer.Option(
+        help="How predicted depth is scaled to metres. Default: none for --predictions; all for --weights, with median "
+        "in the report."
+    ),
 ]
-_CameraHeight = Annotated[float | None, typer.Option(help="Height of the camera above the road [m].")]
-_Cap = Annotated[float, typer.Option(help="Leave true depth beyond this out of depth errors [m].")]
-_Crop = Annotated[Crop, typer.Option(help="Part of the image in which depth errors are measured.")]
-_MinArea = Annotated[int, typer.Option(min=0, help="Treat true things of fewer pixels as void.")]
-_Json = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
-_Report = Annotated[Path | None, typer.Option(help="Write an HTML page here that opens offline.")]
-_Baseline = Annotated[Path | None, typer.Option(help="JSON of another evaluation to compare with.")]
-_Worst = Annotated[int, typer.Option(help="Worst frames to show in the page, by kind of error.", min=0)]
-_ImageTopic = Annotated[str | None, typer.Option(help="Image topic of a recording with several cameras.")]
+_CameraHeight = Annotated[float | None, typer.Option(help="Height of the camera above the road (m).")]
+_Cap = Annotated[float, typer.Option(help="Maximum true depth in depth errors (m).")]
+_Crop = Annotated[Crop, typer.Option(help="Part of the image in which depth errors are computed.")]
+_MinArea = Annotated[int, typer.Option(min=0, help="Minimum area of a true thing in pixels; smaller ones are void.")]
+_Json = Annotated[Path | None, typer.Option("--json", help="Write the result to this JSON file.")]
+_Report = Annotated[Path | None, typer.Option(help="Write a self-contained HTML report to this file.")]
+_Baseline = Annotated[Path | None, typer.Option(help="JSON file of another evaluation to compare with.")]
+_Worst = Annotated[int, typer.Option(help="Number of worst frames in the report, for each kind of error.", min=0)]
+_ImageTopic = Annotated[str | None, typer.Option(help="Image topic to evaluate, in a recording with several cameras.")]
 _Device = Annotated[str, typer.Option(help="Device for --weights: auto, cpu, cuda or cuda:N.")]
 
 
@@ -100,10 +107,10 @@ def evaluate(
     rectified: RectifiedOption = Rectified.AUTO,
     device: _Device = "auto",
 ) -> int:
-    """Measure depth, segmentation and tracking against truth: PQ, VPQ, DVPQ, STQ, DSTQ, mIoU, depth errors and more.
+    """Evaluate depth, segmentation and tracking against ground truth: PQ, VPQ, DVPQ, STQ, DSTQ, mIoU, depth errors.
 
-    docs/evaluation.md describes every figure, the JSON, and label images. Exit code 3: done, but frames of the data or
-    of the predictions are missing, damaged or left out because of their stamps.
+    docs/evaluation.md describes every metric, the JSON file and label images. Exit code 3: finished, but frames of the
+    data or of the predictions are missing, damaged or skipped because of their stamps.
     """
     from monodvps_ros.evaluation import command  # noqa: PLC0415 (torch takes seconds to import, and --help must not)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps export`: from a checkpoint to the file that the node runs."""
+"""`monodvps export`: export a checkpoint to a file that the node runs."""
 
 from enum import Enum
 from pathlib import Path
@@ -13,7 +13,7 @@ from monodvps_ros.evaluation.result import CARD_KEY, for_card, read_result
 
 
 class Format(str, Enum):
-    """What to write."""
+    """Format of the exported file."""
 
     SAFETENSORS = "safetensors"
     ONNX = "onnx"
@@ -25,20 +25,26 @@ _ENDINGS = {Format.SAFETENSORS: ".safetensors", Format.ONNX: ".onnx", Format.AOT
 
 def export(
     checkpoint: Annotated[
-        Path, typer.Option(help="Checkpoint of a training run (OUT/checkpoints/last.ckpt, best.ckpt) or weights file.")
+        Path,
+        typer.Option(help="Checkpoint of a training run (OUT/checkpoints/last.ckpt or best.ckpt), or a weights file."),
     ],
-    out: Annotated[Path, typer.Option(help="File to write: .safetensors, .onnx, or .pt2 for aoti.")],
+    out: Annotated[
+        Path, typer.Option(help="Output file; its suffix fits the format: .safetensors, .onnx or, for aoti, .pt2.")
+    ],
     format_: Annotated[
         Format,
-        typer.Option("--format", help="Weights; or a graph of fixed size: ONNX, or compiled for this machine (aoti)."),
+        typer.Option(
+            "--format",
+            help="safetensors: weights; onnx: graph of fixed input size; aoti: graph compiled for this machine.",
+        ),
     ] = Format.SAFETENSORS,
-    half: Annotated[bool, typer.Option("--half", help="Store float16, half the size; safetensors alone.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16 (safetensors only).")] = False,
     score: Annotated[
-        Path | None, typer.Option(help="JSON of monodvps evaluate: its figures go into the card, for the demo to show.")
+        Path | None, typer.Option(help="JSON file of monodvps evaluate, whose figures are stored in the model card.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Device that an aoti package is compiled for: cpu, cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device that an aoti package is compiled for: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Export a checkpoint with its model card to a file that the node and the command line run."""
+    """Export a checkpoint with its model card to a file that the node and the other commands run."""
     from monodvps_ros.training.export import (  # noqa: PLC0415 (Lightning takes seconds; --help must not)
         export_checkpoint,
         export_checkpoint_graph,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry of the `monodvps` command line.
+"""Entry point of the `monodvps` command line.
 
-Commands stand in a table. A command's module is imported only when it is called, so that ``monodvps --help`` is quick
-and a missing optional dependency hurts only the command that needs it.
+A command's module is imported only when the command is called, so that ``monodvps --help`` is fast and a missing
+optional dependency affects only the command that needs it.
 """
 
 import importlib
@@ -14,22 +14,43 @@ import typer
 
 from monodvps_ros.errors import MonoDVPSError
 
-#: Name on the command line -> (module:function, help in one line).
+#: Name on the command line -> (module:function, one line of help).
 COMMANDS = {
-    "demo": ("monodvps_ros.cli.demo:demo", "Run the node on a drive over DDS; leave a recording, pictures, a report."),
-    "play": ("monodvps_ros.cli.play:play", "Publish a bag, a folder of images or a video as a ROS 2 camera."),
-    "scenes": ("monodvps_ros.cli.scenes:scenes", "Render synthetic drives with exact truth to a bag or a data set."),
-    "pseudo-label": ("monodvps_ros.cli.pseudo_label:pseudo_label", "Let a teacher label a recording to train on."),
+    "demo": (
+        "monodvps_ros.cli.demo:demo",
+        "Run the node on a drive over DDS and write a recording, images and a report.",
+    ),
+    "play": (
+        "monodvps_ros.cli.play:play",
+        "Publish a bag, a data set, a folder of images or a video as a ROS 2 camera.",
+    ),
+    "scenes": (
+        "monodvps_ros.cli.scenes:scenes",
+        "Render synthetic drives with exact ground truth to a bag or a data set.",
+    ),
+    "pseudo-label": (
+        "monodvps_ros.cli.pseudo_label:pseudo_label",
+        "Label a recording with teacher models, for training.",
+    ),
     "train": ("monodvps_ros.cli.train:train", "Train the network on bags or data sets."),
-    "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions for a recording."),
-    "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Measure predictions or weights against truth."),
-    "ablations": ("monodvps_ros.cli.ablations:ablations", "Train the paper's ablations; set them beside its tables."),
-    "benchmark": ("monodvps_ros.cli.benchmark:benchmark", "Time each stage of a frame's way, beside the usual way."),
-    "export": ("monodvps_ros.cli.export:export", "Make the weights file that the node runs out of a checkpoint."),
-    "describe": ("monodvps_ros.cli.describe:describe", "Show a network: layers, sizes, weights and their model card."),
+    "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions of a recording."),
+    "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Evaluate predictions or weights against ground truth."),
+    "ablations": (
+        "monodvps_ros.cli.ablations:ablations",
+        "Run the paper's ablations and compare them with its tables.",
+    ),
+    "benchmark": (
+        "monodvps_ros.cli.benchmark:benchmark",
+        "Time each stage of the pipeline against the usual implementation.",
+    ),
+    "export": ("monodvps_ros.cli.export:export", "Export a checkpoint to a file that the node runs."),
+    "describe": (
+        "monodvps_ros.cli.describe:describe",
+        "Show the parts of a network, their cost, and the model card of its weights.",
+    ),
 }
 
-#: Exit codes: a user's error, and an interruption by Ctrl-C (128 + SIGINT); 3 is `data.incomplete`'s.
+#: Exit codes of a user error and of Ctrl-C (128 + SIGINT); 3 is defined by `data.incomplete`.
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -38,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process.
 
     Args:
-        arguments: words after the program's name; None takes those of the process.
+        arguments: command-line arguments; None: those of the process.
 
     Raises:
         SystemExit: always; 0 for success, 2 for a wrong command line or a `MonoDVPSError` (one line on stderr),
@@ -53,8 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _application() -> typer.Typer:
     application = typer.Typer(
-        help="Depth, panoptic masks with lasting ids and labelled clouds from one camera.\n\n"
-        "Exit codes: 0 done; 2 an argument or a file is wrong; 3 done, but frames of the input are missing.",
+        help="Metric depth, panoptic masks with persistent ids and labelled point clouds from one camera.\n\n"
+        "Exit codes: 0: success; 2: invalid argument or file; 3: finished, but input frames are missing.",
         add_completion=False,
         pretty_exceptions_enable=False,
     )
@@ -84,7 +105,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Define the options before a command."""
 
 
 def _version() -> str:
@@ -95,7 +116,7 @@ def _version() -> str:
 
 
 def _forward(target: str) -> Any:
-    """Make a command that hands its words to the one in `target`, imported when called."""
+    """Return a command that forwards its arguments to the one in `target`, imported when called."""
 
     def call(context: typer.Context) -> None:
         module, _, function = target.partition(":")

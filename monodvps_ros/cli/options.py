@@ -8,7 +8,7 @@ import typer
 
 
 class Rectified(str, Enum):
-    """Whether the images of a recording have their lens distortion removed already."""
+    """Whether the images of a recording are already rectified."""
 
     AUTO = "auto"
     TRUE = "true"
@@ -18,7 +18,7 @@ class Rectified(str, Enum):
 RectifiedOption = Annotated[
     Rectified,
     typer.Option(
-        help="Whether the images have their lens distortion removed already; if not, it is removed. auto: they have "
-        "where the image topic's name says so (image_rect, rect/image) or camera_info has no distortion."
+        help="Whether the images are already rectified; if not, they are rectified. auto: true if the image topic's "
+        "name says so (image_rect, rect/image) or camera_info has no distortion."
     ),
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps play`: a bag, a data set, a folder of images or a video as a ROS 2 camera."""
+"""`monodvps play`: publish a bag, a data set, a folder of images or a video as a ROS 2 camera."""
 
 import time
 from pathlib import Path
@@ -22,22 +22,30 @@ from monodvps_ros.ros.nodes.player import play as play_samples
 
 
 def play(
-    input: Annotated[Path, typer.Argument(help="rosbag2, data set, folder of images with camera.json, or video file.")],
-    rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="2 plays twice as fast.")] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end; stamps go back then, too.")] = False,
-    namespace: Annotated[str, typer.Option(help="Of the topics image and camera_info.")] = "",
-    compressed: Annotated[bool, typer.Option("--compressed", help="Publish image/compressed (JPEG) instead.")] = False,
-    image_topic: Annotated[str | None, typer.Option(help="To play, of a recording with several cameras.")] = None,
+    input: Annotated[
+        Path, typer.Argument(help="Rosbag2 folder, data set, folder of images with camera.json, or video file.")
+    ],
+    rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="Playback speed; 2 plays twice as fast.")] = 1.0,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Repeat from the beginning at the end; stamps jump back as well.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Namespace of the topics image and camera_info.")] = "",
+    compressed: Annotated[
+        bool, typer.Option("--compressed", help="Publish image/compressed (JPEG) instead of image.")
+    ] = False,
+    image_topic: Annotated[
+        str | None, typer.Option(help="Image topic to play, in a recording with several cameras.")
+    ] = None,
     rectified: RectifiedOption = Rectified.AUTO,
-    frames: Annotated[int | None, typer.Option(min=1, help="Play this many frames at most.")] = None,
-    wait_for: Annotated[int, typer.Option(min=0, help="Subscribers of the image to wait for before playing.")] = 1,
+    frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to play.")] = None,
+    wait_for: Annotated[int, typer.Option(min=0, help="Number of image subscribers to wait for before playing.")] = 1,
 ) -> int:
-    """Publish a recording as a ROS 2 camera, at the rate at which it was recorded.
+    """Publish a recording as a ROS 2 camera, at the recorded rate.
 
-    Topics: image and camera_info. Stamps and frame_id are those of the recording. camera_info is the recorded one,
-    distortion included; of rectified images, whose topic's name is lost, it says that there is no distortion.
-    A frame that is late is published late. Exit code 3: done, but frames of the recording are missing, damaged or left
-    out because of their stamps.
+    Topics: image and camera_info, with the recorded stamps, frame_id and camera_info. The camera_info of rectified
+    images is published without distortion, since the topic name no longer says that they are rectified. A late frame is
+    published late. Exit code 3: finished, but frames of the recording are missing, damaged or skipped because of their
+    stamps.
     """
     console = Console(highlight=False)
     source = open_source(input, image_topic=image_topic, rectified=rectified.value)
@@ -61,11 +69,11 @@ def play(
 
 
 def _wait_for_subscribers(publisher: CameraPublisher, wanted: int, console: Console) -> None:
-    told = False
+    announced = False
     while publisher.subscribers()[0] < wanted:
-        if not told:
-            console.print("waiting for a subscriber (Ctrl-C ends; --wait-for 0 does not wait)")
-            told = True
+        if not announced:
+            console.print("waiting for a subscriber (Ctrl-C to quit; --wait-for 0 to start at once)")
+            announced = True
         time.sleep(0.05)
     if wanted:
-        time.sleep(0.5)  # a publisher knows its subscribers a moment before they know it
+        time.sleep(0.5)  # discovery: a publisher sees its subscribers before they see it

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps predict`: depth and panoptic predictions for a recording, a data set, a folder of images or a video."""
+"""`monodvps predict`: write predictions of a recording, a data set, a folder of images or a video."""
 
 import time
 from pathlib import Path
@@ -18,32 +18,38 @@ from monodvps_ros.errors import DataError
 
 def predict(
     input_: Annotated[Path, typer.Option("--input", help="Recording, data set, folder of images or video file.")],
-    out: Annotated[Path, typer.Option(help="Folder for the predictions; a second run goes on where the first ended.")],
+    out: Annotated[Path, typer.Option(help="Output folder; an interrupted run is continued.")],
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as tracker.max_age=30."),
+        typer.Argument(metavar="[NAME=VALUE]...", help="Pipeline settings by dotted name, such as tracker.max_age=30."),
     ] = None,
-    weights: Annotated[str, typer.Option(help="Weights file; 'random': untrained. Default: the shipped file.")] = "",
+    weights: Annotated[
+        str, typer.Option(help="Weights file; 'random': untrained weights. Default: the shipped weights.")
+    ] = "",
     format_: Annotated[
         str,
         typer.Option(
             "--format",
-            help="Write a recording ('bag'), or pan/ and dep/ as a data set has them: cityscapes-dvps or another of "
-            "docs/file_formats.md.",
+            help="Format of the predictions: 'bag', or a data set's layout of pan/ and dep/, such as cityscapes-dvps; "
+            "listed in docs/file_formats.md.",
         ),
     ] = "cityscapes-dvps",
-    config: Annotated[Path | None, typer.Option(help="Pipeline config, YAML; without it, the defaults.")] = None,
-    image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Pipeline configuration (YAML). Default: built-in defaults.")
+    ] = None,
+    image_topic: Annotated[
+        str | None, typer.Option(help="Image topic to read, in a recording with several cameras.")
+    ] = None,
     rectified: RectifiedOption = Rectified.AUTO,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    frames: Annotated[int | None, typer.Option(min=1, help="Predict this many frames at most.")] = None,
+    device: Annotated[str, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = "auto",
+    frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to predict.")] = None,
 ) -> int:
-    """Write predictions: pan/ and dep/ as the public evaluation scripts read them, or recordings.
+    """Write depth and panoptic predictions: pan/ and dep/ in the layout of the public evaluation scripts, or bags.
 
-    What an interrupted run has finished is kept: frame by frame in pan/ and dep/, sequence by sequence in recordings.
-    Exit code 3: done, but frames of the input are missing, damaged or left out because of their stamps.
+    An interrupted run is continued: by frame in pan/ and dep/, by sequence in bags. Exit code 3: finished, but input
+    frames are missing, damaged or skipped because of their stamps.
     """
-    # Below, because imports of torch and networks take seconds, and --help must not.
+    # Imported here so that --help does not wait for torch.
     from monodvps_ros.data import open_source  # noqa: PLC0415
     from monodvps_ros.evaluation.prediction import BagPrediction, FolderPrediction, Run  # noqa: PLC0415
     from monodvps_ros.perception import Pipeline, resolve_device  # noqa: PLC0415

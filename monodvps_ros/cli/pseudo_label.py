@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps pseudo-label`: let a teacher label a recording, so that training can learn from it."""
+"""`monodvps pseudo-label`: label a recording with teacher models, for training."""
 
 import math
 from pathlib import Path
@@ -17,82 +17,100 @@ from monodvps_ros.errors import ConfigError, DataError
 
 _Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted names, such as grouping.min_thing_area=64."),
+    typer.Argument(metavar="[NAME=VALUE]...", help="Settings by dotted name, such as grouping.min_thing_area=64."),
 ]
 _Teacher = Annotated[
     str | None,
     typer.Option(
-        help="Who says classes and instances: a weights file of this package, 'shipped'; or a panoptic model of "
-        "the Hugging Face hub, such as mask2former-cityscapes. Without it frames keep the labels that they have."
+        help="Teacher of classes and instances: a MonoDVPS weights file, 'shipped', or a panoptic model of the Hugging "
+        "Face hub, such as mask2former-cityscapes. Default: none; frames keep their labels."
     ),
 ]
-_EgoMask = Annotated[Path | None, typer.Option(help="PNG of the images' size; above 0 is the ego car: void.")]
+_EgoMask = Annotated[
+    Path | None, typer.Option(help="PNG of the image size, above 0 on the ego vehicle, which becomes void.")
+]
 _EgoPolygon = Annotated[
-    str | None, typer.Option(help="The ego car's outline instead, 'u,v u,v u,v' in pixels of the images.")
+    str | None, typer.Option(help="Outline of the ego vehicle instead of --ego-mask: 'u,v u,v u,v' in image pixels.")
 ]
 _Scales = Annotated[
-    str | None, typer.Option(help="Sizes of our own network's views: from:to:step, or a list. Paper: 0.5:2:0.25.")
+    str | None,
+    typer.Option(
+        help="Test-time augmentation scales of a MonoDVPS teacher: from:to:step, or a list; paper: 0.5:2:0.25."
+    ),
 ]
 _DepthTeacher = Annotated[
     str | None,
     typer.Option(
-        help="Who says depth. In metres: 'stereo' (the right images of a pair: a second topic, or image_right/ and "
-        "baseline_m of a folder), 'lidar' (a PointCloud2), 'topic' (depth images). In metres, or up to scale and shift "
-        "where it is not metric: a weights file of this package, 'shipped', or a depth model of the Hugging Face hub, "
-        "such as depth-anything-v2-metric."
+        help="Teacher of depth. In metres: 'stereo' (right images: a second topic, or image_right/ and baseline_m of "
+        "a folder), 'lidar' (a PointCloud2), 'topic' (depth images). In metres if metric, otherwise up to scale and "
+        "shift: a MonoDVPS weights file, 'shipped', or a depth model of the Hugging Face hub, such as "
+        "depth-anything-v2-metric."
     ),
 ]
 _DepthTopic = Annotated[
     str | None,
     typer.Option(
-        help="Of the bag, what the depth teacher reads. stereo: the right images; without it the image topic with "
-        "'right' for 'left'. lidar: the points; without it the only PointCloud2. topic: the depth images."
+        help="Topic that the depth teacher reads. stereo: the right images; default: the image topic with 'left' "
+        "replaced by 'right'. lidar: the point cloud; default: the only PointCloud2. topic: the depth images."
     ),
 ]
 _DepthWithin = Annotated[
     float | None,
     typer.Option(
         min=0.0,
-        help="How far in time from an image the depth teacher's message may be, seconds; without it 0.005 for "
-        "stereo, 0.05 for lidar, 0.02 for topic.",
+        help="Maximum time between an image and the depth teacher's message (s). Default: 0.005 for stereo, 0.05 for "
+        "lidar, 0.02 for topic.",
     ),
 ]
 _Extrinsics = Annotated[
     Path | None,
     typer.Option(
-        help="Of a LiDAR, YAML: camera_from_lidar, 12 or 16 numbers row by row, carries its points into the "
-        "camera's optical frame, metres. Without it /tf and /tf_static of the bag say so."
+        help="YAML file with the LiDAR extrinsics: camera_from_lidar, a 3x4 or 4x4 transform in row-major order from "
+        "the LiDAR frame to the camera's optical frame, in metres. Default: /tf and /tf_static of the bag."
     ),
 ]
 
 
 def pseudo_label(
-    data: Annotated[Path, typer.Option(help="Bag, folder of bags, data set, folder of images or video to label.")],
-    out: Annotated[Path, typer.Option(help="Folder for the labels; a second run goes on where the first ended.")],
+    data: Annotated[Path, typer.Option(help="Bag, folder of bags, data set, folder of images, or video to label.")],
+    out: Annotated[Path, typer.Option(help="Output folder for the labels; an interrupted run is continued.")],
     words: _Words = None,
     teacher: _Teacher = None,
-    config: Annotated[Path | None, typer.Option(help="Settings, YAML; without it, the defaults.")] = None,
-    confidence: Annotated[float | None, typer.Option(help="Pixels less sure than this become void, 0..1.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Pseudo-labelling configuration (YAML). Default: built-in defaults.")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Minimum class probability of a labelled pixel, 0..1; others become void.")
+    ] = None,
     ego_mask: _EgoMask = None,
     ego_polygon: _EgoPolygon = None,
     scales: _Scales = None,
-    flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Mirrored views as well.")] = None,
-    size: Annotated[str | None, typer.Option(help="HxW, size of images at scale 1; default: the teacher's.")] = None,
+    flips: Annotated[
+        bool | None,
+        typer.Option("--flips/--no-flips", help="Also predict on mirrored images (MonoDVPS teachers only)."),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Teacher input size at scale 1, HxW. Default: the teacher's own.")
+    ] = None,
     depth_teacher: _DepthTeacher = None,
     depth_topic: _DepthTopic = None,
     depth_within: _DepthWithin = None,
     extrinsics: _Extrinsics = None,
-    keep_labels: Annotated[bool, typer.Option("--keep-labels", help="Frames with true labels keep them.")] = False,
-    image_topic: Annotated[str | None, typer.Option(help="Of a recording with several cameras.")] = None,
+    keep_labels: Annotated[
+        bool, typer.Option("--keep-labels", help="Keep the labels of frames that have ground truth.")
+    ] = False,
+    image_topic: Annotated[
+        str | None, typer.Option(help="Image topic to label, in a recording with several cameras.")
+    ] = None,
     rectified: RectifiedOption = Rectified.AUTO,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Label this many frames at most.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to label.")] = None,
 ) -> int:
-    """Label a recording by teachers, of classes, depth or both; train on the labels with `monodvps train --data`.
+    """Label a recording with teachers of segmentation, depth or both; train on it with `monodvps train --data OUT`.
 
-    Exit code 3: done, but frames of the data are missing, damaged or left out because of their stamps.
+    Exit code 3: finished, but input frames are missing, damaged or skipped because of their stamps.
     """
-    # Below, because imports of torch and networks take seconds, and --help must not.
+    # Imported here so that --help does not wait for torch.
     from monodvps_ros.data import open_source  # noqa: PLC0415
     from monodvps_ros.perception import resolve_device  # noqa: PLC0415
     from monodvps_ros.training.depth_teachers import load_depth_teacher  # noqa: PLC0415
@@ -102,7 +120,7 @@ def pseudo_label(
     from monodvps_ros.training.teachers import is_own_weights, load_teacher  # noqa: PLC0415
 
     if teacher is not None and not is_own_weights(teacher) and (scales is not None or flips):
-        raise ConfigError(f"--scales and --flips are for our own network's weights; '{teacher}' looks at an image once")
+        raise ConfigError(f"--scales and --flips apply to MonoDVPS teachers only, but --teacher is '{teacher}'")
     if depth_teacher is None and (depth_topic, depth_within, extrinsics) != (None, None, None):
         raise ConfigError("--depth-topic, --depth-within and --extrinsics go with --depth-teacher")
     views = {"scales": None if scales is None else parse_scales(scales), "flips": flips}
@@ -113,7 +131,7 @@ def pseudo_label(
     if not len(source):
         raise DataError(f"{data}: holds no frames")
     if labeller is not None and source.label_space.name != labeller.labels.name and not keep_labels:
-        # true labels are not looked at
+        # true labels are not used
         source = open_source(data, image_topic=image_topic, labels=labeller.labels, rectified=rectified.value)
     measured = MeasuredDepth(data, depth_topic, depth_within, extrinsics, image_topic, rectified.value)
     labelling = PseudoLabelling(
@@ -150,7 +168,7 @@ def _run(labelling: Any, data: Path) -> int:
 
 
 def parse_scales(text: str) -> list[float]:
-    """Read ``from:to:step`` (both ends are in) or a list parted by commas.
+    """Read ``from:to:step`` (both ends included) or a comma-separated list.
 
     Raises:
         ConfigError: the text is neither.

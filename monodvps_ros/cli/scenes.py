@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps scenes`: render synthetic drives with exact truth."""
+"""`monodvps scenes`: render synthetic drives with exact ground truth."""
 
 import re
 import time
@@ -33,7 +33,7 @@ _DEFAULTS = {entry.name: entry for entry in settings(SceneConfig)}
 
 
 class Format(str, Enum):
-    """What a drive is written as."""
+    """Format of a drive."""
 
     BAG = "bag"
     CITYSCAPES_DVPS = "cityscapes-dvps"
@@ -47,19 +47,24 @@ def _option(name: str, *flags: str) -> Any:
 
 def scenes(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder that takes the drive, beside those that are in it already.")],
+    out: Annotated[Path, typer.Option(help="Output folder; existing drives in it are kept.")],
     split_name: Annotated[
         Split | None,
-        typer.Option("--split", help="Render this split of 'drives' (docs/drives.md), not one drive."),
+        typer.Option(
+            "--split", help="Render this split of the data set 'drives' (docs/drives.md) instead of a single drive."
+        ),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Render nothing; tell whether the split's drives in --out are the right ones."),
+        typer.Option(
+            "--check",
+            help="Check the rendered drives of --split in --out against their fingerprints instead of rendering.",
+        ),
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Drives of a split to render side by side.", min=1)] = 1,
-    seed: Annotated[int, typer.Option(help="Of everything that is random; also the number of the sequence.")] = 0,
-    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.BAG,
-    size: Annotated[str, typer.Option(help="HxW, rows by columns of the image in pixels.")] = "192x640",
+    jobs: Annotated[int, typer.Option(help="Number of drives of a split to render in parallel.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed; also the sequence number.")] = 0,
+    format_: Annotated[Format, typer.Option("--format", help="Format of the drives.")] = Format.BAG,
+    size: Annotated[str, typer.Option(help="Image size in pixels, HxW.")] = "192x640",
     frames: Annotated[int, _option("frames", "--frames")] = _DEFAULTS["frames"].default,
     rate: Annotated[float, _option("rate_hz", "--rate")] = _DEFAULTS["rate_hz"].default,
     start: Annotated[float, _option("start_s", "--start")] = _DEFAULTS["start_s"].default,
@@ -76,7 +81,7 @@ def scenes(
     antialias: Annotated[bool, _option("antialias", "--antialias/--no-antialias")] = _DEFAULTS["antialias"].default,
     device: Annotated[str, _option("device", "--device")] = _DEFAULTS["device"].default,
 ) -> None:
-    """Render a synthetic drive: images, depth, panoptic ids, flow to the previous frame, poses and K."""
+    """Render synthetic drives: images, depth, panoptic ids, optical flow to the previous frame, poses and K."""
     if split_name is not None:
         _refuse_drive_options(context)
         if check:
@@ -85,9 +90,9 @@ def scenes(
             render_split(split_name.value, out, format_ is Format.BAG, device, jobs)
         return
     if check:
-        raise ConfigError("--check goes with --split: a drive of one's own has nothing to be compared with")
+        raise ConfigError("--check requires --split: there are no fingerprints of other drives")
     if jobs != 1:
-        raise ConfigError("--jobs goes with --split: one drive is rendered by one process")
+        raise ConfigError("--jobs requires --split: a single drive is rendered by one process")
     rows, columns = parse_size(size)
     config = SceneConfig(
         frames=frames, rate_hz=rate, start_s=start, height=rows, width=columns, focal_px=focal, camera_height_m=height,
@@ -114,24 +119,24 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _refuse_drive_options(context: typer.Context) -> None:
-    """Check that no option of a single drive was given beside a split.
+    """Refuse options of a single drive that are given together with --split.
 
     Raises:
-        ConfigError: one was.
+        ConfigError: there is one.
     """
     for parameter in context.command.params:
         origin = context.get_parameter_source(parameter.name or "")
         if origin is not None and origin.name == "COMMANDLINE" and parameter.name not in _WITH_SPLIT:
-            raise ConfigError(f"{parameter.opts[0]} does not go with --split, whose drives are fixed; leave it out")
+            raise ConfigError(f"{parameter.opts[0]} cannot be combined with --split, whose drives are fixed; remove it")
 
 
 def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> None:
-    """Render what is missing of a split of 'drives', and say what is done."""
+    """Render the missing drives of a split and print progress."""
     console = Console(stderr=True, highlight=False)
     drives = list(split(name))
     missing = [drive for drive in drives if not is_written(drive, out, as_bag)]
     frames = sum(drive.config.frames for drive in missing)
-    console.print(f"{name}: {len(drives)} drives, {len(drives) - len(missing)} there; rendering {frames} frames")
+    console.print(f"{name}: {len(drives)} drives, {len(drives) - len(missing)} present; rendering {frames} frames")
     begin, done = time.perf_counter(), 0
     columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -145,17 +150,17 @@ def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> 
 
 
 def check_split(name: str, out: Path, as_bag: bool) -> None:
-    """Compare the drives of a split with the stored fingerprints, and say which are the same.
+    """Compare the drives of a split with the stored fingerprints and print the result.
 
     Raises:
-        DataError: a drive is not there.
-        Exit: with code 1; one is not the same.
+        DataError: a drive is missing.
+        Exit: with code 1; a drive differs.
     """
     console = Console(highlight=False)
     stored, others = stored_fingerprints(), 0
     for drive in split(name):
         if not is_written(drive, out, as_bag):
-            raise DataError(f"{out / drive.folder}: {drive.name} is not there; render it without --check")
+            raise DataError(f"{out / drive.folder}: {drive.name} is missing; render it without --check")
         found = written_fingerprint(drive, out, as_bag)
         likeness = stored[drive.name].compare(found)
         others += likeness is Likeness.OTHER
@@ -167,7 +172,7 @@ def check_split(name: str, out: Path, as_bag: bool) -> None:
 
 
 def _show(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Hand samples on and draw a bar on stderr."""
+    """Yield samples and draw a progress bar on stderr."""
     columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield from progress.track(samples, total=len(samples) if isinstance(samples, Drive) else None)

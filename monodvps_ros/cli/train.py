@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`monodvps train`: from recordings to a weights file."""
+"""`monodvps train`: train the network on recordings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,30 +15,34 @@ from monodvps_ros.errors import ConfigError
 
 
 def train(
-    data: Annotated[list[str], typer.Option(help="A bag, a data set, a folder of images or a video; may be repeated.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the weights file.")],
+    data: Annotated[
+        list[str], typer.Option(help="Bag, data set, folder of images, or video to train on; may be repeated.")
+    ],
+    out: Annotated[Path, typer.Option(help="Output folder for checkpoints, logs and the weights file.")],
     words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[PATH]... [NAME=VALUE]...",
-            help="More data, and settings by their dotted names, such as loss.depth=10.",
+            help="More data, and settings by dotted name, such as loss.depth=10.",
         ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Training config, YAML; without it, the defaults.")] = None,
-    validate: Annotated[str, typer.Option(help="Data with truth to measure on.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="Training configuration (YAML). Default: built-in defaults.")
+    ] = None,
+    validate: Annotated[str, typer.Option(help="Data with ground truth for validation.")] = "",
     rectified: RectifiedOption = Rectified.AUTO,
-    max_steps: Annotated[int | None, typer.Option(help="Steps of the whole training.", min=1)] = None,
-    weights: Annotated[str, typer.Option(help="Weights file to start from, or a checkpoint.")] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
-    devices: Annotated[int, typer.Option(help="Processes on each machine.", min=1)] = 1,
-    nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
+    max_steps: Annotated[int | None, typer.Option(help="Total number of training steps.", min=1)] = None,
+    weights: Annotated[str, typer.Option(help="Weights file or checkpoint to start from.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
+    devices: Annotated[int, typer.Option(help="Number of training processes (GPUs) per machine.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="Number of machines.", min=1)] = 1,
 ) -> int:
     """Train the network: depth, flow and ego motion from raw video, panoptic segmentation from labels.
 
-    Exit code 3: done, but frames of the data are missing, damaged or left out because of their stamps. Where these are
-    more than the others, nothing is trained.
+    Exit code 3: finished, but frames of the data are missing, damaged or skipped because of their stamps. If these are
+    the majority, training is refused.
     """
-    from monodvps_ros.data import open_source  # noqa: PLC0415 (training's imports take seconds; --help must not)
+    from monodvps_ros.data import open_source  # noqa: PLC0415 (so that --help does not wait for torch)
     from monodvps_ros.data.formats.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
     from monodvps_ros.training.run import train as run  # noqa: PLC0415
 
@@ -47,9 +51,9 @@ def train(
         overrides["max_steps"] = str(max_steps)
     settings = load(TrainingConfig, config, overrides)
     if resume and weights:
-        raise ConfigError("--resume goes on with the checkpoint's own weights; leave --weights out")
+        raise ConfigError("--resume continues with the weights of the checkpoint; remove --weights")
     if validate and is_pseudo_labelled(Path(validate)):
-        raise ConfigError(f"--validate {validate} holds pseudo-labels, a teacher's guesses; give data with true labels")
+        raise ConfigError(f"--validate {validate} contains pseudo-labels, not ground truth; give data with true labels")
     names = [*data, *paths]
     result = run(
         settings,
@@ -66,5 +70,5 @@ def train(
     code = exit_code(result.damage)
     if not result.stopped_by:
         return code
-    Console(stderr=True).print(f"stopped at step {result.steps} of {settings.max_steps}; go on with --resume")
+    Console(stderr=True).print(f"stopped at step {result.steps} of {settings.max_steps}; continue with --resume")
     return 128 + result.stopped_by

@@ -209,7 +209,7 @@ def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation
     predictions: Predictions | None = None
     if request.predictions is not None:
         if is_pseudo_labelled(request.data):
-            raise DataError(f"{request.data}: holds pseudo-labels, a teacher's guesses; give --data with true labels")
+            raise DataError(f"{request.data}: contains pseudo-labels, not ground truth; give --data with true labels")
         predictions = open_predictions(request.predictions, rules.name)
         made = PredictionPairs(truth, predictions, are_many(request.data, request.predictions))
         evaluation.add_all(made.pairs(_samples(request, recordings[0], "evaluating")))
