@@ -11,7 +11,14 @@ from monodvps_ros.demo.report import NodeCounts, RecordedTopic, make_report
 from monodvps_ros.evaluation.result import FIGURES
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/demo.md", "docs/drives.md", "docs/evaluation.md"]
+PAGES = [
+    "README.md",
+    "docs/demo.md",
+    "docs/drives.md",
+    "docs/evaluation.md",
+    "docs/file_formats.md",
+    "docs/recordings.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
