@@ -60,7 +60,7 @@ def flow_residual_mask(
         )  # fmt: skip
         instances = instance_pixels(ids, thing_ids)
         for image in range(len(ids)):
-            for instance in ids[image][instances[image]].unique():
+            for instance in torch.unique(ids[image][instances[image]]).tolist():
                 here = ids[image, 0] == instance
                 medians = ratios[image][:, here].nanmedian(1).values
                 keep[image, 0] &= ~(here & (medians > 1.0).all())
@@ -69,5 +69,7 @@ def flow_residual_mask(
 
 def _ratio(flow: Tensor, rigid: Tensor) -> Tensor:
     """(B, 1, H, W) residual as a share of what is allowed; NaN where it is not known."""
-    longer = torch.maximum(flow.norm(dim=1, keepdim=True), rigid.norm(dim=1, keepdim=True))
-    return (flow - rigid).norm(dim=1, keepdim=True) / (RESIDUAL_SHARE * longer).clamp(min=LEAST_RESIDUAL_PX)
+    longer = torch.maximum(*(torch.linalg.vector_norm(entry, dim=1, keepdim=True) for entry in (flow, rigid)))
+    residual = torch.linalg.vector_norm(flow - rigid, dim=1, keepdim=True)
+    ratio: Tensor = residual / (RESIDUAL_SHARE * longer).clamp(min=LEAST_RESIDUAL_PX)
+    return ratio

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of the street weights: what it trains on, what it never does, and that it goes on where it stopped."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import train_street
+
+from monodvps_ros.config import TrainingConfig, load
+from monodvps_ros.data import open_source
+from monodvps_ros.network import MonoDVPS, save_weights
+
+
+@pytest.fixture
+def street(tmp_path):
+    """Recordings as the script expects them, of a few small images each."""
+    for name in (train_street.STILLS, train_street.CAMVID, *train_street.SEQUENCES):
+        folder = (
+            tmp_path / "street" / ("" if name in (train_street.STILLS, train_street.CAMVID) else "sequences") / name
+        )
+        pseudo = tmp_path / "street" / "pseudo" / name
+        for part in (folder / "image", folder / "image_right", pseudo):
+            part.mkdir(parents=True)
+        for number in range(23 if name == train_street.STILLS else 3):
+            image = np.full((64, 96, 3), number, np.uint8)
+            cv2.imwrite(str(folder / "image" / f"{number:06d}.png"), image)
+            cv2.imwrite(str(folder / "image_right" / f"{number:06d}.png"), image)
+            cv2.imwrite(str(pseudo / f"{number:06d}.png"), np.full((64, 96), 13001, np.uint16))
+        if name != train_street.CAMVID:
+            camera = {"width": 96, "height": 64, "rate_hz": 10, "K": [60, 0, 47.5, 0, 60, 31.5, 0, 0, 1]}
+            (folder / "camera.json").write_text(json.dumps(camera))
+    return tmp_path / "street"
+
+
+def test_the_last_scenes_are_never_trained_on(street, tmp_path):
+    train_street.link(street, tmp_path / "data", train_street.STILLS)
+    source = open_source(tmp_path / "data" / train_street.STILLS)
+    samples = list(source)
+    assert [int(sample.frame.image[0, 0, 0]) for sample in samples] == [0, 1, 2]  # 23 less the last 20
+    assert len({sample.sequence for sample in samples}) == 3  # stills: none is another's neighbour
+    assert all(sample.truth.panoptic_is_pseudo and (sample.truth.panoptic == 13001).all() for sample in samples)
+    camera = json.loads((tmp_path / "data" / train_street.STILLS / "camera.json").read_text())
+    assert camera["baseline_m"] == 0.5327
+
+
+def test_what_is_done_is_left_out(street, tmp_path):
+    data = tmp_path / "data"
+
+    def left():
+        return [step.name for step in train_street.data_steps(street, data) if not step.is_done()]
+
+    before = left()
+    assert len(before) == 7 + 2 + 1
+    assert before[-1] == "render drives"
+    for step in train_street.data_steps(street, data)[:7]:
+        step.make()
+    assert left() == before[7:]
+
+
+def test_sources_are_as_many_as_their_weights(tmp_path):
+    sources = train_street.sources(tmp_path)
+    config = load(TrainingConfig, train_street.CONFIGS / "street_1.yaml")
+    assert len(sources) == len(config.source_weights) == 8
+    assert sum(config.source_weights) == pytest.approx(1.0)
+    assert [path.name for path in sources[:2]] == [f"{name}_depth" for name in train_street.BASELINES_M]
+
+
+def test_a_run_is_done_at_its_last_step(tmp_path):
+    (tmp_path / "run.yaml").write_text("max_steps: 5")
+    network = MonoDVPS(load(TrainingConfig, train_street.CONFIGS / "street_1.yaml").network)
+    assert not train_street.is_trained(tmp_path / "run.yaml", tmp_path / "w.safetensors")
+    for steps, done in ((4, False), (5, True)):
+        save_weights(tmp_path / "w.safetensors", network, {"steps": steps})
+        assert train_street.is_trained(tmp_path / "run.yaml", tmp_path / "w.safetensors") is done
+
+
+def test_each_run_starts_from_the_one_before(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(train_street, "command", lambda *words: called.append([str(word) for word in words]))
+    first, second, _ = train_street.training_steps(tmp_path / "data", tmp_path)
+    first.make()
+    assert called[-1][-2:] == ["--weights", str(train_street.SHIPPED)]
+    (tmp_path / "street_1/checkpoints").mkdir(parents=True)
+    (tmp_path / "street_1" / train_street.CHECKPOINT).touch()
+    first.make()
+    assert called[-1][-1] == "--resume" and "--weights" not in called[-1]
+    second.make()
+    assert called[-1][-2:] == ["--weights", str(tmp_path / "street_1" / train_street.CHECKPOINT)]
