@@ -4,9 +4,11 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,35 @@ def test_installed_files_name_no_folder_of_the_sources_or_of_numpy(build):
         text = path.read_text()
         assert str(ROOT) not in text
         assert "numpy" not in text
+
+
+def test_the_wheel_without_ros_holds_every_source_file_and_message(tmp_path):
+    """`pip install .`, from a copy because setuptools writes into the folder that it builds."""
+    for name in ("pyproject.toml", "setup.py", "package.xml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in (PACKAGE, "msg"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        tmp_path / "out",
+        tmp_path,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    sources = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / PACKAGE).rglob("*") if path.is_file()}
+    messages = {
+        f"{wheel.stem.split('-py3')[0]}.data/data/share/{PACKAGE}/msg/{path.name}" for path in (ROOT / "msg").iterdir()
+    }
+    assert held == sources | messages
 
 
 def test_second_set_up_takes_a_moment_and_touches_nothing():

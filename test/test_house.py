@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for every source file: its length, the length of its functions, and what belongs into ros/."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from test_floors import ROS_LIBRARIES, imports
+
+ROOT = Path(__file__).parent.parent
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+SOURCES = sorted(
+    path for folder in ("monodvps_ros", "launch", "tools", "test") for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def long_functions(source: str) -> list[str]:
+    """Functions and methods that are too long, each with its number of lines; decorators do not count."""
+    functions = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lengths = [(node.name, node.end_lineno - node.lineno + 1) for node in functions]
+    return [f"{name}: {lines} lines" for name, lines in lengths if lines > LONGEST_FUNCTION]
+
+
+def without_ros(sources: dict[str, str]) -> list[str]:
+    """Modules, by their dotted names, that need ROS neither themselves nor by a module of ros/ that they import."""
+    found = {name: imports(source, name) for name, source in sources.items()}
+
+    def needs_ros(name: str, seen: frozenset[str] = frozenset()) -> bool:
+        libraries = {used.partition(".")[0] for used in found[name]}
+        if libraries & ROS_LIBRARIES or any(used.startswith("monodvps_ros.msg") for used in found[name]):
+            return True
+        below = {other for used in found[name] for other in (used, used.rpartition(".")[0]) if other in found}
+        return any(needs_ros(other, seen | {name}) for other in below - seen - {name})
+
+    return [name for name in found if not needs_ros(name)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= LONGEST_FILE
+    assert long_functions(source) == []
+
+
+def test_everything_in_ros_needs_ros():
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text()
+        for path in SOURCES
+        if "monodvps_ros/ros/" in path.as_posix() and path.name != "__init__.py"
+    }
+    assert len(modules) > 10
+    assert without_ros(modules) == []
+
+
+def test_a_long_function_is_found():
+    body = "    x = 1\n" * LONGEST_FUNCTION
+    assert long_functions(f"def f():\n{body}") == [f"f: {LONGEST_FUNCTION + 1} lines"]
+    assert long_functions(f"def f():\n{body[:-10]}") == []
+    assert long_functions(f"class A:\n  async def g(self):\n{body}") == [f"g: {LONGEST_FUNCTION + 1} lines"]
+
+
+def test_a_module_without_ros_is_found():
+    sources = {
+        "monodvps_ros.ros.a": "import rclpy.node",
+        "monodvps_ros.ros.b": "from monodvps_ros.ros.a import A",
+        "monodvps_ros.ros.c": "def f():\n    from monodvps_ros.ros import b",
+        "monodvps_ros.ros.d": "from monodvps_ros.msg import PanopticSegment",
+        "monodvps_ros.ros.e": "import numpy\nfrom monodvps_ros.ros.f import F",
+        "monodvps_ros.ros.f": "from monodvps_ros.ros.e import E",
+    }
+    assert without_ros(sources) == ["monodvps_ros.ros.e", "monodvps_ros.ros.f"]
