@@ -284,19 +284,20 @@ class McapFile:
 def _decompressed(compression: str, data: bytes) -> tuple[bytes, str]:
     """Decompress as far as it goes; say what ended it too early."""
     openers: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
-        "": lambda file: file,
         "lz4": lz4.frame.LZ4FrameFile,
         "zstd": lambda file: zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True),
     }
+    if not compression:
+        return data, ""
     if compression not in openers:
         return b"", f"compression '{compression}' is not known"
-    content = bytearray()
+    pieces, size, trouble = [], 0, ""
     try:
         reader = openers[compression](BytesIO(data))
-        while piece := reader.read(_PIECE_BYTES):
-            content += piece
-            if len(content) > MOST_CHUNK_BYTES:
-                return bytes(content), f"it is larger than {MOST_CHUNK_BYTES} bytes"
+        while not trouble and (piece := reader.read(_PIECE_BYTES)):
+            pieces.append(piece)
+            size += len(piece)
+            trouble = f"it is larger than {MOST_CHUNK_BYTES} bytes" if size > MOST_CHUNK_BYTES else ""
     except (zstandard.ZstdError, RuntimeError, EOFError, OSError) as error:
-        return bytes(content), str(error)
-    return bytes(content), ""
+        trouble = str(error)
+    return b"".join(pieces), trouble
