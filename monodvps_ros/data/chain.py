@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from monodvps_ros.data.bag import is_bag, sequence_name
-from monodvps_ros.data.natural_order import natural_key
+from monodvps_ros.data.listing import list_folder
 from monodvps_ros.data.reading import chained, damage_of
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LabelSpace
@@ -65,5 +65,5 @@ def bags_in(path: Path) -> list[Path]:
     """List the recordings in a folder that is none itself, in natural order; hidden ones are unfinished."""
     if not path.is_dir() or is_bag(path):
         return []
-    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return sorted((entry for entry in folders if is_bag(entry)), key=natural_key)
+    folders = [entry for entry in list_folder(path) if entry.is_dir() and not entry.name.startswith(".")]
+    return [entry for entry in folders if is_bag(entry)]

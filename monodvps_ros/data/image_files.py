@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.natural_order import natural_key
+from monodvps_ros.data.listing import list_folder
 from monodvps_ros.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -20,7 +20,7 @@ DEPTH_SCALE = 256.0
 
 def list_images(folder: Path) -> list[Path]:
     """List the images in a folder in natural order (2 before 10)."""
-    return sorted((entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    return list_folder(folder, IMAGE_SUFFIXES)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

@@ -66,8 +66,8 @@ class LabelFile:
         Raises:
             DataError: the file cannot be read, is of another size, or has a value that the YAML does not name.
         """
-        path = data / self.folder / f"{stem}.png"
-        if self.groups is None or not path.is_file():
+        path = _png(data / self.folder, stem)
+        if self.groups is None or path is None:
             return None
         values = read_map(path, [np.uint8])
         check_size(values.shape, size, str(path))
@@ -83,8 +83,8 @@ class LabelFile:
         Raises:
             DataError: the file cannot be read, or is of another size.
         """
-        path = data / str(self.moving) / f"{stem}.png"
-        if self.moving is None or not path.is_file():
+        path = None if self.moving is None else _png(data / self.moving, stem)
+        if path is None:
             return None
         values = read_map(path, [np.uint8])
         check_size(values.shape, size, str(path))
@@ -129,6 +129,11 @@ def read_label_file(path: Path, space: LabelSpace) -> LabelFile:
     groups, table = (None, np.full(256, _UNKNOWN, np.uint8)) if values is None else _groups(path, values, space)
     moving = read.get("moving")
     return LabelFile(path, str(read.get("folder", "label")), groups, table, None if moving is None else str(moving))
+
+
+def _png(folder: Path, stem: str) -> Path | None:
+    named = (folder / f"{stem}{ending}" for ending in (".png", ".PNG"))
+    return next((path for path in named if path.is_file()), None)
 
 
 def _groups(path: Path, values: Any, space: LabelSpace) -> tuple[ClassGroups, NDArray[np.uint8]]:

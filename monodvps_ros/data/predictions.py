@@ -22,6 +22,7 @@ from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.format import PredictionLayout
 from monodvps_ros.data.formats import format_named, prediction_layout
 from monodvps_ros.data.image_files import depth_to_file, read_depth, write_image
+from monodvps_ros.data.listing import entries
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import VOID_CLASS_ID
@@ -209,4 +210,4 @@ def whole_frames(path: Path, layout: PredictionLayout) -> set[str]:
 def _names(folder: Path, ending: str) -> set[str]:
     if not folder.is_dir():
         raise DataError(f"{folder}: is no folder; predictions lie in {PANOPTIC_FOLDER}/ and {DEPTH_FOLDER}/")
-    return {file.name.removesuffix(ending) for file in folder.iterdir() if file.name.endswith(ending)}
+    return {file.name.removesuffix(ending) for file in entries(folder) if file.name.endswith(ending)}

@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from monodvps_ros.data.listing import entries
 from monodvps_ros.errors import DataError
 
 MARKER = ".monodvps_demo"
@@ -24,7 +25,7 @@ class OutputFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise DataError(f"{path} is a file; give another folder with --out")
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and any(entries(path)):
             self._clear()
         path.mkdir(parents=True, exist_ok=True)
         (path / MARKER).write_text("Made by `monodvps demo`, which replaces the files it knows in this folder.\n")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.image_files import IMAGE_SUFFIXES
 from monodvps_ros.data.label_file import LabelFile
-from monodvps_ros.data.natural_order import natural_key
+from monodvps_ros.data.listing import natural_key
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.data.predictions import IMAGE_ENDING, Predictions, frame_name
 from monodvps_ros.errors import DataError

@@ -23,6 +23,7 @@ from monodvps_ros.data.formats.pseudo_labels import (
     write_inverse_depth,
     write_panoptic,
 )
+from monodvps_ros.data.listing import entries
 from monodvps_ros.data.manifest import check_manifest
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError, DataError
@@ -221,5 +222,5 @@ def _prepare(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be made: {error.strerror}") from None
-    if not (out / MANIFEST).exists() and any(out.iterdir()):
+    if not (out / MANIFEST).exists() and any(entries(out)):
         raise DataError(f"{out}: holds files that are no pseudo-labels; give an empty folder with --out")

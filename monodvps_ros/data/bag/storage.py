@@ -12,7 +12,7 @@ import zstandard
 from monodvps_ros.data.bag.mcap_file import McapFile
 from monodvps_ros.data.bag.parts import Storage
 from monodvps_ros.data.bag.sqlite_file import SqliteFile
-from monodvps_ros.data.natural_order import natural_key
+from monodvps_ros.data.listing import entries, list_folder
 from monodvps_ros.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _PIECE_BYTES = 1 << 20
 def is_bag(path: Path) -> bool:
     """Say whether a path looks like a recording: a storage file, or a folder that holds one; one of ROS 1 as well."""
     if path.is_dir():
-        return (path / "metadata.yaml").is_file() or any(_is_storage(entry) for entry in path.iterdir())
+        return (path / "metadata.yaml").is_file() or any(map(_is_storage, entries(path)))
     return _is_storage(path)
 
 
@@ -91,7 +91,7 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
                 f"{path}: is no recording; expected a folder or a file that ends in {' or '.join(SUFFIXES)}"
             )
         return [path]
-    there = sorted((entry for entry in path.iterdir() if _is_storage(entry)), key=natural_key)
+    there = [entry for entry in list_folder(path) if _is_storage(entry)]
     found = [entry for entry in there if entry.suffix != _ROS1]
     names = metadata.get("relative_file_paths")
     if not isinstance(names, list):

@@ -33,6 +33,7 @@ from monodvps_ros.data.checks import check_increasing, check_panoptic, check_siz
 from monodvps_ros.data.format import Format, PredictionLayout
 from monodvps_ros.data.formats.folder import START_NS
 from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, read_picture, write_image
+from monodvps_ros.data.listing import entries, list_folder
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
@@ -74,7 +75,7 @@ class CityscapesDvpsSource:
         self.path = image_folder(path, IMAGE)
         self._labels = labels
         by_kind: dict[str, dict[str, _Frame]] = {IMAGE: {}, LABEL: {}, DEPTH: {}}
-        for file in sorted(self.path.glob("*.png")):
+        for file in list_folder(self.path, [".png"]):
             match = _NAME.fullmatch(file.name)
             if match is None:
                 raise DataError(f"{file}: has no name of Cityscapes-DVPS (SSSSSS_FFFFFF_<city>_…_NNNNNN_<kind>.png)")
@@ -196,7 +197,7 @@ class CityscapesDvpsWriter:
             raise DataError(f"city is '{city}'; it must be a word without underscores: these part the names of files")
         self.folder = path / "video_sequence" / split
         self.folder.mkdir(parents=True, exist_ok=True)
-        used = [int(file.name[:6]) for file in self.folder.iterdir() if re.match(r"\d{6}_", file.name)]
+        used = [int(file.name[:6]) for file in entries(self.folder) if re.match(r"\d{6}_", file.name)]
         self.sequence = max(used, default=-1) + 1 if sequence is None else sequence
         self._rate_hz, self._city, self._camera_height_m = rate_hz, city, camera_height_m
         self._frames = 0
@@ -226,7 +227,7 @@ def is_cityscapes_dvps(path: Path) -> bool:
     return any(
         (match := _NAME.fullmatch(file.name)) and match[5] == IMAGE
         for folder in split_folders(path)
-        for file in folder.glob(f"*_{IMAGE}.png")
+        for file in entries(folder)
     )
 
 
@@ -240,7 +241,9 @@ def image_folder(path: Path, kind: str) -> Path:
     Raises:
         DataError: there is none, or more than one split.
     """
-    folders = [folder for folder in split_folders(path) if any(folder.glob(f"*_{kind}.png"))]
+    folders = [
+        folder for folder in split_folders(path) if any(file.name.endswith(f"_{kind}.png") for file in entries(folder))
+    ]
     if len(folders) != 1:
         found = ", ".join(str(folder) for folder in folders)
         wrong = f"holds several splits; choose one of: {found}" if folders else f"holds no *_{kind}.png"
@@ -251,7 +254,7 @@ def image_folder(path: Path, kind: str) -> Path:
 def split_folders(path: Path) -> list[Path]:
     """List where the images of a data set of ViP-DeepLab's layout may lie below a path."""
     bases = [base for base in (path / "video_sequence", path) if base.is_dir()]
-    return [path, *(folder for base in bases for folder in sorted(base.iterdir()) if folder.is_dir())]
+    return [path, *(folder for base in bases for folder in list_folder(base) if folder.is_dir())]
 
 
 def check_partners(folder: Path, images: Set[str], partners: Set[str], kind: str) -> None:

@@ -37,6 +37,7 @@ from monodvps_ros.data.formats.cityscapes_dvps import check_partners, image_fold
 from monodvps_ros.data.formats.folder import START_NS
 from monodvps_ros.data.image_files import read_depth, read_map, read_picture
 from monodvps_ros.data.instance_ids import InstanceIds
+from monodvps_ros.data.listing import entries, list_folder
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import MAX_INSTANCE_ID, SEMKITTI, VOID_CLASS_ID, LabelSpace, encode_panoptic
@@ -66,7 +67,7 @@ class SemkittiDvpsSource:
         self.path = image_folder(path, IMAGE)
         self._labels = labels
         self._files: dict[str, dict[str, Path]] = {IMAGE: {}, CLASS: {}, INSTANCE: {}, DEPTH: {}}
-        for file in sorted(self.path.glob("*.png")):
+        for file in list_folder(self.path, [".png"]):
             match = _NAME.fullmatch(file.name)
             if match is None:
                 raise DataError(f"{file}: has no name of SemKITTI-DVPS (SSSSSS_FFFFFF_<kind>.png)")
@@ -145,7 +146,11 @@ class SemkittiDvpsSource:
 
 def is_semkitti_dvps(path: Path) -> bool:
     """Say whether a folder, or the one split in it, holds pictures named as in SemKITTI-DVPS."""
-    return any(_NAME.fullmatch(file.name) for folder in split_folders(path) for file in folder.glob(f"*_{IMAGE}.png"))
+    return any(
+        (match := _NAME.fullmatch(file.name)) and match[4] == IMAGE
+        for folder in split_folders(path)
+        for file in entries(folder)
+    )
 
 
 def _read_panoptic(sample: Sample) -> PanopticMap:

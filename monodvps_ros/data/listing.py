@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists folders: in the order in which people count (2 before 10), without what copying a folder leaves in it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from monodvps_ros.errors import DataError
+
+#: Of macOS, Windows and network drives, in lower case; macOS also puts a ``._<name>`` beside each file.
+_LEFT_BY_COPIES = {".ds_store", "__macosx", "thumbs.db", "desktop.ini", "@eadir"}
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    """Give what is in a folder, in no order; nothing for a file.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        found = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed: {error.strerror}") from None
+    for entry in found:
+        if not entry.name.startswith("._") and entry.name.lower() not in _LEFT_BY_COPIES:
+            yield entry
+
+
+def list_folder(folder: Path, suffixes: Sequence[str] = ()) -> list[Path]:
+    """List what is in a folder, in natural order.
+
+    Args:
+        folder: to list.
+        suffixes: endings that count, in lower case; names may have them in capitals. Empty: all.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    found = (entry for entry in entries(folder) if not suffixes or entry.suffix.lower() in suffixes)
+    return sorted(found, key=natural_key)
+
+
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Return a key to sort paths of one folder by: runs of digits compare as numbers."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)] + [(-1, path.name)]
