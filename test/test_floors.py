@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "monodvps_ros"
 FLOORS = [
-    {"labels", "types", "outputs", "errors", "shapes", "signals", "config", "geometry"},
+    {"labels", "types", "outputs", "errors", "shapes", "signals", "files", "config", "geometry"},
     {"network", "losses", "metrics"},
     {"perception", "data", "foundation"},
     {"scenes", "training", "evaluation"},

@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from monodvps_ros.files import write_text
+
 #: Camera sizes by their names in the report.
 SIZES = {"375x1242": (375, 1242), "1080p": (1080, 1920)}
 #: Stages in the order in which a frame passes them.
@@ -55,7 +57,7 @@ def benchmark(
             "Skipped: decode, pack, publish (rclpy or the built messages are not installed; `make build` installs them)"
         )
     if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_text(json_file, json.dumps(report, indent=2) + "\n")
         console.print(f"Written: {json_file}")
 
 

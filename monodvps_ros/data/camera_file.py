@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.errors import CameraInfoError, DataError
+from monodvps_ros.files import write_bytes
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import camera_model
 

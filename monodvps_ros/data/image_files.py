@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.listing import list_folder
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import write_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -89,12 +90,13 @@ def depth_to_file(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.where(known, scaled, 0).astype(np.uint16)
 
 
-def write_image(path: Path, pixels: NDArray[Any]) -> None:
+def write_image(path: Path, pixels: NDArray[Any], make_folder: bool = False) -> None:
     """Write a PNG, whole or not at all: a reader never sees a part of it.
 
     Args:
-        path: its folder must exist.
+        path: of the file.
         pixels: (H, W), or (H, W, 3) red, green, blue; uint8 or uint16.
+        make_folder: make the folder of the file; else it must exist.
 
     Raises:
         DataError: the array has another shape or dtype, or cannot be written.
@@ -102,22 +104,7 @@ def write_image(path: Path, pixels: NDArray[Any]) -> None:
     if pixels.dtype not in (np.uint8, np.uint16) or not (pixels.ndim == 2 or pixels.shape[2:] == (3,)):
         raise DataError(f"{path}: an array {pixels.shape} of {pixels.dtype} is no image of 8 or 16 bits")
     _, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
-    write_bytes(path, data.tobytes())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: under another name first, which is then changed.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+    write_bytes(path, data.tobytes(), make_folder)
 
 
 def _read(path: Path, flags: int) -> NDArray[Any]:

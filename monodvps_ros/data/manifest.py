@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import write_bytes
 
 
 def check_manifest(path: Path, expected: dict[str, Any], what: str = "predictions") -> None:

@@ -25,6 +25,7 @@ from monodvps_ros.data.image_files import depth_to_file, read_depth, write_image
 from monodvps_ros.data.listing import entries
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import partials
 from monodvps_ros.labels import VOID_CLASS_ID
 from monodvps_ros.types import Sample
 
@@ -199,7 +200,7 @@ def whole_frames(path: Path, layout: PredictionLayout) -> set[str]:
     found: set[str] | None = None
     for folder, endings in ((PANOPTIC_FOLDER, layout.panoptic_endings), (DEPTH_FOLDER, (layout.depth_ending,))):
         (path / folder).mkdir(parents=True, exist_ok=True)
-        for partial in (path / folder).glob(".*.partial"):
+        for partial in partials(path / folder):
             partial.unlink()
         for ending in endings:
             names = _names(path / folder, ending)

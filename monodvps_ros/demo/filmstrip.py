@@ -20,6 +20,7 @@ from monodvps_ros.evaluation.pictures import (
     fit_width,
     tagged_color,
 )
+from monodvps_ros.files import written_whole
 from monodvps_ros.labels import LabelSpace
 
 FRAME_WIDTH_PX = 480
@@ -66,7 +67,8 @@ def draw_filmstrip(path: Path, frames: list[Panels], labels: LabelSpace, title: 
             right_px = MARGIN_LEFT_PX + len(frames) * (FRAME_WIDTH_PX + GAP_PX) + 6
             _depth_scale(_axes(figure, (right_px, top_px, 16, row_px)))
         top_px += row_px + GAP_PX
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    with written_whole(path, suffix=path.suffix) as partial:
+        figure.savefig(partial, dpi=DOTS_PER_INCH)
 
 
 def _rows(frames: list[Panels], labels: LabelSpace) -> list[tuple[str, list[np.ndarray | None]]]:

@@ -30,6 +30,7 @@ from monodvps_ros.demo.video import write_video
 from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.pictures import Panels, video_frame
 from monodvps_ros.evaluation.result import figures_table
+from monodvps_ros.files import write_text
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
 from monodvps_ros.outputs import Output, topic_of
 from monodvps_ros.scenes import Drive
@@ -95,7 +96,7 @@ def run_demo(
     metrics = _measure(source, frames, folder, weights) if report["frames_processed"] else None
     if metrics is not None:
         report["metrics"] = metrics
-        folder.report.write_text(json.dumps(report, indent=2) + "\n")
+        write_text(folder.report, json.dumps(report, indent=2) + "\n")
     title = f"{name}   |   weights: {report['weights']}   |   {report['device']}"
     files_made = _draw(folder, title, source)
     _summarize(report, folder, files_made)
@@ -170,7 +171,7 @@ def _run(
     recording = Recording(folder.recording)
     outputs = {topic: recording.topics.get(topic) or RecordedTopic(type_name) for topic, type_name in topics.items()}
     report = make_report(name, sent_ns, counts, outputs)
-    folder.report.write_text(json.dumps(report, indent=2) + "\n")
+    write_text(folder.report, json.dumps(report, indent=2) + "\n")
     return report
 
 

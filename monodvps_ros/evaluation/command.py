@@ -31,9 +31,9 @@ from monodvps_ros.evaluation.result import (
     figures_table,
     read_result,
     write_result,
-    write_text,
 )
 from monodvps_ros.evaluation.runner import Evaluation
+from monodvps_ros.files import write_text
 from monodvps_ros.metrics import RECORDING_RULES, DepthProtocol
 from monodvps_ros.perception import resolve_device
 from monodvps_ros.perception.loading import load_model

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import write_text
 from monodvps_ros.metrics import Figure, figures
 
 #: What `Evaluation.result` returns, and what `monodvps evaluate` adds to it; docs/evaluation.md describes it.
@@ -44,19 +44,6 @@ def write_result(path: Path, result: Result) -> None:
         DataError: it cannot be written.
     """
     write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, and its folder if need be.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be made: {error.strerror}") from None
-    write_bytes(path, text.encode("utf-8"))
 
 
 def at_scaling(result: Result, scaling: str) -> Result:

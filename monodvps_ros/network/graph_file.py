@@ -2,7 +2,6 @@
 """Graphs on disk: export a network to one, and run one as the pipeline's model."""
 
 import copy
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.errors import ShapeError, WeightsError
+from monodvps_ros.files import written_whole
 from monodvps_ros.labels import LabelSpace, label_space
 from monodvps_ros.network.aoti_file import AotiRunner, write_aoti
 from monodvps_ros.network.graph import (
@@ -57,16 +57,10 @@ def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None
     graph = InferenceGraph(prepared.to(memory_format=torch.contiguous_format)).eval()
     with torch.no_grad():
         expected = probe_run(lambda inputs: graph(*(tensor.to(device) for tensor in inputs)), network.config)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with written_whole(path, WeightsError, suffix=path.suffix) as partial:
         write = write_onnx if path.suffix == ONNX else write_aoti
         write(partial, graph, {**header, _PROBE: remember_probe(expected)})
         compare(probe_run(_runner(partial, device), network.config), expected, str(path))
-        os.replace(partial, path)  # noqa: PTH105
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class GraphModel:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights files: safetensors whose header says what the network is and where it comes from. Nothing is unpickled."""
 
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig, to_dict
 from monodvps_ros.errors import DeviceError, WeightsError
+from monodvps_ros.files import written_whole
 from monodvps_ros.network.header import (
     HEADER_KEY,
     describe,
@@ -53,13 +53,8 @@ def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], h
         raise WeightsError("a network that was prepared for inference cannot be saved; save it before")
     text = header_text(make_header(network, card))
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path, WeightsError, what="weights", caught=(SafetensorError,), durable=True) as partial:
         save_file(_stored(network, half), partial, metadata={"format": "pt", HEADER_KEY: text})
-        os.replace(partial, path)  # noqa: PTH105 (Path.replace takes the same call, but reads less plainly)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(f"{path}: weights cannot be written: {error}") from error
 
 
 def load_network(weights: str | Path, device: str | torch.device = "cpu", for_inference: bool = True) -> MonoDVPS:

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monodvps_ros.data.image_files import depth_to_file, write_bytes
+from monodvps_ros.data.image_files import depth_to_file
 from monodvps_ros.data.sources import open_source
+from monodvps_ros.files import write_bytes
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR
 from monodvps_ros.scenes.drives import SPLITS, SplitDrive, split
 from monodvps_ros.scenes.split_files import is_written

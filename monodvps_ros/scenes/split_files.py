@@ -12,6 +12,7 @@ import torch
 
 from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.formats.cityscapes_dvps import IMAGE
+from monodvps_ros.files import partials
 from monodvps_ros.scenes.drive import Drive
 from monodvps_ros.scenes.drives import SplitDrive
 from monodvps_ros.scenes.writers import write_bag, write_cityscapes_dvps
@@ -71,7 +72,7 @@ def _write(drive: SplitDrive, out: Path, as_bag: bool, device: str) -> None:
     rendered = Drive(replace(drive.config, device=device), drive.seed)
     folder = out / drive.folder
     if as_bag:
-        for half in folder.glob(f".{drive.name}.*.partial"):  # of a run that was killed
+        for half in partials(folder, f"{drive.name}.*"):  # of a run that was killed
             shutil.rmtree(half)
         write_bag(rendered, folder)
         return

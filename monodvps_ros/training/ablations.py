@@ -13,9 +13,9 @@ import torch
 from rich.console import Console
 
 from monodvps_ros.config import PseudoLabelConfig, TrainingConfig, load, to_dict
-from monodvps_ros.data.image_files import write_bytes
 from monodvps_ros.data.sources import open_source
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.files import write_bytes
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import resolve_device
 from monodvps_ros.training.ablation_table import MEASURES, VARIANTS, Variant, statements, table

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints that are whole or not there, and that load without running pickled code."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from monodvps_ros.errors import DataError, WeightsError
+from monodvps_ros.errors import WeightsError
+from monodvps_ros.files import written_whole
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -26,20 +26,15 @@ class AtomicCheckpoints(TorchCheckpointIO):
         Raises:
             DataError: the disk is full or the folder cannot be written; the checkpoint before stays.
         """
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)  # noqa: PTH105
-        except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
-            partial.unlink(missing_ok=True)
-            raise DataError(
-                f"{path}: the checkpoint cannot be written: {error}; the one before is kept; make room and --resume"
-            ) from error
+        with written_whole(
+            Path(path),
+            what="the checkpoint",
+            advice="; the one before is kept; make room and --resume",
+            caught=(RuntimeError,),  # in which torch wraps a full disk
+            make_folder=True,
+            durable=True,
+        ) as partial:
+            torch.save(checkpoint, partial)
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None

@@ -6,7 +6,6 @@ source is read through once, its frames shrunk, and written to flat files that a
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.transforms import apply_geometry, fit_geometry
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import write_text
 from monodvps_ros.labels import VOID_PANOPTIC_ID, LabelSpace, label_space
 from monodvps_ros.training.map_file import MapFile
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample, SampleSource
@@ -168,9 +168,7 @@ def store_frames(
         for number, source in enumerate(sources):
             writer.take(source, number)
         index = {"key": key, "size": size, "label_space": labels.pop(), **writer.finish()}
-        partial = folder / f".{_INDEX}"
-        partial.write_text(json.dumps(index), encoding="utf-8")
-        os.replace(partial, folder / _INDEX)  # noqa: PTH105
+        write_text(folder / _INDEX, json.dumps(index))
     except OSError as error:
         raise DataError(f"{folder}: frames cannot be stored: {error}; make room, or choose another folder") from error
     return FrameStore(folder)

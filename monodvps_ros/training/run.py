@@ -21,6 +21,7 @@ from torch import Tensor
 
 from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import partials, write_text
 from monodvps_ros.training.callbacks import DataSummary, ProgressLines, StopOnSignal, Validation
 from monodvps_ros.training.checkpoints import AtomicCheckpoints
 from monodvps_ros.training.datamodule import TrainingData
@@ -121,7 +122,9 @@ def train(
         )
     with explained(checkpoint):
         out.mkdir(parents=True, exist_ok=True)
-        (out / CONFIG_FILE).write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
+        for unfinished in partials(checkpoint.parent):  # of a run that was killed
+            unfinished.unlink(missing_ok=True)
+        write_text(out / CONFIG_FILE, yaml.safe_dump(to_dict(config), sort_keys=False))
     seed_everything(config.seed, workers=True, verbose=False)
     module = TrainingModule(config, weights, names)
     key = json.dumps([list(names), [len(source) for source in sources]])

@@ -2,7 +2,6 @@
 """Writes recordings."""
 
 import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from monodvps_ros.data.bag import messages
 from monodvps_ros.data.bag.message_types import known_types, require_type
 from monodvps_ros.data.message_fields import Fields, image_fields
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import partial_path
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.outputs import CAMERA_INFO_TYPE, IMAGE_TYPE
 
@@ -45,9 +45,16 @@ class BagWriter:
         self._connections: dict[tuple[str, str], Connection] = {}
 
     def __enter__(self) -> "BagWriter":
-        """Begin to write, in a hidden folder beside the path."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent))
+        """Begin to write, in a hidden folder beside the path.
+
+        Raises:
+            DataError: the folder cannot be made.
+        """
+        self._folder = partial_path(self.path)
+        try:
+            self._folder.mkdir(parents=True)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
         self._writer = Writer(self._folder / self.path.name, version=9, storage_plugin=self._storage)
         self._writer.open()
         return self

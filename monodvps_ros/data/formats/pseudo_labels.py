@@ -179,7 +179,7 @@ def write_panoptic(path: Path, sample: Sample, panoptic: NDArray[np.uint16]) -> 
     Raises:
         DataError: it cannot be written.
     """
-    _write(label_file(path, PANOPTIC_FOLDER, sample), panoptic)
+    write_image(label_file(path, PANOPTIC_FOLDER, sample), panoptic, make_folder=True)
 
 
 def write_inverse_depth(
@@ -205,7 +205,7 @@ def write_inverse_depth(
         inner = inverse_depth[known].astype(np.float64)
         span = inner.max() - inner.min()
         values[known] = 1 + np.rint((inner - inner.min()) / (span if span > 0 else 1.0) * (_MOST - 1))
-    _write(label_file(path, INVERSE_DEPTH_FOLDER, sample), values)
+    write_image(label_file(path, INVERSE_DEPTH_FOLDER, sample), values, make_folder=True)
 
 
 def _filled(
@@ -216,14 +216,6 @@ def _filled(
         return depth_m
     guessed = 1.0 / inverse_depth
     return guessed if depth_m is None else np.where(np.isfinite(depth_m), depth_m, guessed)
-
-
-def _write(file: Path, values: NDArray[np.uint16]) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{file.parent}: cannot be made: {error.strerror}") from None
-    write_image(file, values)
 
 
 def _open(path: Path, _: OpenOptions) -> SampleSource:

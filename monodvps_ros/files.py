@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files are written whole or not at all: beside their place under a hidden name of their own, then moved there."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from monodvps_ros.errors import DataError, MonoDVPSError
+
+_PARTIAL = ".partial"
+
+
+def partial_path(path: Path, suffix: str = "") -> Path:
+    """Name an unfinished file or folder beside a path; each call gives another name."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}{suffix}")
+
+
+def partials(folder: Path, name: str = "*") -> list[Path]:
+    """List what killed processes have left unfinished in a folder, of files whose names match a pattern."""
+    return sorted(folder.glob(f".{name}{_PARTIAL}*"))
+
+
+@contextmanager
+def written_whole(
+    path: Path,
+    error: type[MonoDVPSError] = DataError,
+    *,
+    what: str = "",
+    advice: str = "",
+    caught: tuple[type[Exception], ...] = (),
+    make_folder: bool = False,
+    suffix: str = "",
+    durable: bool = False,
+) -> Iterator[Path]:
+    """Give a path to write to, and put that file in its place at the end; after an exception remove it.
+
+    Args:
+        path: its place; a file there is replaced.
+        error: raised where it cannot be written.
+        what: names the file in that error, such as "weights".
+        advice: ends that error.
+        caught: exceptions beside OSError by which what writes it says that it cannot.
+        make_folder: make the folder of the file.
+        suffix: of the path to write to, where what writes it looks at it.
+        durable: wait until the disk has it, so that a power failure leaves the old file or the new one.
+
+    Raises:
+        MonoDVPSError: `error`, with path and reason.
+    """
+    partial = partial_path(path, suffix)
+    try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if durable:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, *caught) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        named = f"{what} cannot be written" if what else "cannot be written"
+        raise error(f"{path}: {named}: {reason}{advice}") from problem
+    finally:
+        with suppress(OSError):  # an error is on its way already
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes, make_folder: bool = False) -> None:
+    """Write a file.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with written_whole(path, make_folder=make_folder) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as UTF-8, and make its folder.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    write_bytes(path, text.encode("utf-8"), make_folder=True)
