@@ -8,7 +8,7 @@ from bag_files import IMAGE, SECOND, START, STORE, K, message, picture, stamps, 
 
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagReader, BagWriter, is_bag, messages, read_messages
-from monodvps_ros.data.bag_source import BagSource
+from monodvps_ros.data.bag.source import BagSource
 from monodvps_ros.data.message_fields import cloud_fields, image_fields, segments_fields
 from monodvps_ros.errors import DataError, EncodingError, ShapeError
 from monodvps_ros.outputs import IMAGE_TYPE, POINT_CLOUD_TYPE, POINT_DTYPE, SEGMENTS_TYPE, Segment

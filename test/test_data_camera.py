@@ -11,8 +11,8 @@ import pytest
 
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
-from monodvps_ros.data.bag_pairing import MOST_WAITING, BagPairing
-from monodvps_ros.data.bag_topics import CameraTopics
+from monodvps_ros.data.bag.pairing import MOST_WAITING, BagPairing
+from monodvps_ros.data.bag.topics import CameraTopics
 from monodvps_ros.errors import DataError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import CameraReader

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monodvps_ros.data import camera_file, formats
 from monodvps_ros.data.bag.storage import SUFFIXES
-from monodvps_ros.data.bag_topics import TRUTH_TOPICS
+from monodvps_ros.data.bag.topics import TRUTH_TOPICS
 from monodvps_ros.data.formats import cityscapes_dvps, pseudo_labels, semkitti_dvps, video
 from monodvps_ros.data.image_files import DEPTH_SCALE
 from monodvps_ros.data.right_images import RIGHT_FOLDER

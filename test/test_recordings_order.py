@@ -8,7 +8,7 @@ from recordings import IMAGE, SIZE, START, STEP, camera, image, numbers, picture
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.data import open_source
-from monodvps_ros.data.bag_streams import BagStreams
+from monodvps_ros.data.bag.streams import BagStreams
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.errors import DataError

@@ -13,8 +13,8 @@ from test_training_stereo import run
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
-from monodvps_ros.data.bag_streams import Nearest
-from monodvps_ros.data.bag_transforms import TransformTree
+from monodvps_ros.data.bag.streams import Nearest
+from monodvps_ros.data.bag.transform_tree import TransformTree
 from monodvps_ros.data.formats.pseudo_labels import MANIFEST
 from monodvps_ros.data.lidar import read_extrinsics
 from monodvps_ros.data.point_clouds import cloud_points

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader, read_messages
 from monodvps_ros.data.bag.messages import stamped
-from monodvps_ros.data.bag_streams import BagStreams
-from monodvps_ros.data.bag_topics import require_topic
+from monodvps_ros.data.bag.streams import BagStreams
+from monodvps_ros.data.bag.topics import require_topic
 from monodvps_ros.data.chain import bags_by_sequence
 from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.image_codec import decode_raw

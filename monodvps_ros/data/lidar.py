@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader, read_messages
 from monodvps_ros.data.bag.messages import stamped
-from monodvps_ros.data.bag_streams import BagStreams
-from monodvps_ros.data.bag_topics import only_topic, require_topic
-from monodvps_ros.data.bag_transforms import TransformTree
+from monodvps_ros.data.bag.streams import BagStreams
+from monodvps_ros.data.bag.topics import only_topic, require_topic
+from monodvps_ros.data.bag.transform_tree import TransformTree
 from monodvps_ros.data.chain import bags_by_sequence
 from monodvps_ros.data.point_clouds import cloud_points
 from monodvps_ros.errors import DataError, EncodingError

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import is_bag
-from monodvps_ros.data.bag_predictions import BagPredictions
+from monodvps_ros.data.bag.recorded_predictions import BagPredictions
 from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.format import PredictionLayout

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.bag_source import BagSource
-from monodvps_ros.data.bag_streams import BagStreams
-from monodvps_ros.data.bag_topics import find_camera
+from monodvps_ros.data.bag.source import BagSource
+from monodvps_ros.data.bag.streams import BagStreams
+from monodvps_ros.data.bag.topics import find_camera
 from monodvps_ros.data.camera_file import CAMERA_FILE, read_camera
 from monodvps_ros.data.chain import bags_by_sequence
 from monodvps_ros.data.checks import check_size

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monodvps_ros.data.bag_predictions import BagPredictions
+from monodvps_ros.data.bag.recorded_predictions import BagPredictions
 from monodvps_ros.evaluation.pairs import TruthReader
 from monodvps_ros.evaluation.result import CARD_KEY
 from monodvps_ros.evaluation.runner import Evaluation

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from monodvps_ros.data.bag import is_bag
-from monodvps_ros.data.bag_source import BagSource
+from monodvps_ros.data.bag.source import BagSource
 from monodvps_ros.data.chain import ChainedSource, bags_in
 from monodvps_ros.data.format import Format, OpenOptions
 from monodvps_ros.labels import CITYSCAPES

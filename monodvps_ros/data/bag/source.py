@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader, part_name, sequence_name
 from monodvps_ros.data.bag.messages import stamp_ns
-from monodvps_ros.data.bag_pairing import CAMERA_INFO, POSE, BagPairing
-from monodvps_ros.data.bag_topics import CameraTopics, find_camera
+from monodvps_ros.data.bag.pairing import CAMERA_INFO, POSE, BagPairing
+from monodvps_ros.data.bag.topics import CameraTopics, find_camera
 from monodvps_ros.data.camera_samples import CameraSamples
 from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_codec import decode_compressed, decode_image, decode_raw

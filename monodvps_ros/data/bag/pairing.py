@@ -7,7 +7,7 @@ from typing import Any
 
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.bag.messages import stamp_ns, take_receipt, transform_matrix
-from monodvps_ros.data.bag_topics import TF_TOPIC, CameraTopics
+from monodvps_ros.data.bag.topics import TF_TOPIC, CameraTopics
 from monodvps_ros.data.message_fields import time_to_ns
 
 POSE = "world_from_camera"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.bag.messages import transform_matrix
-from monodvps_ros.data.bag_topics import TF_STATIC_TOPIC, TF_TOPIC, TF_TYPE
+from monodvps_ros.data.bag.topics import TF_STATIC_TOPIC, TF_TOPIC, TF_TYPE
 from monodvps_ros.data.message_fields import time_to_ns
 from monodvps_ros.errors import DataError
 
