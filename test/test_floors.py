@@ -8,7 +8,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "monodvps_ros"
 FLOORS = [
-    {"labels", "types", "outputs", "errors", "shapes", "signals", "files", "config", "geometry"},
+    {
+        "labels",
+        "types",
+        "outputs",
+        "errors",
+        "shapes",
+        "signals",
+        "files",
+        "progress",
+        "optional",
+        "config",
+        "geometry",
+    },
     {"network", "losses", "metrics"},
     {"perception", "data", "foundation"},
     {"scenes", "training", "evaluation"},

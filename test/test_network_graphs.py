@@ -219,7 +219,10 @@ def test_without_a_compiler_is_said(tmp_path, monkeypatch):
 def test_without_onnxruntime_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "w.onnx").write_bytes(b"any")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'monodvps_ros\[export\]'"):
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"'onnxruntime', which is not installed; .* pip install '\.\[export\]' or make build",
+    ):
         GraphModel(tmp_path / "w.onnx", CPU)
 
 

@@ -377,7 +377,7 @@ class TestCommand:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "transformers", None)
             assert run(*words) == 2
-            assert "pip install 'monodvps_ros[foundation]'" in capsys.readouterr().err
+            assert "pip install '.[foundation]' or make build" in capsys.readouterr().err
         pytest.importorskip("transformers")
         (tmp_path / "empty").mkdir()
         assert run(*words[:-1], tmp_path / "empty") == 2

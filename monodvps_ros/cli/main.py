@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from monodvps_ros.errors import MonoDVPSError
+from monodvps_ros.optional import missing_dependency
 
 #: Name on the command line -> (module:function, one line of help).
 COMMANDS = {
@@ -133,8 +134,7 @@ def _forward(target: str) -> Any:
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "monodvps_ros":
                 raise
-            typer.echo(f"monodvps: {context.command_path} needs the Python package '{error.name}', which is not "
-                       "installed here; see 'Try it' in README.md", err=True)  # fmt: skip
+            typer.echo(f"monodvps: {missing_dependency(error.name, context.command_path)}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
         except (KeyboardInterrupt, typer.Abort):
             raise typer.Exit(EXIT_INTERRUPTED) from None

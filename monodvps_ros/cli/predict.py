@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import DataError
+from monodvps_ros.progress import tracked
 
 
 def predict(
@@ -70,11 +70,9 @@ def predict(
     kind = BagPrediction if format_ == "bag" else FolderPrediction
     name = str(input_.resolve()) + ("" if rectified is Rectified.AUTO else f", rectified: {rectified.value}")
     prediction = kind(run, out, format_, name)
-    columns = TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     begin = time.perf_counter()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        for _ in progress.track(prediction, total=run.length):
-            pass
+    for _ in tracked(prediction, "predicting", run.length, console, transient=False):
+        pass
     for line in prediction.summary(time.perf_counter() - begin):
         Console().print(line, soft_wrap=True, highlight=False)
     return exit_code(run.damage)

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from monodvps_ros.cli.options import Rectified, RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.progress import tracked
 
 _Words = Annotated[
     list[str] | None,
@@ -158,10 +158,8 @@ def _settings(config: Path | None, words: list[str], size: str | None, given: di
 def _run(labelling: Any, data: Path) -> int:
     console = Console(stderr=True)
     console.print(f"{data}: {labelling.length} frames; {labelling.description}", soft_wrap=True)
-    columns = TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        for _ in progress.track(labelling, total=labelling.length):
-            pass
+    for _ in tracked(labelling, "labelling", labelling.length, console, transient=False):
+        pass
     for line in labelling.summary():
         Console().print(line, soft_wrap=True, highlight=False)
     return exit_code(labelling.damage)

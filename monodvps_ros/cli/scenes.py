@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import SceneConfig, settings
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.progress import progress_bar, tracked
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
 from monodvps_ros.scenes.drives import split
 from monodvps_ros.scenes.fingerprints import (
@@ -138,8 +138,7 @@ def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> 
     frames = sum(drive.config.frames for drive in missing)
     console.print(f"{name}: {len(drives)} drives, {len(drives) - len(missing)} present; rendering {frames} frames")
     begin, done = time.perf_counter(), 0
-    columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with progress_bar(console, transient=False) as progress:
         task = progress.add_task("rendering", total=frames)
         for drive in write_drives(missing, out, as_bag, device, jobs):
             done += drive.config.frames
@@ -172,7 +171,4 @@ def check_split(name: str, out: Path, as_bag: bool) -> None:
 
 
 def _show(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Yield samples and draw a progress bar on stderr."""
-    columns = TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(samples, total=len(samples) if isinstance(samples, Drive) else None)
+    return tracked(samples, "rendering", len(samples) if isinstance(samples, Drive) else None, transient=False)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
 from monodvps_ros.config import SceneConfig
@@ -33,6 +32,7 @@ from monodvps_ros.evaluation.result import figures_table
 from monodvps_ros.files import write_text
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
 from monodvps_ros.outputs import Output, topic_of
+from monodvps_ros.progress import progress_bar, tracked
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import Sample, SampleSource
 
@@ -123,18 +123,13 @@ class _Rendered:
     def __init__(self, drive: SampleSource) -> None:
         self.rate_hz = drive.rate_hz
         self.label_space = drive.label_space
-        self._samples = list(_track(drive, "rendering the drive", len(drive)))
+        self._samples = list(tracked(drive, "rendering the drive", len(drive), console))
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self._samples)
-
-
-def _track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
-    """Show a progress bar where there is a terminal."""
-    return track(items, what, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _weights() -> str:
@@ -156,8 +151,7 @@ def _run(
     parameters: dict[str, Any],
 ) -> dict[str, Any]:
     """Play samples of the source to the node, record, and write the report."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("starting the node", total=count)
         with DemoSession(folder, parameters) as session:
             progress.update(task, description="playing")
@@ -200,7 +194,7 @@ def _draw(folder: OutputFolder, title: str, source: SampleSource) -> list[Path]:
     strip: list[Panels] = []
 
     def video_frames() -> Iterator[Any]:
-        for panels in _track(recording.panels(), "drawing", len(stamps)):
+        for panels in tracked(recording.panels(), "drawing", len(stamps), console):
             if panels.stamp_ns in picked:
                 strip.append(panels)
             yield video_frame(panels, source.label_space, recording.has_cloud)

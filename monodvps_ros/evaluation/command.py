@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data import open_source
@@ -37,6 +36,7 @@ from monodvps_ros.files import write_text
 from monodvps_ros.metrics import RECORDING_RULES, DepthProtocol
 from monodvps_ros.perception import resolve_device
 from monodvps_ros.perception.loading import load_model
+from monodvps_ros.progress import tracked
 from monodvps_ros.scenes.drives import split as split_of
 from monodvps_ros.scenes.split_files import is_written
 from monodvps_ros.types import Sample, SampleSource
@@ -247,10 +247,7 @@ def _samples(request: Request, recording: _Recording, what: str) -> Iterator[Sam
     first = 0 if request.last is None else max(count - request.last, 0)
     end = count if request.frames is None else min(request.frames, count)
     taken = islice(recording.samples, first, None if request.frames is None else end)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(taken, total=end - first, description=what)
+    return tracked(taken, what, end - first)
 
 
 def _labels(request: Request, source: SampleSource) -> LabelFile | None:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monodvps_ros.errors import MissingDependencyError, WeightsError
+from monodvps_ros.errors import WeightsError
+from monodvps_ros.optional import import_optional
 
 #: What images are normalised with where a model's preprocessor says nothing else (ImageNet).
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -72,13 +73,7 @@ class HubModel:
 
 
 def _transformers() -> Any:
-    try:
-        import transformers  # noqa: PLC0415 (optional)
-    except ImportError:
-        raise MissingDependencyError(
-            "models of the Hugging Face hub need transformers; install it with: pip install 'monodvps_ros[foundation]'"
-        ) from None
-    return transformers
+    return import_optional("transformers", "a model of the Hugging Face hub")
 
 
 def _cannot_be_had(name: str, error: Exception) -> WeightsError:

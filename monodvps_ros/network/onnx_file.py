@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.config import NetworkConfig
-from monodvps_ros.errors import DeviceError, MissingDependencyError, WeightsError
+from monodvps_ros.errors import DeviceError, WeightsError
 from monodvps_ros.network.graph import InferenceGraph, input_shapes, output_names
 from monodvps_ros.network.header import HEADER_KEY, header_text, network_config, parse_header
+from monodvps_ros.optional import import_optional, missing_dependency
 
 #: Version of ONNX's operators; the first that has all that the network needs in torch's exporter.
 OPSET = 18
-INSTALL = "install it with: pip install 'monodvps_ros[export]'"
 
 
 def write_onnx(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> None:
@@ -48,7 +48,7 @@ def write_onnx(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> 
                 output_names=list(output_names(config)),
             )
     except ImportError as error:
-        raise MissingDependencyError(f"export to ONNX needs the Python package '{error.name}'; {INSTALL}") from error
+        raise missing_dependency(error.name, "export to ONNX") from error
     assert program is not None
     program.model.metadata_props[HEADER_KEY] = header_text(header)
     try:
@@ -77,7 +77,7 @@ class OnnxRunner:
             MissingDependencyError: onnxruntime is not installed.
             WeightsError: it is no ONNX file, not of this package, or its graph is not that of its header.
         """
-        runtime = _onnxruntime()
+        runtime = import_optional("onnxruntime", "running .onnx files")
         provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
         if provider not in runtime.get_available_providers():
             raise DeviceError(
@@ -124,13 +124,3 @@ class OnnxRunner:
 
     def _place(self, tensor: Tensor) -> tuple[str, int, Any, list[int], int]:
         return self._device.type, self._device.index or 0, np.float32, list(tensor.shape), tensor.data_ptr()
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415 (optional)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f".onnx files are run by onnxruntime, which is not installed; {INSTALL}"
-        ) from error
-    return onnxruntime

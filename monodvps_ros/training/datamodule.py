@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
-from rich.console import Console
-from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from monodvps_ros.config import TrainingConfig
 from monodvps_ros.errors import DataError
 from monodvps_ros.losses import Objective
+from monodvps_ros.progress import progress_bar
 from monodvps_ros.training.dataset import TrainingDataset, collate
 from monodvps_ros.training.frames import FrameStore, store_frames
 from monodvps_ros.training.sampler import StepSampler
@@ -49,8 +48,7 @@ class TrainingData(LightningDataModule):
         """Read all sources through, in one process only."""
         network, zoom = self._config.network, self._config.augmentation.max_scale  # so that zoomed crops stay sharp
         size = (round(network.input_height * zoom), round(network.input_width * zoom))
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("reading frames", total=None)
             store_frames(
                 self._sources,

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from monodvps_ros.optional import missing_dependency
 from monodvps_ros.signals import StopRequest
 
 
@@ -33,9 +34,7 @@ def _run(args: Sequence[str] | None, stop: StopRequest) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "monodvps_ros":
             raise
-        sys.stderr.write(
-            f"the training node needs the Python package '{error.name}'; install it as pyproject.toml says\n"
-        )
+        sys.stderr.write(f"{missing_dependency(error.name, 'the training node')}\n")
         return REFUSED
     return run_node(args, stop, lambda: TrainingNode(on_end=stop.set))
 
