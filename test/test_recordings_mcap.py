@@ -176,6 +176,17 @@ def test_a_record_whose_length_is_wrong_costs_what_is_up_to_the_next_chunk(tmp_p
     assert any("hold no whole record" in sentence for sentence in source.damage)
 
 
+def test_a_second_file_behind_the_first_is_told(tmp_path):
+    path = write_mcap(tmp_path / "drive.mcap", camera(stamps(3)))
+    data = path.read_bytes()
+    path.write_bytes(data + data)
+    source = open_source(path)
+    assert numbers(source) == [0, 1, 2]
+    assert source.damage == (f"{path}: {len(data)} bytes behind its end are not read",)
+    path.write_bytes(data[:-3])
+    assert numbers(open_source(path)) == [0, 1, 2] and "its last 3 bytes are missing" in open_source(path).damage[0]
+
+
 def test_chunks_that_overlap_in_time_are_merged(tmp_path):
     order = [0, 3, 1, 4, 2, 5]
     found = [(IMAGE, START + number * STEP, image(number, START + number * STEP)) for number in order]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stamps as recordings have them: repeated, backward, 0, jumps; what is left out is told and in the exit code."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -119,6 +121,20 @@ def test_predict_reads_on_and_says_so_in_its_exit_code(tmp_path, capsys):
     assert "the input is not whole: " in capsys.readouterr().err
     whole = bag_of(tmp_path / "whole", range(2))
     assert run("predict", "--input", whole, "--out", tmp_path / "q", "--weights", "random") == 0
+
+
+def test_evaluate_says_in_its_exit_code_that_frames_are_missing(tmp_path, capsys):
+    found = list(camera([START + offset * STEP for offset in (0, 1, 1, 2)]))
+    for number, (_, received, seen) in enumerate(found[1::2]):
+        depth = image(number, received)
+        depth.encoding, depth.step, depth.header = "32FC1", 4 * SIZE[1], seen.header
+        depth.data = np.full(SIZE, 5.0, np.float32).view(np.uint8).reshape(-1)
+        found.append(("/cam/truth/depth", received, depth))
+    bag = write_bag(tmp_path / "bag", sorted(found, key=lambda entry: entry[1])).parent
+    assert run("evaluate", "--data", bag, "--weights", "random", "--json", tmp_path / "result.json") == 3
+    assert "1 stamps repeat the one before" in capsys.readouterr().err
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["frames"] == 3 and len(result["damage"]) == 1
 
 
 def test_what_is_missing_goes_into_the_stored_frames(tmp_path):

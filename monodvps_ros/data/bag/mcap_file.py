@@ -112,7 +112,10 @@ class McapFile:
             opcode, length = self._record_at(position)
             end = position + _RECORD.size + length
             if opcode == Opcode.FOOTER:
-                return "" if end + len(MAGIC) == self._size else "its last record is not the last of the file"
+                behind = self._size - end - len(MAGIC)
+                if behind > 0:
+                    self._tell(f"{self._path}: {behind} bytes behind its end are not read")
+                return "" if behind >= 0 else f"its last {-behind} bytes are missing"
             if opcode not in _OPCODES or end > self._size:
                 going_on = self._resume(position)
                 if going_on is None:

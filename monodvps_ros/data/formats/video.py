@@ -23,7 +23,7 @@ from monodvps_ros.types import CameraFrame, Sample
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".3gp")
 
 #: A frame that says it is larger is damaged.
 _MOST_PIXELS = 1 << 27
@@ -136,8 +136,8 @@ class VideoSource:
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise DataError(f"{self.path}: cannot be read as a video: {error}") from None
             with container:
-                stream = next((each for each in container.streams.video if each.codec_context is not None), None)
-                if stream is None:
+                stream = container.streams.best("video")  # not a cover picture
+                if stream is None or stream.codec_context is None:
                     raise DataError(f"{self.path}: cannot be read as a video: it holds none of a codec that is known")
                 stream.thread_type = "AUTO"
                 stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
