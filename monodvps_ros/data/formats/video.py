@@ -63,6 +63,8 @@ class VideoSource:
         self.damage = [*self._packets.trouble(str(path)), *self._missing_end()]
         for sentence in self.damage:
             log.warning("%s", sentence)
+        if self._packets.cut_away:
+            log.warning("%s: its edit list cuts %d frames away", path, self._packets.cut_away)
 
     @property
     def rate_hz(self) -> float:
@@ -150,6 +152,7 @@ class _Packets:
 
     Attributes:
         count: those that are a frame to be shown.
+        cut_away: frames that the file's edit list leaves out.
         times_s: their times in order; empty where the file has none.
         end_s: when the last ends, from the first on.
         header_s: duration that the header says; 0 where it says none.
@@ -157,6 +160,7 @@ class _Packets:
     """
 
     count: int = 0
+    cut_away: int = 0
     times_s: list[float] = field(default_factory=list)
     end_s: float = 0.0
     header_s: float = 0.0
@@ -209,7 +213,10 @@ def _survey(container: Any, stream: Any) -> _Packets:
 
 
 def _note(found: _Packets, packet: Any, stream: Any) -> None:
-    if not packet.size or packet.is_discard:
+    if not packet.size:
+        return
+    if packet.is_discard:
+        found.cut_away += 1
         return
     if stream.codec_context.name == "vp8" and not bytes(packet)[0] & _HIDDEN_VP8:
         return
