@@ -139,7 +139,7 @@ class VideoSource:
                 raise DataError(f"{self.path}: cannot be read as a video: {error}") from None
             with container:
                 stream = container.streams.best("video")  # not a cover picture
-                if stream is None or stream.codec_context is None:
+                if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
                     raise DataError(f"{self.path}: cannot be read as a video: it holds none of a codec that is known")
                 stream.thread_type = "AUTO"
                 stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
