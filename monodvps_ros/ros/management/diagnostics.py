@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from monodvps_ros.outputs import ScaleEstimate
+from monodvps_ros.outputs import ScaleEstimate, ScaleState
 from monodvps_ros.perception.statistics import DROP_REASONS, LATENCIES, WINDOW_S, Snapshot
 
 # Keys of the node's status.
@@ -50,39 +50,39 @@ LAST_ERROR = "last error"
 #: Keys of the node's status and their meaning.
 NODE_KEYS = {
     STATE: "lifecycle state",
-    DEVICE: "what the network runs on",
+    DEVICE: "device that the network runs on",
     WEIGHTS: "description of the weights",
-    START_UP_S: "from the start of the process to the first frame out",
+    START_UP_S: "time from the start of the process to the first output",
     MEMORY: "resident memory of the process",
     GPU_MEMORY: "GPU memory of network and results; only on a GPU",
-    CALLBACK_ERRORS: "exceptions outside of image processing, for which the log has the traceback",
+    CALLBACK_ERRORS: "exceptions outside image processing; the log has the traceback",
 }
 
 #: Keys of a camera's status and their meaning.
 CAMERA_KEYS = {
     RECEIVED: "images that reached the node",
-    PROCESSED: "images that outputs were published for",
+    PROCESSED: "images for which outputs were published",
     DROPPED: "images dropped, for any reason",
-    **{DROPPED_PREFIX + reason: "of these" for reason in DROP_REASONS},
+    **{DROPPED_PREFIX + reason: f"images dropped, reason: {reason}" for reason in DROP_REASONS},
     IDLE: "images while no output had a subscriber",
     LOST: "images that the middleware reports as lost before they reached the node",
-    INPUT_RATE: f"images received a second, over the last {WINDOW_S:g} s",
-    OUTPUT_RATE: f"images processed a second, over the last {WINDOW_S:g} s",
-    LATENCY_P50: f"from an image's arrival to its last output, median of the last {LATENCIES} images",
-    LATENCY_P90: "the same, 90th percentile",
-    LATENCY_MAX: "the same, maximum since the start",
+    INPUT_RATE: f"images received per second, over the last {WINDOW_S:g} s",
+    OUTPUT_RATE: f"images processed per second, over the last {WINDOW_S:g} s",
+    LATENCY_P50: f"time from an image's arrival to its last output, median of the last {LATENCIES} images",
+    LATENCY_P90: f"time from an image's arrival to its last output, 90th percentile of the last {LATENCIES} images",
+    LATENCY_MAX: "time from an image's arrival to its last output, maximum since the start",
     RESETS: "number of time jumps: stamps or clock went back, or a gap between images",
     REPEATED: "images with the stamp of the previous image",
-    IMAGE_TOPIC: "resolved name",
-    RELIABILITY: "of the image subscription now",
+    IMAGE_TOPIC: "resolved name of the image topic",
+    RELIABILITY: "current QoS reliability of the image subscription",
     IMAGE: "size and encoding of the last image",
     CAMERA_INFO: "ok, or what is wrong with it",
     RECTIFICATION: "handling of lens distortion",
     CLOUD: "size of the last cloud",
-    SCALE_STATE: "where metres come from: none, fixed, measured, held, waiting",
+    SCALE_STATE: f"source of the metric scale: {', '.join(state.value for state in ScaleState)}",
     SCALE_FACTOR: "metres per unit of the network's depth",
-    SCALE_CONFIDENCE: "of the last measurement, 0..1",
-    LAST_ERROR: "with the stamp of its image",
+    SCALE_CONFIDENCE: "confidence of the last scale measurement, 0..1",
+    LAST_ERROR: "last error, with the stamp of its image",
 }
 
 #: Without an image for this time, the input is silent.

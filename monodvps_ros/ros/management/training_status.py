@@ -21,14 +21,14 @@ CALLBACK_ERRORS = "callback errors"
 #: Keys of the status and their meaning.
 KEYS = {
     STATE: "lifecycle state",
-    PHASE: "as in training/progress",
+    PHASE: "phase of the run, as in training/progress",
     STEP: "optimiser steps done",
     MAX_STEPS: "optimiser steps planned",
-    LOSS: "weighted sum of all terms at the last step",
-    REMAINING_S: "expected time to the end; nan where not known",
+    LOSS: "total loss at the last step",
+    REMAINING_S: "expected time to the end; nan if unknown",
     SILENT_S: "time since the last message on training/progress; nan before the first",
-    OUT: "folder that the run writes to",
-    CALLBACK_ERRORS: "exceptions outside of training, for which the log has the traceback",
+    OUT: "output folder of the run",
+    CALLBACK_ERRORS: "exceptions outside training; the log has the traceback",
 }
 
 
