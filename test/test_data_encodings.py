@@ -6,9 +6,12 @@ import logging
 import cv2
 import numpy as np
 import pytest
+from bag_files import stamps
 
 from monodvps_ros.data import open_source
+from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.checks import check_classes, check_panoptic, depth_problem
+from monodvps_ros.data.depth_images import BagDepthImages
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI
 
@@ -103,3 +106,17 @@ def test_depth_of_another_factor_is_told_once(tmp_path, caplog):
     told = [record.getMessage() for record in caplog.records if "median depth" in record.getMessage()]
     assert len(told) == 1
     assert "at 1500000000 ns: the median depth is 234 m, expected 0.5 to 200 m" in told[0]
+
+
+def test_a_depth_topic_of_another_factor_is_told_once(tmp_path, caplog):
+    with BagWriter(tmp_path / "bag") as writer:
+        for stamp in stamps(3):
+            writer.image("/cam/image_raw", stamp, "cam", np.zeros((*SIZE, 3), np.uint8), "rgb8")
+            writer.image("/cam/depth", stamp, "cam", np.full(SIZE, 2500, np.float32), "32FC1")  # millimetres
+    depth = BagDepthImages(tmp_path / "bag", "/cam/depth", 0.02)
+    with caplog.at_level(logging.WARNING):
+        assert [
+            float(depth.of(sample)[0, 0]) for sample in open_source(tmp_path / "bag", image_topic="/cam/image_raw")
+        ] == [2500] * 3
+    (told,) = [record.getMessage() for record in caplog.records if "median depth" in record.getMessage()]
+    assert "depth of /cam/depth: the median depth is 2.5e+03 m, expected 0.5 to 200 m" in told

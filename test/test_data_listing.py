@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that copying a folder leaves in it are no data, in any format; names with capitals are."""
 
+import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from bag_files import stamps, storage_file, write_frames
 
+from monodvps_ros import data
 from monodvps_ros.data import open_source
 from monodvps_ros.data.formats import prediction_layout
 from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsWriter
@@ -17,6 +20,7 @@ from monodvps_ros.data.predictions import open_predictions, write_prediction
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 SIZE = (6, 8)
+LISTS = re.compile(r"\.(iterdir|glob|rglob)\(|os\.(listdir|scandir|walk)\(")
 PICTURE = np.zeros((*SIZE, 3), np.uint8)
 
 
@@ -106,3 +110,8 @@ def test_names_that_count(tmp_path):
     assert [path.name for path in list_images(tmp_path)] == ["a.PNG", "b9.jpeg", "b10.JPG", "c.Tiff"]
     assert [path.name for path in list_folder(tmp_path, [".txt"])] == ["d.txt"]
     assert {path.name for path in entries(tmp_path)} == {"a.PNG", "b9.jpeg", "b10.JPG", "c.Tiff", "d.txt"}
+
+
+def test_data_are_listed_in_one_place():
+    listing = [path.name for path in Path(data.__file__).parent.rglob("*.py") if LISTS.search(path.read_text())]
+    assert listing == ["listing.py"]

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.checks import depth_problem
+from monodvps_ros.data.checks import DepthCheck
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import CameraReader
 from monodvps_ros.geometry.rectification import Rectification
@@ -37,7 +37,7 @@ class CameraSamples:
     def __init__(self, where: str, rectified: str = "auto", topic: str = "") -> None:
         self._where = where
         self._reader = CameraReader(rectified, topic)
-        self._flow_told = self._depth_told = False
+        self._flow_told, self._depth_check = False, DepthCheck()
         self.problems: Counter[str] = Counter()
 
     def join(
@@ -57,10 +57,8 @@ class CameraSamples:
             truth: with maps of the image's size.
             frame_id: of the image.
         """
-        problem = "" if truth.depth_m is None or self._depth_told else depth_problem(truth.depth_m)
-        if problem:
-            self._depth_told = True
-            log.warning("%s at %d ns: %s", self._where, stamp_ns, problem)
+        if truth.depth_m is not None:
+            self._depth_check.warn(truth.depth_m, f"{self._where} at {stamp_ns} ns")
         camera = self._reader.read(calibration, (image.shape[0], image.shape[1]))
         if calibration is not None and camera.problem:
             if camera.problem not in self.problems:

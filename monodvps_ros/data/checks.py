@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every source of samples checks: order of time, sizes, and the encoding of labels and depth."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
+
+log = logging.getLogger(__name__)
 
 #: Medians of depth outside this range come of another unit or factor rather than of a scene.
 MIN_MEDIAN_DEPTH_M, MAX_MEDIAN_DEPTH_M = 0.5, 200.0
@@ -106,6 +109,20 @@ def depth_problem(depth_m: NDArray[np.float32]) -> str:
         f"the median depth is {median_m:.3g} m, expected {MIN_MEDIAN_DEPTH_M} to {MAX_MEDIAN_DEPTH_M:g} m; check the "
         "unit and the factor of the depth"
     )
+
+
+class DepthCheck:
+    """Warns of the first depth map of a stream that is hardly in metres."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def warn(self, depth_m: NDArray[np.float32], where: str) -> None:
+        """Take the next depth map, metres, NaN where there is none."""
+        problem = "" if self._told else depth_problem(depth_m)
+        if problem:
+            self._told = True
+            log.warning("%s: %s", where, problem)
 
 
 def _encoding(ids: NDArray[np.int64], labels: LabelSpace) -> str:

@@ -13,7 +13,7 @@ from monodvps_ros.data.bag.messages import stamped
 from monodvps_ros.data.bag.streams import BagStreams
 from monodvps_ros.data.bag.topics import require_topic
 from monodvps_ros.data.chain import bags_by_sequence
-from monodvps_ros.data.checks import check_size
+from monodvps_ros.data.checks import DepthCheck, check_size
 from monodvps_ros.data.image_codec import decode_raw
 from monodvps_ros.errors import DataError
 from monodvps_ros.outputs import IMAGE_TYPE
@@ -41,7 +41,7 @@ class BagDepthImages:
             raise DataError(f"{path}: is no recording; depth images are read from rosbag2 only")
         if topic is None:
             raise DataError(f"{path}: which topic has the depth images? Give it")
-        self._topic = topic
+        self._topic, self._check = topic, DepthCheck()
         for bag in bags.values():
             with BagReader(bag) as reader:
                 require_topic(reader, topic, IMAGE_TYPE)
@@ -64,6 +64,7 @@ class BagDepthImages:
         check_size(values.shape, sample.frame.size, where)
         depth_m = values.astype(np.float32) * np.float32(_UNIT_M[message.encoding])
         depth_m[~(np.isfinite(depth_m) & (depth_m > 0))] = np.nan
+        self._check.warn(depth_m, where)
         return np.asarray(depth_m, np.float32)
 
     def _open(self, bag: Path) -> Iterator[tuple[int, Any]]:
