@@ -2,6 +2,9 @@
 """Stamps as recordings have them: repeated, backward, 0, jumps; what is left out is told and in the exit code."""
 
 import json
+import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -121,6 +124,16 @@ def test_predict_reads_on_and_says_so_in_its_exit_code(tmp_path, capsys):
     assert "the input is not whole: " in capsys.readouterr().err
     whole = bag_of(tmp_path / "whole", range(2))
     assert run("predict", "--input", whole, "--out", tmp_path / "q", "--weights", "random") == 0
+
+
+@pytest.mark.ros
+def test_play_publishes_the_rest_and_says_so_in_its_exit_code(tmp_path):
+    bag = bag_of(tmp_path / os.fsdecode(b"caf\xe9"), [0, 1, 1, 2])  # not a name that ROS takes among its arguments
+    command = [sys.executable, "-m", "monodvps_ros.cli.main", "play", bag, "--wait-for", "0"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 3, done.stderr
+    assert b"3 frames published" in done.stdout
+    assert b"the input is not whole: " in done.stderr and b"1 stamps repeat the one before" in done.stderr
 
 
 def test_evaluate_says_in_its_exit_code_that_frames_are_missing(tmp_path, capsys):

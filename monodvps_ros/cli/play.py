@@ -53,7 +53,7 @@ def play(
         raise DataError(f"{input} holds no frames; give a recording with at least one")
     samples = ReadableSamples(source, str(input), frames)
     count = PlayCount()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # sys.argv is not for ROS
     try:
         node = Node("player", namespace=namespace or None)
         publisher = CameraPublisher(node, compressed)

@@ -54,7 +54,7 @@ class DemoSession:
             ChildError: one of them ended, or they did not connect in time.
         """
         with self._stack:
-            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+            rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # sys.argv is not for ROS
             self._stack.callback(rclpy.try_shutdown)
             self._player = Node("player", enable_rosout=False, start_parameter_services=False)
             self._stack.callback(self._player.destroy_node)
