@@ -10,7 +10,7 @@ import torch
 from monodvps_ros.scenes.actors import Caster
 from monodvps_ros.scenes.camera import Camera, camera_pose, planar_pose, rigid_inverse
 from monodvps_ros.scenes.noise import Noise, band, fade, pulses
-from monodvps_ros.scenes.raster import NOTHING, Grid, camera_from_bodies, cast, make_view
+from monodvps_ros.scenes.raster import NOTHING, Grid, cast, make_view
 from monodvps_ros.scenes.shadows import shadow_on_ground
 from monodvps_ros.scenes.solids import Part, Shape, SolidsBuilder, turn_about
 from monodvps_ros.scenes.street import GroundPlan, lay_street
@@ -32,7 +32,7 @@ def looked_at(*parts, height=41, width=61, focal=50.0):
     builder.add(parts, {})
     camera = Camera(height, width, focal)
     pose = camera_pose(0.0, 0.0, 0.0, 1.5, 0.0)
-    view = make_view(builder.build(), camera_from_bodies(pose, np.eye(4)[None]), camera, 100.0, CPU)
+    view = make_view(builder.build(), rigid_inverse(pose)[None], camera, 100.0, CPU)
     seen = cast(view, Grid.of_pixels(camera, CPU), Noise(0, CPU))
     return (1.0 / seen.inverse_depth).view(height, width), seen.solid.view(height, width)
 

@@ -46,17 +46,9 @@ class Camera:
 
 
 def camera_pose(x: float, y: float, heading: float, height_m: float, pitch: float) -> Matrix:
-    """Return world_from_camera of a camera above the road.
+    """Return world_from_camera, (4, 4), of a camera at (x, y), `height_m` metres above the road at z = 0.
 
-    Args:
-        x: position east, metres.
-        y: position north, metres.
-        heading: driving direction in radians, 0 along x, counter-clockwise.
-        height_m: metres above the road, which lies at z = 0.
-        pitch: radians that the optical axis points below the horizon.
-
-    Returns:
-        (4, 4) float64 rigid transform.
+    Angles in radians: `heading` is 0 along x and counter-clockwise; the optical axis points `pitch` below the horizon.
     """
     cos_h, sin_h, cos_p, sin_p = np.cos(heading), np.sin(heading), np.cos(pitch), np.sin(pitch)
     right = np.array([sin_h, -cos_h, 0.0])

@@ -12,10 +12,10 @@ from monodvps_ros.config import SceneConfig
 from monodvps_ros.errors import ConfigError, DeviceError
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.scenes.actors import Stage, add_cross_traffic, add_traffic, add_walkers
-from monodvps_ros.scenes.camera import Camera, camera_pose
+from monodvps_ros.scenes.camera import Camera, camera_pose, rigid_inverse
 from monodvps_ros.scenes.noise import Noise
-from monodvps_ros.scenes.raster import Grid
-from monodvps_ros.scenes.render import Moment, SolidTable, look, make_moment_view, picture
+from monodvps_ros.scenes.raster import Grid, make_view
+from monodvps_ros.scenes.render import Moment, SolidTable, look, picture
 from monodvps_ros.scenes.street import GroundPlan, Street, lay_street
 from monodvps_ros.scenes.town import TownPlanner
 from monodvps_ros.scenes.traffic import Traffic, simulate
@@ -151,12 +151,12 @@ class Drive:
     def _moment(self, index: int) -> Moment:
         config = self.config
         pose, bodies = self.world_from_camera(index), self.stage.world_from_body(index)
-        s = float(self._path[index, 3])
+        seen_from, s = rigid_inverse(pose) @ bodies, float(self._path[index, 3])
         return Moment(
             camera=self.camera,
             world_from_camera=pose,
             world_from_body=bodies,
-            view=make_moment_view(self.solids, pose, bodies, self.camera, config.view_distance_m, self.device),
+            view=make_view(self.solids, seen_from, self.camera, config.view_distance_m, self.device),
             table=self._table,
             plan=GroundPlan(self.street, s - 60.0, s + config.view_distance_m + 20.0, self.device),
             casters=tuple(self.stage.casters),

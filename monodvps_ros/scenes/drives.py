@@ -52,10 +52,7 @@ class SplitDrive:
 
 
 def split(name: str) -> tuple[SplitDrive, ...]:
-    """Return the drives of a split, in their order.
-
-    Args:
-        name: 'train', 'val', 'test' or 'train2'.
+    """Return the drives of a split, 'train', 'val', 'test' or 'train2', in their order.
 
     Raises:
         KeyError: there is no such split.

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,16 +117,9 @@ def written_fingerprint(drive: SplitDrive, out: Path, as_bag: bool) -> Fingerpri
 
 def stored_fingerprints() -> dict[str, Fingerprint]:
     """Return the fingerprints that the drives have: by a drive's name, or ``name/0`` for its first frame."""
-    return {
-        name: Fingerprint(
-            sha256=entry["sha256"],
-            frames=entry["frames"],
-            mean_rgb=tuple(entry["mean_rgb"]),
-            class_share=tuple(entry["class_share"]),
-            mean_inverse_depth=entry["mean_inverse_depth"],
-        )
-        for name, entry in json.loads(STORED_FILE.read_text(encoding="utf-8"))["fingerprints"].items()
-    }
+    found: dict[str, dict[str, Any]] = json.loads(STORED_FILE.read_text(encoding="utf-8"))["fingerprints"]
+    tuples = ("mean_rgb", "class_share")
+    return {name: Fingerprint(**entry | {key: tuple(entry[key]) for key in tuples}) for name, entry in found.items()}
 
 
 def stored_platform() -> dict[str, str]:

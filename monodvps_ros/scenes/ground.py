@@ -69,15 +69,7 @@ def ground_bound(grid: Grid, world_from_camera: NDArray[np.float64], view_distan
 def meet_ground(
     x: Tensor, y: Tensor, world_from_camera: NDArray[np.float64], plan: GroundPlan, view_distance_m: float
 ) -> GroundHit:
-    """Intersect viewing rays that point down with the ground.
-
-    Args:
-        x: (N,) viewing directions x/z.
-        y: (N,) viewing directions y/z.
-        world_from_camera: (4, 4).
-        plan: of the part of the street that may be seen.
-        view_distance_m: what is farther is not met.
-    """
+    """Intersect viewing rays, (N,) x/z and (N,) y/z, with the ground that is nearer than `view_distance_m`."""
     pose = world_from_camera.tolist()
     ray = [pose[i][0] * x + pose[i][1] * y + pose[i][2] for i in range(3)]
     origin = [pose[i][3] for i in range(3)]
@@ -138,19 +130,7 @@ def _curb_depth(
 
 
 def paint_ground(hit: GroundHit, depth: Tensor, focal_px: float, height_m: float, noise: Noise, wear: float) -> Tensor:
-    """Return the albedo of points of the ground.
-
-    Args:
-        hit: the points.
-        depth: (N,) finite depth.
-        focal_px: of the camera.
-        height_m: of the camera.
-        noise: the drive's noise.
-        wear: 0 (new road) to 1 (old, patched).
-
-    Returns:
-        (N, 3) in 0..1.
-    """
+    """Return the albedo, (N, 3) in 0..1, of points at (N,) finite depth; `wear` is 0 (new road) to 1 (old, patched)."""
     across = depth / focal_px
     along = (depth * depth / (focal_px * height_m)).clamp(min=1e-4)
     # Noise seen at a grazing angle is filtered by a mean of both footprints that leans to the long one.

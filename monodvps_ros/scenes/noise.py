@@ -51,14 +51,7 @@ class Noise:
         return torch.lerp(bottom, top, fy)
 
     def space(self, points: Tensor) -> Tensor:
-        """Evaluate 3-D value noise of unit wavelength.
-
-        Args:
-            points: (N, 3).
-
-        Returns:
-            (N,) values 0..1.
-        """
+        """Evaluate 3-D value noise of unit wavelength at (N, 3) points: (N,) values 0..1."""
         mask, size = _SIZE_3D - 1, _SIZE_3D
         base = points.floor()
         fade = points - base
@@ -81,15 +74,10 @@ class Noise:
         return torch.lerp(layers[0], layers[1], fz)
 
     def cloth(self, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
-        """Evaluate a texture with detail from 0.1 m to 6.4 m, filtered to what a pixel can show.
+        """Evaluate a texture with detail from 0.1 m to 6.4 m, filtered to the (N,) metres that a pixel covers.
 
-        Args:
-            x: (N,) metres; the texture repeats after 25.6 m.
-            y: (N,) metres.
-            footprint: (N,) metres that a pixel covers.
-
-        Returns:
-            (N,) with mean 0 and standard deviation about 1 where all of it is seen.
+        Places are (N,) metres; it repeats after 25.6 m. The result, (N,), has mean 0 and standard deviation about 1
+        where all detail is seen.
 
         Source: mip maps, Williams 1983, blended between two levels.
         """
@@ -115,15 +103,9 @@ class Noise:
         )
 
     def clouds(self, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
-        """Sum four octaves of 2-D noise from wavelength 1.6 down, each faded where a pixel covers it.
+        """Sum four octaves of 2-D noise from wavelength 1.6 down, each faded where a pixel's `footprint` covers it.
 
-        Args:
-            x: (N,).
-            y: (N,) in the same unit.
-            footprint: (N,) in the same unit, what a pixel covers.
-
-        Returns:
-            (N,) with mean 0, within plus or minus 1.
+        All (N,), in one unit; the result has mean 0 and lies within plus or minus 1.
         """
         total = torch.zeros_like(x)
         for number, (wavelength, amplitude) in enumerate(_CLOUDS):

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monodvps_ros.scenes.camera import Camera, rigid_inverse
+from monodvps_ros.scenes.camera import Camera
 from monodvps_ros.scenes.noise import Noise
 from monodvps_ros.scenes.solids import Material, Shape, Solids
 
@@ -125,14 +125,9 @@ class Visible:
 def make_view(
     solids: Solids, camera_from_body: NDArray[np.float64], camera: Camera, view_distance_m: float, device: torch.device
 ) -> View:
-    """Carry solids into the camera's frame and drop those that cannot be seen.
+    """Carry solids into the camera's frame and drop those that cannot be seen or begin farther than `view_distance_m`.
 
-    Args:
-        solids: of the whole drive.
-        camera_from_body: (B, 4, 4); NaN for a body that is absent.
-        camera: whose image it is.
-        view_distance_m: solids that begin farther away along the axis are dropped.
-        device: where the view is to lie.
+    `camera_from_body` is (B, 4, 4), NaN for a body that is absent.
     """
     pose = camera_from_body[solids.body]
     middle = (pose[:, :3, :3] @ solids.center[..., None])[..., 0] + pose[:, :3, 3]
@@ -338,11 +333,3 @@ def _is_hole(local: Tensor, solid: Tensor, view: View, noise: Noise) -> Tensor:
     """Say which points of leafy shells are holes, from their place on the shell alone: (N,) bool."""
     offset = (view.index[solid] % 97).float()[:, None]
     return noise.space(local / _LEAF_M + offset) < _LEAF_HOLES
-
-
-def camera_from_bodies(
-    world_from_camera: NDArray[np.float64], world_from_body: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Join poses: (4, 4) and (B, 4, 4) to (B, 4, 4) camera_from_body."""
-    joined: NDArray[np.float64] = rigid_inverse(world_from_camera) @ world_from_body
-    return joined

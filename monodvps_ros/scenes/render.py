@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One frame: what each sample sees, its colour by deferred shading, and the picture with smooth outlines."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from monodvps_ros.scenes.ground import (
     rails_on_road,
 )
 from monodvps_ros.scenes.noise import Noise
-from monodvps_ros.scenes.raster import Grid, View, Visible, camera_from_bodies, cast, make_view
+from monodvps_ros.scenes.raster import Grid, View, Visible, cast
 from monodvps_ros.scenes.shading import Surface, paint_solids
 from monodvps_ros.scenes.shadows import shadow_on_ground
 from monodvps_ros.scenes.solids import Material, Shape, Solids
@@ -45,19 +45,9 @@ class SolidTable:
 
     @classmethod
     def of(cls, solids: Solids, device: torch.device) -> "SolidTable":
-        """Bring the arrays to a device."""
-
-        def floats(values: NDArray[np.float64]) -> Tensor:
-            return torch.from_numpy(values).float().to(device)
-
-        return cls(
-            torch.from_numpy(solids.body).to(device),
-            torch.from_numpy(solids.material).to(device),
-            torch.from_numpy(solids.panoptic).to(device),
-            floats(solids.color),
-            floats(solids.color2),
-            floats(solids.params),
-        )
+        """Bring the arrays to a device, in single precision."""
+        tables = {entry.name: torch.from_numpy(getattr(solids, entry.name)).to(device) for entry in fields(cls)}
+        return cls(**{name: table.float() if table.is_floating_point() else table for name, table in tables.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,14 +119,7 @@ def look(moment: Moment, grid: Grid) -> Seen:
 
 
 def shade(moment: Moment, grid: Grid, seen: Seen, wanted: Tensor | None = None) -> Tensor:
-    """Return the colour of each sample, (N, 3) in 0..1.
-
-    Args:
-        moment: the frame.
-        grid: of the samples.
-        seen: by the samples.
-        wanted: (N,) bool, which samples' colours are needed; the others are left undefined. None: all.
-    """
+    """Return the colour of each sample, (N, 3) in 0..1; undefined where `wanted`, (N,) bool, is given and false."""
     pose = torch.from_numpy(moment.world_from_camera).float().to(grid.x.device)
     color = torch.empty(len(seen.depth), 3, device=grid.x.device)
     needed = torch.ones_like(seen.surface, dtype=torch.bool) if wanted is None else wanted
@@ -268,27 +251,8 @@ def edge_mask(surface: Tensor, size: tuple[int, int]) -> Tensor:
     return mask
 
 
-def make_moment_view(
-    solids: Solids,
-    world_from_camera: NDArray[np.float64],
-    world_from_body: NDArray[np.float64],
-    camera: Camera,
-    view_distance_m: float,
-    device: torch.device,
-) -> View:
-    """Find the solids in sight of a camera."""
-    return make_view(solids, camera_from_bodies(world_from_camera, world_from_body), camera, view_distance_m, device)
-
-
 def picture(moment: Moment, grid: Grid, seen: Seen, antialias: bool) -> Tensor:
-    """Return the picture, (H, W, 3) uint8 on the device.
-
-    Args:
-        moment: the frame.
-        grid: of its pixels.
-        seen: by its pixels.
-        antialias: take four samples in each pixel of an outline in place of one.
-    """
+    """Return the picture, (H, W, 3) uint8 on the device; `antialias` takes four samples in each pixel of an outline."""
     size = moment.camera.height, moment.camera.width
     color = shade(moment, grid, seen)
     if antialias:

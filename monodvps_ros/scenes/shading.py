@@ -51,16 +51,9 @@ class Surface:
 
 
 def paint_solids(surface: Surface, material: Tensor, signals: Tensor, noise: Noise) -> Tensor:
-    """Return the albedo of points on solids.
+    """Return the albedo of points on solids, (N, 3), about 0..1; more where a surface shines.
 
-    Args:
-        surface: the points.
-        material: (N,) `Material`, ascending.
-        signals: (G,) what each group of traffic lights shows: 0 red, 1 yellow, 2 green.
-        noise: the drive's noise.
-
-    Returns:
-        (N, 3), about 0..1; more where a surface shines.
+    `material` is (N,) and ascends; `signals` is (G,) what each group of traffic lights shows: 0 red, 1 yellow, 2 green.
     """
     color = torch.empty_like(surface.color)
     ends = torch.bincount(material, minlength=len(Material)).cumsum(0).tolist()

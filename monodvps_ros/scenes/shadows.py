@@ -19,19 +19,10 @@ _LONGEST_M = 14.0
 def shadow_on_ground(
     casters: Sequence[Caster], world_from_body: NDArray[np.float64], weather: Weather, x: Tensor, y: Tensor
 ) -> Tensor:
-    """Return how much light casters take from points of the ground.
+    """Return how much light, (N,) 0..1, casters take from points of the ground at (N,) x and y in metres.
 
-    Each caster takes light beneath its footprint and along the strip over which the sun drags that footprint.
-
-    Args:
-        casters: what stands on the ground.
-        world_from_body: (B, 4, 4); a caster whose body is absent (NaN) is passed over.
-        weather: the sun and how dark its shadows are.
-        x: (N,) metres.
-        y: (N,) metres.
-
-    Returns:
-        (N,) 0..1. Ours: a box with soft edges, not a simulation.
+    Each caster takes light beneath its footprint and along the strip over which the sun drags that footprint. One whose
+    body is absent (NaN in `world_from_body`, (B, 4, 4)) is passed over. Ours: a box with soft edges, not a simulation.
     """
     shade = torch.ones_like(x)
     if not len(x) or not casters:

@@ -4,6 +4,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Part:
         top: for boxes: x from and to, y from and to of the upper face, as multiples of the half extents.
         turn: (3, 3) rotation of its axes.
         inner: for cylinders: share of the radius that is open, as in a bicycle's wheel.
-        params: four numbers whose meaning the material gives.
+        params: up to four numbers whose meaning the material gives, 0 where left out.
     """
 
     shape: Shape
@@ -66,10 +67,16 @@ class Part:
     top: tuple[float, float, float, float] = (-1.0, 1.0, -1.0, 1.0)
     turn: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
     inner: float = 0.0
-    params: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    params: tuple[float, ...] = ()
 
 
 Model = tuple[Part, ...]
+box, ellipsoid, cylinder = (partial(Part, shape) for shape in (Shape.BOX, Shape.ELLIPSOID, Shape.CYLINDER))
+
+
+def pick(generator: np.random.Generator, colors: tuple[Color, ...]) -> Color:
+    """Choose a colour, each alike."""
+    return colors[generator.integers(len(colors))]
 
 
 def moved(model: Iterable[Part], x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Model:
@@ -137,13 +144,9 @@ class SolidsBuilder:
     def add(
         self, model: Model, instances: dict[str, int], body: int = 0, pose: NDArray[np.float64] | None = None
     ) -> None:
-        """Add a model.
+        """Add a model, with the instance id of each thing class among its parts, to a body; 0 is the world.
 
-        Args:
-            model: its parts.
-            instances: instance id for each thing class among the parts; stuff has 0.
-            body: the body that it is fixed to; 0 is the world.
-            pose: (4, 4) from the model's frame to the body's; None where they are one.
+        `pose` is (4, 4) from the model's frame to the body's; None where they are one.
         """
         pose = np.eye(4) if pose is None else pose
         for part in model:
@@ -170,7 +173,7 @@ class SolidsBuilder:
             corners=_corners(turn, center, half, tops),
             color=np.array([part.color for part in parts]),
             color2=np.array([part.color2 for part in parts]),
-            params=np.array([part.params for part in parts]),
+            params=np.array([(*part.params, 0.0, 0.0, 0.0, 0.0)[:4] for part in parts]),
             inner=np.array([part.inner for part in parts]),
         )
 

@@ -94,15 +94,7 @@ class Street:
         return -(self.lanes * LANE_M + BIKE_M + PARKING_M / 2)
 
     def pose(self, s: NDArray[np.float64], d: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        """Return x, y and heading of places on the main street.
-
-        Args:
-            s: (N,) metres.
-            d: (N,) metres, or one for all.
-
-        Returns:
-            (N, 3) float64.
-        """
+        """Return x, y and heading, (N, 3), of places (N,) s and (N,) or one d on the main street, metres."""
         s = np.asarray(s, np.float64)
         row = self.segments[np.clip(np.searchsorted(self.segments[:, 0], s, side="right") - 1, 0, None)]
         along, heading0, bend = s - row[:, 0], row[:, 4], row[:, 5]
@@ -155,7 +147,7 @@ def _cross(generator: np.random.Generator, s: float, x: float, y: float, heading
         x=x,
         y=y,
         heading=heading,
-        half_width=float(generator.uniform(3.6, 5.0)),
+        half_width=generator.uniform(3.6, 5.0),
         has_lights=bool(lights or generator.random() < 0.8),
         has_rails=bool(generator.random() < 0.2),
     )
@@ -189,14 +181,7 @@ class GroundPlace:
 
 
 class GroundPlan:
-    """A part of a street plan on a device, to look places up.
-
-    Args:
-        street: the whole plan.
-        s_from: the part's beginning.
-        s_to: the part's end.
-        device: where the places lie.
-    """
+    """The part of a street plan from `s_from` to `s_to`, on a device, to look places up."""
 
     def __init__(self, street: Street, s_from: float, s_to: float, device: torch.device) -> None:
         rows = street.segments

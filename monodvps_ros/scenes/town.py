@@ -41,12 +41,8 @@ class _Candidate:
 class TownPlanner:
     """Puts things beside a street where nothing else is.
 
-    Args:
-        stage: takes the models.
-        street: the plan.
-        generator: of all that is random.
-        amount: parked vehicles and people, as a multiple of the usual number.
-        large: trucks among the parked vehicles, as a multiple of the usual number; from 2 on two thirds are buses.
+    `amount` and `large` are multiples of the usual number of parked vehicles and people, and of trucks among the
+    vehicles; from 2 on two thirds of these are buses.
     """
 
     def __init__(
@@ -61,7 +57,7 @@ class TownPlanner:
         for side in (-1.0, 1.0):
             s = -60.0
             while s < s_to:
-                length = float(self._generator.uniform(35.0, 75.0))
+                length = self._generator.uniform(35.0, 75.0)
                 style = str(self._generator.choice(["city", "city", "houses", "park"]))
                 self._block(s, min(s + length, s_to), side, style)
                 s += length
@@ -109,12 +105,12 @@ class TownPlanner:
         edge, s = self._street.half_width + WALK_M, s_from
         while s < s_to - 5.0:
             if style == "city":
-                width, depth = float(self._generator.uniform(7.5, 15.0)), float(self._generator.uniform(9.0, 14.0))
+                width, depth = self._generator.uniform(7.5, 15.0), self._generator.uniform(9.0, 14.0)
                 d, model = edge + 0.15, buildings.town_house(self._generator, width - 0.05, depth)
             else:
-                width, depth = float(self._generator.uniform(13.0, 19.0)), float(self._generator.uniform(8.0, 11.0))
+                width, depth = self._generator.uniform(13.0, 19.0), self._generator.uniform(8.0, 11.0)
                 d, model = (
-                    edge + float(self._generator.uniform(5.0, 9.0)),
+                    edge + self._generator.uniform(5.0, 9.0),
                     buildings.detached_house(self._generator, width - 5.0, depth),
                 )
                 self._garden(s, s + width, side)
@@ -128,11 +124,9 @@ class TownPlanner:
 
     def _avenue(self, s_from: float, s_to: float, side: float) -> None:
         if self._generator.random() < 0.55:
-            gap = float(self._generator.uniform(9.0, 15.0))
+            gap = self._generator.uniform(9.0, 15.0)
             for s in np.arange(s_from + 4.0, s_to - 2.0, gap):
-                pose = self._place(
-                    float(s), side * (self._street.half_width + 0.75), float(self._generator.uniform(0, 6.0))
-                )
+                pose = self._place(float(s), side * (self._street.half_width + 0.75), self._generator.uniform(0, 6.0))
                 self._put_if_free(furniture.tree(self._generator, conifers=0.0), pose, (0.2, 0.2), 0.0, 0.3, 7.0)
         elif self._generator.random() < 0.5:
             for s in np.arange(s_from, s_to, 2.5):
@@ -151,10 +145,10 @@ class TownPlanner:
             WALK_M - 0.1,
         )
         for _ in range(int(generator.integers(1, 4))):
-            s, d = float(generator.uniform(s_from, s_to)), edge + float(generator.uniform(1.8, 4.5))
+            s, d = generator.uniform(s_from, s_to), edge + generator.uniform(1.8, 4.5)
             is_tree = generator.random() < 0.4
             model = furniture.tree(generator) if is_tree else furniture.bush(generator)
-            pose = self._place(s, side * d, float(generator.uniform(0.0, 6.0)))
+            pose = self._place(s, side * d, generator.uniform(0.0, 6.0))
             self._put_if_free(model, pose, (0.6, 0.6), 0.0, WALK_M, 7.0 if is_tree else 1.0)
 
     def _border(self, kind: str, length: float) -> Model:
@@ -170,9 +164,9 @@ class TownPlanner:
                 pose = self._place(float(s), side * (edge + 0.5), -side * np.pi / 2)
                 self._put_if_free(model, pose, (0.3, 2.9), 0.0, WALK_M - 0.2)
         for _ in range(int((s_to - s_from) / 4.5)):
-            s, d = float(generator.uniform(s_from, s_to)), edge + float(2.0 + 28.0 * generator.random() ** 1.5)
+            s, d = generator.uniform(s_from, s_to), edge + float(2.0 + 28.0 * generator.random() ** 1.5)
             model = furniture.tree(generator) if generator.random() < 0.75 else furniture.bush(generator)
-            pose = self._place(s, side * d, float(generator.uniform(0.0, 6.0)))
+            pose = self._place(s, side * d, generator.uniform(0.0, 6.0))
             self._put_if_free(model, pose, (0.5, 0.5), 0.0, WALK_M + 0.5, 7.0)
 
     def _curbside(self, side: float, s_to: float) -> None:
@@ -236,9 +230,7 @@ class TownPlanner:
             return
         if generator.random() < 0.4:
             for number in range(int(generator.integers(1, 5))):
-                pose = self._place(
-                    s + 0.7 * number, side * (self._street.half_width + 1.0), float(generator.normal(1.4, 0.1))
-                )
+                pose = self._place(s + 0.7 * number, side * (self._street.half_width + 1.0), generator.normal(1.4, 0.1))
                 self._stage.put(vehicles.bicycle(generator), pose, "bicycle")
             return
         for _ in range(int(generator.integers(1, 4))):
@@ -251,13 +243,13 @@ class TownPlanner:
         generator = self._generator
         for s in np.arange(-40.0, s_to, 21.0):
             if generator.random() < 0.6:
-                width, depth = float(generator.uniform(12.0, 20.0)), float(generator.uniform(12.0, 18.0))
-                d = self._street.half_width + float(generator.uniform(32.0, 60.0))
+                width, depth = generator.uniform(12.0, 20.0), generator.uniform(12.0, 18.0)
+                d = self._street.half_width + generator.uniform(32.0, 60.0)
                 pose = self._place(float(s), side * d, -side * np.pi / 2)
                 model = buildings.tower(generator, width, depth)
                 self._put_if_free(model, pose, (depth / 2, width / 2), -depth / 2, 9.0)
         for s in np.arange(-40.0, s_to + 260.0, 85.0):
-            d = side * float(generator.uniform(150.0, 210.0))
+            d = side * generator.uniform(150.0, 210.0)
             if s < self._street.length:
                 self._put_if_free(furniture.hill(generator), self._place(float(s), d), (65.0, 90.0), 0.0, 15.0)
 
@@ -281,7 +273,7 @@ class TownPlanner:
         generator = self._generator
         along += 10.0
         while along < SIDE_REACH_M:
-            width, depth = float(generator.uniform(9.0, 15.0)), float(generator.uniform(8.0, 11.0))
+            width, depth = generator.uniform(9.0, 15.0), generator.uniform(8.0, 11.0)
             place = np.array([way * (along + width / 2)])
             x, y, heading = crossing.pose(place, hand * (crossing.half_width + WALK_M + 0.2))[0]
             pose = planar_pose(x, y, heading - hand * np.pi / 2, CURB_M)

@@ -70,15 +70,9 @@ _LENGTHS = {"ego": 4.4, "car": 4.6, "truck": 8.6, "bus": 11.4, "motorcycle": 2.2
 def simulate(
     street: Street, generator: np.random.Generator, duration_s: float, max_speed: float, amount: float, large: int = 1
 ) -> Traffic:
-    """Let everyone drive.
+    """Let everyone drive; `max_speed` is the camera's on a free road, m/s.
 
-    Args:
-        street: where.
-        generator: of all that is random.
-        duration_s: how long.
-        max_speed: of the camera on a free road, m/s.
-        amount: multiple of the usual number of vehicles.
-        large: multiple of the usual number of trucks and buses among them.
+    `amount` and `large` are multiples of the usual number of vehicles, and of trucks and buses among them.
 
     Source: the intelligent driver model, Treiber, Hennecke and Helbing 2000; lights and their triggers are ours.
     """
@@ -115,7 +109,7 @@ class _Lights:
                 continue
             self._decided.add(number)
             if crossing.has_lights and self._generator.random() < (0.65 if number == 0 else 0.5):
-                self.reds.append(Red(number, now_s, now_s + float(self._generator.uniform(7.0, 10.0))))
+                self.reds.append(Red(number, now_s, now_s + self._generator.uniform(7.0, 10.0)))
 
     def stops(self, now_s: float) -> list[float]:
         places = [self._street.crossings[red.crossing] for red in self.reds if red.begin_s <= now_s < red.end_s]

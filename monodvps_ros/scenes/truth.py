@@ -51,12 +51,6 @@ def label(moment: Moment, seen: Seen) -> Labelled:
 def flow_to_previous(grid: Grid, now: Moment, labelled: Labelled, before: Moment) -> tuple[Tensor, Tensor]:
     """Carry each seen point with its body into the previous frame.
 
-    Args:
-        grid: of the pixels.
-        now: this frame.
-        labelled: what its pixels see.
-        before: the previous frame.
-
     Returns:
         (N, 2) float32 flow in pixels, NaN where the point was behind the camera or its body absent; and (N,) its
         depth in the previous frame, infinite for the sky.
@@ -84,21 +78,11 @@ def flow_to_previous(grid: Grid, now: Moment, labelled: Labelled, before: Moment
 def seen_before(
     flow: Tensor, expected_depth: Tensor, labelled: Labelled, before: Labelled, size: tuple[int, int]
 ) -> Tensor:
-    """Say which points the previous frame saw too.
+    """Say which points the previous frame, of `size` (height, width), saw too: (N,) bool.
 
-    A point was seen if it falls into the image and the previous frame shows the same surface (the same solid, hence
-    the same id) there at its depth: of the four pixels around, those that see the same surface have at least half
-    the weight, and their inverse depths, interpolated, agree with the expected one within 1 %.
-
-    Args:
-        flow: (N, 2).
-        expected_depth: (N,) depth that the point had in the previous frame; infinite for the sky.
-        labelled: this frame's pixels.
-        before: the previous frame's pixels.
-        size: height and width.
-
-    Returns:
-        (N,) bool.
+    A point was seen if it falls into the image and the previous frame shows the same surface (the same solid, hence the
+    same id) there at its depth: of the four pixels around, those that see the same surface have at least half the
+    weight, and their inverse depths, interpolated, agree with `expected_depth` within 1 %.
     """
     height, width = size
     v, u = torch.meshgrid(

@@ -58,12 +58,7 @@ _PRESETS = (
 
 
 def choose_weather(name: str, generator: np.random.Generator) -> Weather:
-    """Make the named weather, 'any' for one by chance; the sun's direction is drawn.
-
-    Args:
-        name: a choice of `SceneConfig.weather`.
-        generator: of what is random.
-    """
+    """Make the weather that `SceneConfig.weather` names, 'any' for one by chance; the sun's direction is drawn."""
     names = [weather.name for _, weather in _PRESETS]
     if name == "any":
         name = str(generator.choice(names, p=[0.35, 0.2, 0.15, 0.2, 0.1]))
