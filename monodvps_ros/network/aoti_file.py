@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import MissingDependencyError, WeightsError
-from monodvps_ros.network.graph import InferenceGraph, input_shapes
-from monodvps_ros.network.header import HEADER_KEY, header_text, network_config, parse_header
+from monodvps_ros.network.graph import GraphRunner, InferenceGraph, input_shapes
+from monodvps_ros.network.header import HEADER_KEY, header_text
 
 _MADE_FOR = "made_for"
 _METADATA_ENDING = "_metadata.json"
@@ -58,26 +57,16 @@ def write_aoti(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> 
         raise WeightsError(f"{path}: torch {torch.__version__} cannot compile the network: {reason}") from error
 
 
-class AotiRunner:
-    """Runs a compiled package.
-
-    Attributes:
-        header: of the file.
-        config: shape of the network.
-    """
+class AotiRunner(GraphRunner):
+    """Runs a compiled package."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Load a package; its header is read and compared with this machine before anything in it is run.
 
-        Args:
-            path: a file of `write_aoti`.
-            device: to run on.
-
         Raises:
             WeightsError: it is no such package, not of this package, made for another machine, or cannot be loaded.
         """
-        self.header = parse_header(path, _read_metadata(path), "a torch package")
-        self.config: NetworkConfig = network_config(path, self.header)
+        super().__init__(path, device, _read_metadata(path), "a torch package")
         made_for, here = self.header.get(_MADE_FOR), _machine(device)
         if made_for != here:
             raise WeightsError(
@@ -85,17 +74,13 @@ class AotiRunner:
                 ".safetensors file"
             )
         try:
-            self._run = torch._inductor.aoti_load_package(str(path))
+            self._package = torch._inductor.aoti_load_package(str(path))
         except Exception as error:  # torch raises RuntimeErrors and others for what the loader finds
             reason = " ".join(str(error).split())[:300]
             raise WeightsError(f"{path}: torch cannot load it: {reason}; export it again") from error
-        self._device = device
 
-    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Run the graph; see `graph.Runner`."""
-        outputs: Sequence[Tensor] = self._run(
-            *(tensor.to(self._device, torch.float32).contiguous() for tensor in inputs)
-        )
+    def _run(self, inputs: list[Tensor]) -> Sequence[Tensor]:
+        outputs: Sequence[Tensor] = self._package(*inputs)
         return outputs
 
 

@@ -22,14 +22,7 @@ class ASPP(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, output_stride: int, use_separable: bool = False) -> None:
-        """Build the branches.
-
-        Args:
-            in_channels: channels of the encoder's last map.
-            channels: of each branch and of the result.
-            output_stride: stride of that map, 16 or 32; decides the dilations.
-            use_separable: make the dilated convolutions depthwise-separable.
-        """
+        """Build the branches; `output_stride`, 16 or 32, decides the dilations."""
         super().__init__()
         dilated = separable if use_separable else conv_norm
         self.branches = nn.ModuleList(
@@ -41,14 +34,7 @@ class ASPP(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Gather context.
-
-        Args:
-            maps: (B, in_channels, h, w).
-
-        Returns:
-            (B, channels, h, w).
-        """
+        """Gather context: (B, in_channels, h, w) to (B, channels, h, w)."""
         mean = self.pooled(maps.mean((2, 3), keepdim=True)).expand(-1, -1, *maps.shape[2:])
         joined: Tensor = self.dropout(self.join(torch.cat([*(branch(maps) for branch in self.branches), mean], 1)))
         return joined

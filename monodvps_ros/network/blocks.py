@@ -5,15 +5,7 @@ from torch import nn
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel: int, dilation: int = 1, groups: int = 1) -> nn.Sequential:
-    """Make a convolution without bias, a batch normalisation and a ReLU; the size stays.
-
-    Args:
-        in_channels: channels in.
-        out_channels: channels out.
-        kernel: odd height and width of the kernel.
-        dilation: pixels from one tap to the next.
-        groups: groups of the convolution; `in_channels` makes it depthwise.
-    """
+    """Make a convolution without bias, a batch normalisation and a ReLU; the size stays, `kernel` is odd."""
     padding = dilation * (kernel // 2)
     convolution = nn.Conv2d(in_channels, out_channels, kernel, 1, padding, dilation, groups, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
@@ -21,12 +13,6 @@ def conv_norm(in_channels: int, out_channels: int, kernel: int, dilation: int = 
 
 def separable(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     """Make a depthwise-separable convolution: depthwise, then 1x1, each followed by normalisation and ReLU.
-
-    Args:
-        in_channels: channels in.
-        out_channels: channels out.
-        kernel: odd height and width of the depthwise kernel.
-        dilation: pixels from one tap of the depthwise kernel to the next.
 
     Source: the decoder convolution of Panoptic-DeepLab (Cheng et al. 2020, section 3.1).
     """

@@ -31,16 +31,10 @@ class PartCost:
 
 
 def measure_complexity(config: NetworkConfig) -> list[PartCost]:
-    """Count parameters and multiply-adds of convolutions and matrix products, part by part.
+    """Count parameters and multiply-adds of convolutions and matrix products, part by part in the order of computation.
 
     Nothing is allocated: the network is built on torch's meta device, so that any size is counted at once.
     Normalisations, activations and resizing are not counted, as is usual.
-
-    Args:
-        config: the network.
-
-    Returns:
-        One entry per part in the order of computation.
 
     Raises:
         ConfigError: the encoder cannot be built so.

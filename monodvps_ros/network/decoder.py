@@ -22,28 +22,13 @@ class DecoderStage(nn.Module):
     """
 
     def __init__(self, in_channels: int, skip_channels: int, projected: int, out_channels: int) -> None:
-        """Build the stage.
-
-        Args:
-            in_channels: channels of the coarse map.
-            skip_channels: channels of the encoder's map.
-            projected: channels that the encoder's map is brought to.
-            out_channels: channels of the result.
-        """
+        """Build the stage; the encoder's map is brought from `skip_channels` to `projected` ones."""
         super().__init__()
         self.project = conv_norm(skip_channels, projected, 1)
         self.mix = separable(in_channels + projected, out_channels, 5)
 
     def forward(self, maps: Tensor, skip: Tensor) -> Tensor:
-        """Refine a map.
-
-        Args:
-            maps: (B, in_channels, h, w).
-            skip: (B, skip_channels, H, W), at least as large.
-
-        Returns:
-            (B, out_channels, H, W).
-        """
+        """Refine (B, in_channels, h, w) with (B, skip_channels, H, W), at least as large: (B, out_channels, H, W)."""
         size = (skip.shape[2], skip.shape[3])
         mixed: Tensor = self.mix(torch.cat([resize_bilinear(maps, size), self.project(skip)], 1))
         return mixed
@@ -58,27 +43,13 @@ class DetailStage(nn.Module):
     """
 
     def __init__(self, channels: int, skip_channels: int, projected: int) -> None:
-        """Build the stage.
-
-        Args:
-            channels: of the map at stride 4; half of them come out.
-            skip_channels: channels of the encoder's map at stride 2.
-            projected: channels that the encoder's map is brought to.
-        """
+        """Build the stage; of the `channels` at stride 4, half come out."""
         super().__init__()
         self.reduce = conv_norm(channels, channels // 2, 1)
         self.stage = DecoderStage(channels // 2, skip_channels, projected, channels // 2)
 
     def forward(self, maps: Tensor, skip: Tensor) -> Tensor:
-        """Refine a map.
-
-        Args:
-            maps: (B, channels, h, w).
-            skip: (B, skip_channels, H, W), at least as large.
-
-        Returns:
-            (B, channels // 2, H, W).
-        """
+        """Refine (B, channels, h, w) with (B, skip_channels, H, W), at least as large: (B, channels // 2, H, W)."""
         refined: Tensor = self.stage(self.reduce(maps), skip)
         return refined
 
@@ -109,7 +80,7 @@ class Decoder(nn.Module):
             encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
             output_stride: stride of the last one.
             aspp_channels: channels of the context map.
-            channels: channels of the stages at strides 8 and 4.
+            channels: of the stages at strides 8 and 4.
             skips: channels that the maps at strides 8, 4 and 2 are projected to.
             separable_aspp: make the dilated convolutions depthwise-separable.
             stride: of the last map, 4 or 2.
@@ -122,14 +93,7 @@ class Decoder(nn.Module):
         self.channels = channels if self.stage2 is None else channels // 2
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Decode.
-
-        Args:
-            features: the encoder's maps.
-
-        Returns:
-            Maps at the output stride, at stride 8, at stride 4 and, where it was built so, at stride 2.
-        """
+        """Decode the encoder's maps to maps at the output stride, strides 8 and 4 and, where it was built so, 2."""
         context = self.aspp(features[4])
         stage8 = self.stage8(context, features[2])
         stage4 = self.stage4(stage8, features[1])

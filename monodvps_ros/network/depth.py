@@ -32,13 +32,7 @@ class DepthHead(nn.Module):
     """
 
     def __init__(self, in_channels: int, skip_channels: int, projected: int) -> None:
-        """Build one scale.
-
-        Args:
-            in_channels: channels of the decoder's map.
-            skip_channels: channels of the encoder's map at the stride of the result.
-            projected: channels that the encoder's map is brought to.
-        """
+        """Build one scale; the encoder's map is brought from `skip_channels` to `projected` ones."""
         super().__init__()
         self.coarse = separable(in_channels, _COARSE_CHANNELS, 5)
         self.project = conv_norm(skip_channels, projected, 1)
@@ -47,11 +41,7 @@ class DepthHead(nn.Module):
         nn.init.constant_(self.final.bias, math.log(INITIAL_DISPARITY / (1.0 - INITIAL_DISPARITY)))  # type: ignore[arg-type]
 
     def forward(self, maps: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict one scale.
-
-        Args:
-            maps: (B, in_channels, h, w).
-            skip: (B, skip_channels, H, W).
+        """Predict one scale from (B, in_channels, h, w) and (B, skip_channels, H, W).
 
         Returns:
             Disparity (B, 1, H, W) in (0, 1), and the 32 feature channels before the last convolution.
@@ -76,7 +66,7 @@ class DepthHeads(nn.Module):
         Args:
             encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
             context_channels: of the decoder's map at the output stride.
-            decoder_channels: of the decoder's maps at strides 8 and 4.
+            decoder_channels: of its maps at strides 8 and 4.
         """
         super().__init__()
         inputs = (decoder_channels, decoder_channels, context_channels, context_channels)

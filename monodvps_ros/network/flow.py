@@ -63,12 +63,7 @@ class FlowDecoder(nn.Module):
     """Flow from the current frame to the previous one."""
 
     def __init__(self, encoder_channels: tuple[int, ...], channels: int) -> None:
-        """Build the decoder.
-
-        Args:
-            encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
-            channels: of the estimator's first layers.
-        """
+        """Build the decoder; `channels` are those of the estimator's first layers."""
         super().__init__()
         self.project = nn.ModuleList(nn.Conv2d(count, FLOW_FEATURES, 1) for count in encoder_channels[1:4])
         cost = (2 * RADIUS + 1) ** 2
@@ -85,10 +80,7 @@ class FlowDecoder(nn.Module):
         self.correct = _flow_convolution(half)
 
     def describe(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Make what is compared between frames; this is what a live model remembers of a frame.
-
-        Args:
-            features: the encoder's maps.
+        """Make of the encoder's maps what is compared between frames, and remembered of a frame by a live model.
 
         Returns:
             Maps (B, 32, H/s, W/s) for the strides 4, 8, 16 and 32; each channel's mean over the map is 0, and the
@@ -99,11 +91,7 @@ class FlowDecoder(nn.Module):
         return tuple(_standardize(entry) for entry in maps)
 
     def forward(self, current: tuple[Tensor, ...], previous: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Find flow.
-
-        Args:
-            current: `describe` of the current frame.
-            previous: `describe` of the previous frame, of the same shapes.
+        """Find flow between what `describe` made of two frames.
 
         Returns:
             Flow (B, 2, H/s, W/s) for the strides s of 4, 8, 16 and 32: (dx, dy) from the current frame to the previous

@@ -2,6 +2,7 @@
 """The network as a graph of fixed sizes, flat tensors in and out, and what is asked of whatever runs it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import WeightsError
 from monodvps_ros.network.flow import FLOW_FEATURES, FLOW_STRIDES
+from monodvps_ros.network.header import network_config, parse_header
 from monodvps_ros.network.monodvps import MonoDVPS
 
-#: Runs a graph: tensors in the order of `input_names` to tensors in the order of `output_names`.
+#: Runs a graph: tensors in the order of `input_shapes` to tensors in the order of `output_names`.
 Runner = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 #: Outputs may differ from the network's by so much of their greatest magnitude right after the export ...
 EXPORT_TOLERANCE = 1e-3
@@ -26,19 +28,15 @@ class InferenceGraph(nn.Module):
     """What a live pipeline computes, without the containers that a graph cannot hold."""
 
     def __init__(self, network: MonoDVPS) -> None:
-        """Take the network."""
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
-        """Predict.
+        """Predict the tensors of `output_names`.
 
         Args:
             image: (1, 3, H, W) in 0..1.
             memory: of the previous frame; none for a network without flow.
-
-        Returns:
-            Tensors by `output_names`.
         """
         output = self.network.decode(self.network.encode(image), memory, finest_only=True)
         assert output.center_heatmap is not None and output.offsets_px is not None
@@ -50,6 +48,28 @@ class InferenceGraph(nn.Module):
             *output.flow_px,
             *output.memory,
         )
+
+
+class GraphRunner:
+    """A graph loaded from a file, as a `Runner` on one device.
+
+    Attributes:
+        header: of the file.
+        config: shape of the network.
+    """
+
+    def __init__(self, path: Path, device: torch.device, metadata: Mapping[str, str], kind: str) -> None:
+        """Read the header out of a file's metadata; errors as those of `parse_header` and `network_config`."""
+        self.header = parse_header(path, metadata, kind)
+        self.config = network_config(path, self.header)
+        self._device = device
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Run the graph."""
+        return self._run([tensor.to(self._device, torch.float32).contiguous() for tensor in inputs])
+
+    def _run(self, inputs: list[Tensor]) -> Sequence[Tensor]:
+        raise NotImplementedError
 
 
 def input_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from monodvps_ros.errors import ShapeError, WeightsError
 from monodvps_ros.files import written_whole
-from monodvps_ros.labels import LabelSpace, label_space
 from monodvps_ros.network.aoti_file import AotiRunner, write_aoti
 from monodvps_ros.network.graph import (
     InferenceGraph,
@@ -24,7 +23,7 @@ from monodvps_ros.network.graph import (
 )
 from monodvps_ros.network.header import describe, make_header
 from monodvps_ros.network.inference import prepare_for_inference
-from monodvps_ros.network.monodvps import MonoDVPS
+from monodvps_ros.network.monodvps import ConfiguredModel, MonoDVPS
 from monodvps_ros.network.onnx_file import OnnxRunner, write_onnx
 from monodvps_ros.network.weights import GRAPH_SUFFIXES, ONNX
 from monodvps_ros.types import NetworkOutput
@@ -63,15 +62,11 @@ def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None
         compare(probe_run(_runner(partial, device), network.config), expected, str(path))
 
 
-class GraphModel:
+class GraphModel(ConfiguredModel):
     """An exported graph as the pipeline's model; keeps `monodvps_ros.types.PerceptionModel`."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Load a file of `export_graph` and try it on the images that it was checked with.
-
-        Args:
-            path: the file.
-            device: to run on.
 
         Raises:
             DeviceError: what runs the file cannot use the device.
@@ -81,39 +76,14 @@ class GraphModel:
         if not path.is_file():
             raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
         self._run = _runner(path, device)
-        self._config = self._run.config
+        self.config = self._run.config
         self._device = device
-        self._shapes = input_shapes(self._config)
+        self._shapes = input_shapes(self.config)
         self.description = describe(path, self._run.header)
         remembered = self._run.header.get(_PROBE)
         if not isinstance(remembered, dict):
             raise WeightsError(f"{path}: its header has no probe to check it by; export it again")
-        check_probe(probe_run(self._run, self._config), remembered, str(path))
-
-    @property
-    def label_space(self) -> LabelSpace:
-        """Classes of the class scores."""
-        return label_space(self._config.label_space)
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of the images; no other fits."""
-        return self._config.input_height, self._config.input_width
-
-    @property
-    def depth_range_m(self) -> tuple[float, float]:
-        """Depth that disparities 1 and 0 stand for: metres at `canonical_focal_px`, or up to scale."""
-        return self._config.min_depth_m, self._config.max_depth_m
-
-    @property
-    def is_metric(self) -> bool:
-        """Whether depth is in metres for a camera that is known."""
-        return self._config.metric
-
-    @property
-    def canonical_focal_px(self) -> float:
-        """Focal length, in pixels of the input, at which depth is in metres; 0 where it is up to scale."""
-        return self._config.canonical_focal_px if self._config.metric else 0.0
+        check_probe(probe_run(self._run, self.config), remembered, str(path))
 
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
         """Look at one image; see `PerceptionModel`.
@@ -123,7 +93,7 @@ class GraphModel:
         """
         if tuple(image.shape) != self._shapes["image"]:
             raise ShapeError(f"image is {tuple(image.shape)} but the exported graph takes {self._shapes['image']}")
-        names, count = output_names(self._config), len(self._shapes) - 1
+        names, count = output_names(self.config), len(self._shapes) - 1
         # The graph always looks for flow; where there is no frame before, what it finds is left out.
         blank = [torch.zeros(shape, device=self._device) for shape in list(self._shapes.values())[1:]]
         outputs = list(self._run([image, *(memory or blank)]))

@@ -44,12 +44,7 @@ def header_text(header: Mapping[str, Any]) -> str:
 
 
 def parse_header(path: Path, metadata: Mapping[str, str], kind: str) -> dict[str, Any]:
-    """Find the header in a file's metadata.
-
-    Args:
-        path: of the file, for error messages.
-        metadata: of the file.
-        kind: of the file, for error messages.
+    """Find the header in a file's metadata; `path` and `kind` of the file go into error messages.
 
     Raises:
         WeightsError: there is no header, or it is not of this version of the package.

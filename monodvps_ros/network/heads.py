@@ -18,37 +18,19 @@ class Head(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, outputs: int) -> None:
-        """Build the head.
-
-        Args:
-            in_channels: channels of the decoder's map.
-            channels: channels between the two convolutions.
-            outputs: channels of the result.
-        """
+        """Build the head; `channels` stand between its two convolutions."""
         super().__init__()
         self.mix = separable(in_channels, channels, 5)
         self.final = final_convolution(channels, outputs)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Predict.
-
-        Args:
-            maps: (B, in_channels, h, w).
-
-        Returns:
-            (B, outputs, h, w).
-        """
+        """Predict: (B, in_channels, h, w) to (B, outputs, h, w)."""
         predicted: Tensor = self.final(self.mix(maps))
         return predicted
 
 
 def final_convolution(channels: int, outputs: int) -> nn.Conv2d:
-    """Make the last 1x1 convolution of a head, near zero.
-
-    Args:
-        channels: channels in.
-        outputs: channels out.
-    """
+    """Make the last 1x1 convolution of a head, near zero."""
     final = nn.Conv2d(channels, outputs, 1)
     nn.init.normal_(final.weight, std=_FINAL_STD)
     nn.init.zeros_(final.bias)  # type: ignore[arg-type]

@@ -15,12 +15,9 @@ _PROBE_SIZE = (64, 64)
 def prepare_for_inference(network: MonoDVPS) -> MonoDVPS:
     """Fold each batch normalisation into the convolution before it, and freeze the network.
 
-    Pairs are found by running a small image and seeing which convolution's result goes into which normalisation, so
-    any timm encoder is served without knowing its layers. The network is changed in place, answers as before within
+    Pairs are found by running a small image and seeing which convolution's result goes into which normalisation, so any
+    timm encoder is served without knowing its layers. The network is changed in place, answers as before within
     rounding, and cannot be trained or saved afterwards.
-
-    Args:
-        network: a network with its weights.
 
     Returns:
         The same network, in evaluation mode, without gradients, channels last.

@@ -20,7 +20,38 @@ from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
 
 
-class MonoDVPS(nn.Module):
+class ConfiguredModel:
+    """What `monodvps_ros.types.PerceptionModel` asks of a network that its configuration says."""
+
+    config: NetworkConfig
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Classes of the class scores."""
+        return label_space(self.config.label_space)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images that the network was made for; an exported graph takes no other."""
+        return self.config.input_height, self.config.input_width
+
+    @property
+    def depth_range_m(self) -> tuple[float, float]:
+        """Depth that disparities 1 and 0 stand for: metres at `canonical_focal_px`, or up to scale."""
+        return self.config.min_depth_m, self.config.max_depth_m
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether depth is in metres for a camera that is known."""
+        return self.config.metric
+
+    @property
+    def canonical_focal_px(self) -> float:
+        """Focal length, in pixels of the input, at which depth is in metres; 0 where it is up to scale."""
+        return self.config.canonical_focal_px if self.config.metric else 0.0
+
+
+class MonoDVPS(ConfiguredModel, nn.Module):
     """Panoptic segmentation, depth and flow of one camera; keeps `monodvps_ros.types.PerceptionModel`.
 
     Source: figure 2 and sections 3.1 and 3.2 of Petrovai & Nedevschi.
@@ -46,7 +77,6 @@ class MonoDVPS(nn.Module):
         self.config = config
         self.description = "untrained"
         self.is_prepared = False
-        self._labels = label_space(config.label_space)
         self.normalize = Normalize(config.encoder)
         self.encoder = Encoder(config.encoder, config.output_stride, weights=encoder_weights)
         channels, stride = self.encoder.channels, config.output_stride
@@ -58,7 +88,7 @@ class MonoDVPS(nn.Module):
         }
         self.semantic_decoder = Decoder(channels, stride, channels=semantic, skips=SEMANTIC_SKIPS, **context)
         self.instance_decoder = Decoder(channels, stride, channels=instance, skips=INSTANCE_SKIPS, **context)
-        self.semantic_head = Head(self.semantic_decoder.channels, self.semantic_decoder.channels, len(self._labels))
+        self.semantic_head = Head(self.semantic_decoder.channels, self.semantic_decoder.channels, len(self.label_space))
         self.center_head = Head(self.instance_decoder.channels, config.head_channels, 1)
         self.offset_head = Head(self.instance_decoder.channels, config.head_channels, 2)
         self.depth_head: nn.Module = (
@@ -67,31 +97,6 @@ class MonoDVPS(nn.Module):
             else DepthHeads(channels, aspp, semantic)
         )
         self.flow_decoder = FlowDecoder(channels, config.flow_channels) if config.flow else None
-
-    @property
-    def label_space(self) -> LabelSpace:
-        """Classes of the class scores."""
-        return self._labels
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of the images that the network was made for."""
-        return self.config.input_height, self.config.input_width
-
-    @property
-    def depth_range_m(self) -> tuple[float, float]:
-        """Depth that disparities 1 and 0 stand for: metres at `canonical_focal_px`, or up to scale."""
-        return self.config.min_depth_m, self.config.max_depth_m
-
-    @property
-    def is_metric(self) -> bool:
-        """Whether depth is in metres for a camera that is known."""
-        return self.config.metric
-
-    @property
-    def canonical_focal_px(self) -> float:
-        """Focal length, in pixels of the input, at which depth is in metres; 0 where it is up to scale."""
-        return self.config.canonical_focal_px if self.config.metric else 0.0
 
     def encode(self, image: Tensor) -> tuple[Tensor, ...]:
         """Normalise and encode images.

@@ -22,12 +22,7 @@ class Normalize(nn.Module):
     std: Tensor
 
     def __init__(self, encoder: str = "") -> None:
-        """Take what an encoder was trained with.
-
-        Args:
-            encoder: timm model whose data configuration says mean and deviation; empty, or one that timm does not
-                know, for ImageNet's.
-        """
+        """Take the mean and deviation that timm gives for an encoder; ImageNet's where it knows none."""
         super().__init__()
         known = timm.get_pretrained_cfg(encoder) if encoder and timm.is_model(encoder) else None
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if known is None else (known.mean, known.std)
@@ -48,12 +43,5 @@ class Normalize(nn.Module):
         }
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalise.
-
-        Args:
-            image: (B, 3, H, W) in 0..1.
-
-        Returns:
-            (B, 3, H, W), about zero mean and unit deviation.
-        """
+        """Normalise (B, 3, H, W) in 0..1 to about zero mean and unit deviation."""
         return (image - self.mean) / self.std

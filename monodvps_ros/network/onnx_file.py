@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import DeviceError, WeightsError
-from monodvps_ros.network.graph import InferenceGraph, input_shapes, output_names
-from monodvps_ros.network.header import HEADER_KEY, header_text, network_config, parse_header
+from monodvps_ros.network.graph import GraphRunner, InferenceGraph, input_shapes, output_names
+from monodvps_ros.network.header import HEADER_KEY, header_text
 from monodvps_ros.optional import import_optional, missing_dependency
 
 #: Version of ONNX's operators; the first that has all that the network needs in torch's exporter.
@@ -57,20 +56,11 @@ def write_onnx(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> 
         raise WeightsError(f"{path}: cannot be written: {error}") from error
 
 
-class OnnxRunner:
-    """Runs an ONNX file on tensors where they lie, without copies over the host.
-
-    Attributes:
-        header: of the file.
-        config: shape of the network.
-    """
+class OnnxRunner(GraphRunner):
+    """Runs an ONNX file on tensors where they lie, without copies over the host."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Load a file.
-
-        Args:
-            path: a file of `write_onnx`.
-            device: to run on.
 
         Raises:
             DeviceError: onnxruntime cannot use the device.
@@ -93,9 +83,7 @@ class OnnxRunner:
         except Exception as error:  # onnxruntime's exceptions have no base of their own
             reason = " ".join(str(error).split())
             raise WeightsError(f"{path}: onnxruntime cannot load it: {reason}; copy or export it again") from error
-        self.header = parse_header(path, self._session.get_modelmeta().custom_metadata_map, "ONNX")
-        self.config: NetworkConfig = network_config(path, self.header)
-        self._device = device
+        super().__init__(path, device, self._session.get_modelmeta().custom_metadata_map, "ONNX")
         found = {entry.name: tuple(entry.shape) for entry in self._session.get_inputs()}
         if found != input_shapes(self.config):
             raise WeightsError(
@@ -108,12 +96,10 @@ class OnnxRunner:
                 f"{path}: gives {list(self._outputs)} but by its header {list(output_names(self.config))}; export again"
             )
 
-    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Run the graph; see `graph.Runner`."""
-        given = [tensor.to(self._device, torch.float32).contiguous() for tensor in inputs]
+    def _run(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         made = [torch.empty(shape, device=self._device) for shape in self._outputs.values()]
         binding = self._session.io_binding()
-        for name, tensor in zip(input_shapes(self.config), given, strict=True):
+        for name, tensor in zip(input_shapes(self.config), inputs, strict=True):
             binding.bind_input(name, *self._place(tensor))
         for name, tensor in zip(self._outputs, made, strict=True):
             binding.bind_output(name, *self._place(tensor))

@@ -32,12 +32,8 @@ class PoseNetwork(nn.Module):
 
         Args:
             encoder: timm model.
-            weights: 'hub', a file, or empty for random ones, as for `Encoder`.
+            weights: 'hub', a file, or empty for random ones, as for `Encoder`, which raises the same errors.
             shrink: whole number by which height and width of the frames are divided first, by averaging.
-
-        Raises:
-            ConfigError: as `Encoder` says.
-            WeightsError: as `Encoder` says.
         """
         super().__init__()
         self.shrink = shrink
