@@ -15,6 +15,15 @@ from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import DataError
 from monodvps_ros.progress import tracked
 
+_Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="Format of the predictions: 'bag', or a data set's layout of pan/ and dep/, such as cityscapes-dvps; "
+        "listed in docs/file_formats.md.",
+    ),
+]
+
 
 def predict(
     input_: Annotated[Path, typer.Option("--input", help="Recording, data set, folder of images or video file.")],
@@ -26,14 +35,7 @@ def predict(
     weights: Annotated[
         str, typer.Option(help="Weights file; 'random': untrained weights. Default: the shipped weights.")
     ] = "",
-    format_: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="Format of the predictions: 'bag', or a data set's layout of pan/ and dep/, such as cityscapes-dvps; "
-            "listed in docs/file_formats.md.",
-        ),
-    ] = "cityscapes-dvps",
+    format_: _Format = "cityscapes-dvps",
     config: Annotated[
         Path | None, typer.Option(help="Pipeline configuration (YAML). Default: built-in defaults.")
     ] = None,

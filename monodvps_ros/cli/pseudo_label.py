@@ -14,6 +14,7 @@ from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.progress import tracked
+from monodvps_ros.types import SampleSource
 
 _Words = Annotated[
     list[str] | None,
@@ -25,6 +26,12 @@ _Teacher = Annotated[
         help="Teacher of classes and instances: a MonoDVPS weights file, 'shipped', or a panoptic model of the Hugging "
         "Face hub, such as mask2former-cityscapes. Default: none; frames keep their labels."
     ),
+]
+_Config = Annotated[
+    Path | None, typer.Option(help="Pseudo-labelling configuration (YAML). Default: built-in defaults.")
+]
+_Confidence = Annotated[
+    float | None, typer.Option(help="Minimum class probability of a labelled pixel, 0..1; others become void.")
 ]
 _EgoMask = Annotated[
     Path | None, typer.Option(help="PNG of the image size, above 0 on the ego vehicle, which becomes void.")
@@ -38,6 +45,10 @@ _Scales = Annotated[
         help="Test-time augmentation scales of a MonoDVPS teacher: from:to:step, or a list; paper: 0.5:2:0.25."
     ),
 ]
+_Flips = Annotated[
+    bool | None, typer.Option("--flips/--no-flips", help="Also predict on mirrored images (MonoDVPS teachers only).")
+]
+_Size = Annotated[str | None, typer.Option(help="Teacher input size at scale 1, HxW. Default: the teacher's own.")]
 _DepthTeacher = Annotated[
     str | None,
     typer.Option(
@@ -70,38 +81,28 @@ _Extrinsics = Annotated[
     ),
 ]
 
+_KeepLabels = Annotated[bool, typer.Option("--keep-labels", help="Keep the labels of frames that have ground truth.")]
+_ImageTopic = Annotated[str | None, typer.Option(help="Image topic to label, in a recording with several cameras.")]
+
 
 def pseudo_label(
     data: Annotated[Path, typer.Option(help="Bag, folder of bags, data set, folder of images, or video to label.")],
     out: Annotated[Path, typer.Option(help="Output folder for the labels; an interrupted run is continued.")],
     words: _Words = None,
     teacher: _Teacher = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Pseudo-labelling configuration (YAML). Default: built-in defaults.")
-    ] = None,
-    confidence: Annotated[
-        float | None, typer.Option(help="Minimum class probability of a labelled pixel, 0..1; others become void.")
-    ] = None,
+    config: _Config = None,
+    confidence: _Confidence = None,
     ego_mask: _EgoMask = None,
     ego_polygon: _EgoPolygon = None,
     scales: _Scales = None,
-    flips: Annotated[
-        bool | None,
-        typer.Option("--flips/--no-flips", help="Also predict on mirrored images (MonoDVPS teachers only)."),
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Teacher input size at scale 1, HxW. Default: the teacher's own.")
-    ] = None,
+    flips: _Flips = None,
+    size: _Size = None,
     depth_teacher: _DepthTeacher = None,
     depth_topic: _DepthTopic = None,
     depth_within: _DepthWithin = None,
     extrinsics: _Extrinsics = None,
-    keep_labels: Annotated[
-        bool, typer.Option("--keep-labels", help="Keep the labels of frames that have ground truth.")
-    ] = False,
-    image_topic: Annotated[
-        str | None, typer.Option(help="Image topic to label, in a recording with several cameras.")
-    ] = None,
+    keep_labels: _KeepLabels = False,
+    image_topic: _ImageTopic = None,
     rectified: RectifiedOption = Rectified.AUTO,
     device: Annotated[str | None, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to label.")] = None,
@@ -111,7 +112,6 @@ def pseudo_label(
     Exit code 3: finished, but input frames are missing, damaged or skipped because of their stamps.
     """
     # Imported here so that --help does not wait for torch.
-    from monodvps_ros.data import open_source  # noqa: PLC0415
     from monodvps_ros.perception import resolve_device  # noqa: PLC0415
     from monodvps_ros.training.depth_teachers import load_depth_teacher  # noqa: PLC0415
     from monodvps_ros.training.ego_region import EgoRegion  # noqa: PLC0415
@@ -121,18 +121,12 @@ def pseudo_label(
 
     if teacher is not None and not is_own_weights(teacher) and (scales is not None or flips):
         raise ConfigError(f"--scales and --flips apply to MonoDVPS teachers only, but --teacher is '{teacher}'")
-    if depth_teacher is None and (depth_topic, depth_within, extrinsics) != (None, None, None):
-        raise ConfigError("--depth-topic, --depth-within and --extrinsics go with --depth-teacher")
+    _check_depth_options(depth_teacher, depth_topic, depth_within, extrinsics)
     views = {"scales": None if scales is None else parse_scales(scales), "flips": flips}
     settings = _settings(config, words or [], size, {"confidence": confidence, "device": device, **views})
     chosen = resolve_device(settings.device)
     labeller = None if teacher is None else load_teacher(teacher, settings, chosen)
-    source = open_source(data, image_topic=image_topic, rectified=rectified.value)
-    if not len(source):
-        raise DataError(f"{data}: holds no frames")
-    if labeller is not None and source.label_space.name != labeller.labels.name and not keep_labels:
-        # true labels are not used
-        source = open_source(data, image_topic=image_topic, labels=labeller.labels, rectified=rectified.value)
+    source = _open(data, image_topic, rectified.value, None if keep_labels else labeller)
     measured = MeasuredDepth(data, depth_topic, depth_within, extrinsics, image_topic, rectified.value)
     labelling = PseudoLabelling(
         Recording(data, source, image_topic, rectified.value),
@@ -146,6 +140,23 @@ def pseudo_label(
         limit=frames,
     )
     return _run(labelling, data)
+
+
+def _check_depth_options(teacher: str | None, *options: object) -> None:
+    if teacher is None and any(option is not None for option in options):
+        raise ConfigError("--depth-topic, --depth-within and --extrinsics go with --depth-teacher")
+
+
+def _open(data: Path, image_topic: str | None, rectified: str, labeller: Any) -> SampleSource:
+    """Open what is to be labelled, without its own labels where those of a labeller take their place."""
+    from monodvps_ros.data import open_source  # noqa: PLC0415
+
+    source = open_source(data, image_topic=image_topic, rectified=rectified)
+    if not len(source):
+        raise DataError(f"{data}: holds no frames")
+    if labeller is None or source.label_space.name == labeller.labels.name:
+        return source
+    return open_source(data, image_topic=image_topic, labels=labeller.labels, rectified=rectified)
 
 
 def _settings(config: Path | None, words: list[str], size: str | None, given: dict[str, Any]) -> PseudoLabelConfig:

@@ -189,13 +189,29 @@ def moving_object_mask(
         differ = (ids != warped) & (warped != OCCLUDED_PANOPTIC_ID)
         here = here & ~(differ & (warped_depth_m < _NEARER * depth_m))
         there = there & ~(differ & (depth_m < _NEARER * warped_depth_m) & thing_pixels(ids, thing_ids))
+    moving, warped_moving = _overlap_less(ids, warped, here, there, iou_threshold)
+    masked = (moving & thing_pixels(ids, thing_ids)) | (warped_moving & thing_pixels(warped, thing_ids))
+    return ~masked.reshape(panoptic.shape)
+
+
+def _overlap_less(ids: Tensor, warped: Tensor, here: Tensor, there: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Mark the pixels, in either map, of the ids whose masks overlap with an IoU below the threshold.
+
+    Args:
+        ids: (B, 1, H, W) panoptic ids.
+        warped: (B, 1, H, W) panoptic ids of the other map.
+        here: (B, 1, H, W) bool, the pixels of `ids` that count.
+        there: (B, 1, H, W) bool, the pixels of `warped` that count.
+        threshold: of the IoU; ids without a pixel that counts are not below it.
+
+    Returns:
+        Two (B, 1, H, W) bool maps, of the pixels in `ids` and of those in `warped`.
+    """
     count = VOID_PANOPTIC_ID + 1
     bins = count * ids.shape[0]
     first = count * torch.arange(ids.shape[0], device=ids.device)[:, None, None, None]
     keys, warped_keys = ids + first, warped + first
     common = torch.bincount(keys[here & (ids == warped)], minlength=bins)
     union = torch.bincount(keys[here], minlength=bins) + torch.bincount(warped_keys[there], minlength=bins) - common
-    moving = (union > 0) & (common < iou_threshold * union)
-    masked = moving[keys] & thing_pixels(ids, thing_ids)
-    masked |= moving[warped_keys] & thing_pixels(warped, thing_ids)
-    return ~masked.reshape(panoptic.shape)
+    below = (union > 0) & (common < threshold * union)
+    return below[keys], below[warped_keys]

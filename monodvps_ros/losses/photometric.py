@@ -102,13 +102,7 @@ def minimum_reprojection_loss(
     Source: Godard et al. 2019, Eqs. 1 and 5; section 3.2 of Petrovai & Nedevschi.
     """
     candidates, unwarped = _images(warped, "warped"), _images(sources, "sources")
-    if not candidates or (unwarped and len(unwarped) != len(candidates)):
-        raise ShapeError(
-            f"warped holds {len(candidates)} images but sources holds {len(unwarped)}: "
-            "give one or more, and as many of the one as of the other"
-        )
-    if valid is not None and len(valid) != len(candidates):
-        raise ShapeError(f"valid holds {len(valid)} masks but warped holds {len(candidates)} images")
+    _check_numbers(len(candidates), len(unwarped), None if valid is None else len(valid))
     errors = reprojection_errors(candidates, target, "warped", alpha)
     if unwarped:
         standing = reprojection_errors(unwarped, target, "sources", alpha)
@@ -122,6 +116,16 @@ def minimum_reprojection_loss(
         still = standing.min(1, keepdim=True).values.detach()
         best = torch.where(_with_noise(still, generator) <= best, still, best)
     return masked_mean(best, keep)
+
+
+def _check_numbers(warped: int, sources: int, valid: int | None) -> None:
+    if warped == 0 or sources not in (0, warped):
+        raise ShapeError(
+            f"warped holds {warped} images but sources holds {sources}: "
+            "give one or more, and as many of the one as of the other"
+        )
+    if valid not in (None, warped):
+        raise ShapeError(f"valid holds {valid} masks but warped holds {warped} images")
 
 
 def reprojection_errors(images: Sequence[Tensor], target: Tensor, name: str = "warped", alpha: float = 0.85) -> Tensor:

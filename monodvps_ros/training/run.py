@@ -104,16 +104,33 @@ def train(
 
     Raises:
         ConfigError: the checkpoint stands beyond `max_steps`.
-        DataError: the data cannot be learnt from, the folder holds another run or none to go on with, or the disk is
-            full.
+        DataError: nothing can be learnt from the data, the folder holds another run or none, or the disk is full.
         WeightsError: weights or the checkpoint do not fit.
         NotFiniteError: a loss, or a weight at a checkpoint, is NaN or infinite.
         DeviceError: the device is not there, or memory ran out.
-        KeyboardInterrupt: Ctrl-C before the first step, or a second one; what was done since the last checkpoint is
-            lost.
+        KeyboardInterrupt: Ctrl-C before the first step, or twice; what was done since the last checkpoint is lost.
     """
     console = console or Console(stderr=True)
     checkpoint = out / LAST_CHECKPOINT
+    _prepare_folder(out, checkpoint, resume, config)
+    seed_everything(config.seed, workers=True, verbose=False)
+    module = TrainingModule(config, weights, names)
+    key = json.dumps([list(names), [len(source) for source in sources]])
+    data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key)
+    stop = StopOnSignal(console)
+    extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
+    trainer = _trainer(config, out, extra, console, devices, nodes)
+    _announce(module, weights, out, console)
+    with explained(checkpoint):
+        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
+        if trainer.global_step % config.checkpoint_every:
+            trainer.save_checkpoint(checkpoint)
+    if trainer.is_global_zero:
+        export_checkpoint(checkpoint, out / WEIGHTS_FILE)
+    return _result(out, trainer, data, stop)
+
+
+def _prepare_folder(out: Path, checkpoint: Path, resume: bool, config: TrainingConfig) -> None:
     if not resume and checkpoint.exists():
         raise DataError(f"{out} holds a training run; go on with --resume, or choose another --out")
     if resume and not checkpoint.exists():
@@ -125,28 +142,19 @@ def train(
         for unfinished in partials(checkpoint.parent):  # of a run that was killed
             unfinished.unlink(missing_ok=True)
         write_text(out / CONFIG_FILE, yaml.safe_dump(to_dict(config), sort_keys=False))
-    seed_everything(config.seed, workers=True, verbose=False)
-    module = TrainingModule(config, weights, names)
-    key = json.dumps([list(names), [len(source) for source in sources]])
-    if module.anew:
-        console.print(f"of {weights} nothing fits {_parts_of(module.anew)}, which start anew", soft_wrap=True)
-    data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key)
-    _quieten()
-    stop = StopOnSignal(console)
-    extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
-    trainer = _trainer(config, out, extra, console, devices, nodes)
-    console.print(
-        f"training {', '.join(sorted(module.trained))} for {config.max_steps} steps, into {out}", soft_wrap=True
-    )
-    with explained(checkpoint):
-        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
-        if trainer.global_step % config.checkpoint_every:
-            trainer.save_checkpoint(checkpoint)
+
+
+def _result(out: Path, trainer: Trainer, data: TrainingData, stop: StopOnSignal) -> RunResult:
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    if trainer.is_global_zero:
-        export_checkpoint(checkpoint, out / WEIGHTS_FILE)
     damage = () if data.dataset is None else data.dataset.store.damage
     return RunResult(out / WEIGHTS_FILE, trainer.global_step, figures, stop.received, damage)
+
+
+def _announce(module: TrainingModule, weights: str, out: Path, console: Console) -> None:
+    if module.anew:
+        console.print(f"of {weights} nothing fits {_parts_of(module.anew)}, which start anew", soft_wrap=True)
+    parts = ", ".join(sorted(module.trained))
+    console.print(f"training {parts} for {module.config.max_steps} steps, into {out}", soft_wrap=True)
 
 
 def _parts_of(tensors: Sequence[str]) -> str:
@@ -183,6 +191,7 @@ def _running_mean(decay: float, mean: Tensor, current: Tensor, count: Tensor | i
 def _trainer(
     config: TrainingConfig, out: Path, extra: list[Callback], console: Console, devices: int, nodes: int
 ) -> Trainer:
+    _quieten()
     folder = out / Path(LAST_CHECKPOINT).parent
     last = ModelCheckpoint(
         dirpath=folder,
