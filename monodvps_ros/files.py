@@ -29,7 +29,7 @@ def written_whole(
     *,
     what: str = "",
     advice: str = "",
-    caught: tuple[type[Exception], ...] = (),
+    caught: type[Exception] = OSError,
     make_folder: bool = False,
     suffix: str = "",
     durable: bool = False,
@@ -41,7 +41,7 @@ def written_whole(
         error: raised where it cannot be written.
         what: names the file in that error, such as "weights".
         advice: ends that error.
-        caught: exceptions beside OSError by which what writes it says that it cannot.
+        caught: another exception, beside OSError, that says that it cannot be written.
         make_folder: make the folder of the file.
         suffix: of the path to write to, where what writes it looks at it.
         durable: wait until the disk has it, so that a power failure leaves the old file or the new one.
@@ -58,7 +58,7 @@ def written_whole(
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
         partial.replace(path)
-    except (OSError, *caught) as problem:
+    except (OSError, caught) as problem:
         reason = getattr(problem, "strerror", None) or problem
         named = f"{what} cannot be written" if what else "cannot be written"
         raise error(f"{path}: {named}: {reason}{advice}") from problem

@@ -67,6 +67,23 @@ def test_any_transform_comes_back(axis, angle):
     assert message.transforms[0].transform.rotation.w >= 0
 
 
+@pytest.mark.parametrize("quaternion", [(0, 0, 0, 0), (0, 0, np.nan, 1), (np.inf, 0, 0, 0)])
+def test_transforms_without_a_rotation_are_left_out_and_logged_once(quaternion, caplog):
+    message = messages.message(
+        STORE, "tf2_msgs/msg/TFMessage", messages.transform_fields(START, "world", "/cam", np.eye(4))
+    )
+    refused = set()
+    ((stamp_ns, parent, child, matrix),) = messages.read_transforms(message, refused)
+    assert (stamp_ns, parent, child, matrix.tolist()) == (START, "world", "cam", np.eye(4).tolist())
+    rotation = message.transforms[0].transform.rotation
+    rotation.x, rotation.y, rotation.z, rotation.w = quaternion
+    assert list(messages.read_transforms(message, refused)) == []
+    assert list(messages.read_transforms(message, refused)) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"transforms of frame 'cam' are left out: their quaternion is zero or not finite, as at {START} ns"
+    ]
+
+
 def test_raw_messages_keep_every_byte_and_their_definition(tmp_path, storage):
     with BagWriter(tmp_path / "made", storage) as writer:
         writer.message("/s", SEGMENTS_TYPE, START, "cam", segments_fields([]))

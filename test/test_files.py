@@ -52,7 +52,7 @@ def test_a_full_disk_is_told_with_path_and_reason(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     with (
         pytest.raises(DataError, match=r"a: cannot be written: disk says no$"),
-        written_whole(tmp_path / "a", caught=(RuntimeError,)),
+        written_whole(tmp_path / "a", caught=RuntimeError),
     ):
         raise RuntimeError("disk says no")
     assert names(tmp_path) == []

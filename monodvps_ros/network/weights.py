@@ -53,7 +53,7 @@ def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], h
         raise WeightsError("a network that was prepared for inference cannot be saved; save it before")
     text = header_text(make_header(network, card))
     path = Path(path)
-    with written_whole(path, WeightsError, what="weights", caught=(SafetensorError,), durable=True) as partial:
+    with written_whole(path, WeightsError, what="weights", caught=SafetensorError, durable=True) as partial:
         save_file(_stored(network, half), partial, metadata={"format": "pt", HEADER_KEY: text})
 
 

@@ -30,7 +30,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
             Path(path),
             what="the checkpoint",
             advice="; the one before is kept; make room and --resume",
-            caught=(RuntimeError,),  # in which torch wraps a full disk
+            caught=RuntimeError,  # in which torch wraps a full disk
             make_folder=True,
             durable=True,
         ) as partial:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS messages for recordings, made without ROS."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Nodetype
 from rosbags.typesys.store import Typestore
+from scipy.spatial.transform import Rotation
 
 from monodvps_ros.data.message_fields import Fields, ns_to_time, time_to_ns
 from monodvps_ros.shapes import check_shapes
+
+log = logging.getLogger(__name__)
 
 
 def message(store: Typestore, type_name: str, fields: Fields) -> Any:
@@ -61,40 +65,40 @@ def transform_fields(stamp_ns: int, parent: str, child: str, matrix: NDArray[np.
         ShapeError: the matrix is not 4 x 4.
     """
     check_shapes(matrix=(matrix, "4 4"))
+    quaternion = Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True)
     transform = {
         "translation": dict(zip("xyz", matrix[:3, 3].tolist(), strict=True)),
-        "rotation": dict(zip("xyzw", _quaternion(matrix[:3, :3]), strict=True)),
+        "rotation": dict(zip("xyzw", quaternion.tolist(), strict=True)),
     }
     stamped = {"header": header_fields(stamp_ns, parent), "child_frame_id": child, "transform": transform}
     return {"transforms": [stamped]}
 
 
-def transform_matrix(transform: Any) -> NDArray[np.float64]:
-    """Return the (4, 4) matrix of a geometry_msgs/Transform."""
+def transform_matrix(transform: Any) -> NDArray[np.float64] | None:
+    """Return the (4, 4) matrix of a geometry_msgs/Transform; None where its quaternion is zero or not finite."""
     moved, turned = transform.translation, transform.rotation
-    x, y, z, w = np.array([turned.x, turned.y, turned.z, turned.w]) / np.linalg.norm(
-        [turned.x, turned.y, turned.z, turned.w]
-    )
+    quaternion = np.array([turned.x, turned.y, turned.z, turned.w])
+    if not np.isfinite(quaternion).all() or not quaternion.any():
+        return None
     matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
+    matrix[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
     matrix[:3, 3] = moved.x, moved.y, moved.z
     return matrix
 
 
-def _quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Return (x, y, z, w) of a rotation matrix: the eigenvector of Bar-Itzhack (2000), exact for any angle."""
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
-    symmetric = np.array(
-        [
-            [xx - yy - zz, yx + xy, zx + xz, zy - yz],
-            [yx + xy, yy - xx - zz, zy + yz, xz - zx],
-            [zx + xz, zy + yz, zz - xx - yy, yx - xy],
-            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-        ]
-    )
-    x, y, z, w = np.linalg.eigh(symmetric)[1][:, -1].tolist()
-    return (x, y, z, w) if w >= 0 else (-x, -y, -z, -w)
+def read_transforms(message: Any, refused: set[str]) -> Iterator[tuple[int, str, str, NDArray[np.float64]]]:
+    """Yield stamp in nanoseconds, parent, child, and the (4, 4) matrix from child to parent of each transform.
+
+    Args:
+        message: a tf2_msgs/TFMessage.
+        refused: frames whose transforms were left out before, for no rotation; each is logged once and added.
+    """
+    for entry in message.transforms:
+        parent, child = entry.header.frame_id.strip("/"), entry.child_frame_id.strip("/")
+        matrix = transform_matrix(entry.transform)
+        if matrix is not None:
+            yield time_to_ns(entry.header.stamp), parent, child, matrix
+        elif child not in refused:
+            refused.add(child)
+            log.warning("transforms of frame '%s' are left out: their quaternion is zero or not finite, as at %d ns",
+                        child, time_to_ns(entry.header.stamp))  # fmt: skip

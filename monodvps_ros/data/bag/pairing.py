@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.bag.messages import stamp_ns, take_receipt, transform_matrix
+from monodvps_ros.data.bag.messages import read_transforms, stamp_ns, take_receipt
 from monodvps_ros.data.bag.topics import TF_TOPIC, CameraTopics
-from monodvps_ros.data.message_fields import time_to_ns
 
 POSE = "world_from_camera"
 CAMERA_INFO = "camera_info"
@@ -42,6 +41,7 @@ class BagPairing:
 
     def __init__(self, reader: BagReader, topics: CameraTopics, unstamped: bool = False) -> None:
         self._reader, self._unstamped = reader, unstamped
+        self._refused: set[str] = set()
         self._last_ns = 0
         self._image_topic = topics.image
         self._names = {topic: name for name, topic in topics.truth.items()}
@@ -86,12 +86,9 @@ class BagPairing:
         if name != POSE:
             self._hold(name, stamp_ns(message), message)
             return
-        for transform in message.transforms:
-            child = transform.child_frame_id.strip("/")
-            poses = self._held[POSE].get(time_to_ns(transform.header.stamp), {})
-            if transform.header.frame_id.strip("/") in FIXED_FRAMES:
-                poses = {**poses, child: transform_matrix(transform.transform)}
-            self._hold(POSE, time_to_ns(transform.header.stamp), poses)
+        for stamp, parent, child, matrix in read_transforms(message, self._refused):
+            poses = self._held[POSE].get(stamp, {})
+            self._hold(POSE, stamp, {**poses, child: matrix} if parent in FIXED_FRAMES else poses)
 
     def _hold(self, name: str, stamp: int, value: Any) -> None:
         held, is_small = self._held[name], name in {POSE, CAMERA_INFO}

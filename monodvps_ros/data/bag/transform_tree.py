@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.bag.messages import transform_matrix
+from monodvps_ros.data.bag.messages import read_transforms
 from monodvps_ros.data.bag.topics import TF_STATIC_TOPIC, TF_TOPIC, TF_TYPE
-from monodvps_ros.data.message_fields import time_to_ns
 from monodvps_ros.errors import DataError
 
 Matrix = NDArray[np.float64]
@@ -36,19 +35,15 @@ class TransformTree:
         with BagReader(path) as reader:
             topics = [name for name in (TF_TOPIC, TF_STATIC_TOPIC) if name in reader.topics]
             wanted = [name for name in topics if reader.topics[name].type_name == TF_TYPE]
+            refused: set[str] = set()
             for topic, _, _, message in reader.messages(wanted):
-                for transform in message.transforms:
-                    self._take(transform, topic == TF_STATIC_TOPIC)
+                for stamp_ns, parent, child, matrix in read_transforms(message, refused):
+                    if topic == TF_STATIC_TOPIC:
+                        self._static[child] = parent, matrix
+                    else:
+                        self._moving.setdefault(child, []).append((stamp_ns, parent, matrix))
         for found in self._moving.values():
             found.sort(key=lambda entry: entry[0])
-
-    def _take(self, transform: object, is_static: bool) -> None:
-        header, child = transform.header, _name(transform.child_frame_id)  # type: ignore[attr-defined]
-        parent, matrix = _name(header.frame_id), transform_matrix(transform.transform)  # type: ignore[attr-defined]
-        if is_static:
-            self._static[child] = parent, matrix
-        else:
-            self._moving.setdefault(child, []).append((time_to_ns(header.stamp), parent, matrix))
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Matrix:
         """Return the (4, 4) matrix that carries points of frame `source` into frame `target` at a time, metres.
