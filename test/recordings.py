@@ -87,7 +87,8 @@ def write_bag(path, found, storage="mcap", compression=None):
     return next(file for file in path.iterdir() if file.name != "metadata.yaml")
 
 
-def write_mcap(path, found, foreign=(), profile="ros2", encoding="cdr", schema_encoding="ros2msg", **options):
+def write_mcap(path, found, foreign=(), profile="ros2", encoding="cdr", schema_encoding="ros2msg", short=False,
+               **options):  # fmt: skip
     """Write a file with the library of the format's own authors; a chunk holds one frame by default.
 
     `foreign` are messages of other encodings: (topic, encoding, time of receipt, bytes).
@@ -105,7 +106,8 @@ def write_mcap(path, found, foreign=(), profile="ros2", encoding="cdr", schema_e
             kind = message.__msgtype__
             if topic not in channels:
                 text, _ = STORE.generate_msgdef(kind, ros_version=2)
-                schema = writer.register_schema(kind, schema_encoding, text.encode())
+                name = kind.replace("/msg/", "/") if short else kind
+                schema = writer.register_schema(name, schema_encoding, text.encode())
                 channels[topic] = writer.register_channel(topic, encoding, schema)
             writer.add_message(channels[topic], received, serialized(message), received)
         writer.finish()

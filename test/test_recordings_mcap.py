@@ -50,6 +50,7 @@ def check_whole(path, count=5):
         {"index_types": IndexType.MESSAGE},
         {"index_types": IndexType.NONE},
         {"repeat_schemas": False},
+        {"short": True},
         {"repeat_channels": False, "repeat_schemas": False},
         {"use_statistics": False},
         {"use_chunking": False},
