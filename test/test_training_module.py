@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import TINY
 from training_clip import SIZE, make_config, make_dataset, make_objective
 
 from monodvps_ros.config import TrainingConfig, load
@@ -87,8 +88,14 @@ def test_flow_to_each_source_is_given_where_objects_are_masked_by_it(tmp_path):
         assert torch.allclose(found, expected, atol=1e-4)
 
 
-def test_every_term_of_the_objective_trains(tmp_path):
-    config = make_config(loss={"supervised_depth": 1.0})
+@pytest.mark.parametrize(
+    "network",
+    [{}, {"depth_decoder": "dense"}, {"depth_decoder": "dense", "head_stride": 2, "metric": True}],
+    ids=["paper", "dense", "dense-metric-stride-2"],
+)
+def test_every_term_of_the_objective_trains(tmp_path, network):
+    loss = {"supervised_depth": 1.0, "reprojection_shrink": 1 if network else 2}
+    config = make_config(network={**TINY, **network}, loss=loss)
     module = TrainingModule(config).train()
     dataset = make_dataset(tmp_path, config)
     terms = module.losses(collate([dataset[Draw(place, 0)] for place in (1, 2, 3)]))
