@@ -65,14 +65,14 @@ class McapFile:
 
     Args:
         path: of the file.
-        tell: is told what of it cannot be read, in sentences.
+        report: called with a sentence for each part that cannot be read.
 
     Raises:
         DataError: it does not begin like an MCAP file.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
-        self._path, self._tell = path, tell
+    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self._path, self._report = path, report
         self._file = path.open("rb")
         self._size = self._file.seek(0, 2)
         self._schemas: dict[int, Schema] = {}
@@ -114,14 +114,14 @@ class McapFile:
             if opcode == Opcode.FOOTER:
                 behind = self._size - end - len(MAGIC)
                 if behind > 0:
-                    self._tell(f"{self._path}: {behind} bytes behind its end are not read")
+                    self._report(f"{self._path}: {behind} bytes behind its end are not read")
                 return "" if behind >= 0 else f"its last {-behind} bytes are missing"
             if opcode not in _OPCODES or end > self._size:
                 going_on = self._resume(position)
                 if going_on is None:
                     lost = self._size - position
                     break
-                self._tell(f"{self._path}: bytes {position} to {going_on} hold no whole record")
+                self._report(f"{self._path}: bytes {position} to {going_on} hold no whole record")
                 end = going_on
             else:
                 self._note(opcode, position, end)
@@ -147,7 +147,7 @@ class McapFile:
             elif opcode in {Opcode.SCHEMA, Opcode.CHANNEL, Opcode.STATISTICS}:
                 self._define(opcode, self._file.read(end - position - _RECORD.size))
         except Exception as error:  # damage shows in many ways
-            self._tell(f"{self._path}: record at byte {position} cannot be read: {error}")
+            self._report(f"{self._path}: record at byte {position} cannot be read: {error}")
 
     def _define(self, opcode: int, content: bytes) -> None:
         stream = ReadDataStream(BytesIO(content))
@@ -222,14 +222,14 @@ class McapFile:
         """Tell what the file lacks of what it says it has."""
         if cut:
             number = sum(self.counts.values())
-            self._tell(f"{self._path}: its end is cut off; {cut}: {number} messages before it are read")
+            self._report(f"{self._path}: its end is cut off; {cut}: {number} messages before it are read")
         unknown = sum(count for key, count in self._counted.items() if key not in self._records)
         if unknown:
-            self._tell(f"{self._path}: {unknown} messages belong to channels that the file does not define")
+            self._report(f"{self._path}: {unknown} messages belong to channels that the file does not define")
         said = {} if self._statistics is None else self._statistics.channel_message_counts
         for key, channel in self._by_id.items():
             if said.get(key, 0) > self._counted[key]:
-                self._tell(f"{self._path}: its statistics say {said[key]} messages on {channel.topic}, "
+                self._report(f"{self._path}: its statistics say {said[key]} messages on {channel.topic}, "
                            f"{self._counted[key]} are there")  # fmt: skip
 
     def _read_chunk(self, chunk: _Chunk, wanted: dict[int, Channel]) -> Iterator[Entry]:
@@ -261,7 +261,7 @@ class McapFile:
                 elif opcode in {Opcode.SCHEMA, Opcode.CHANNEL}:
                     self._define(opcode, bytes(content))
         except Exception as error:  # the decompressor's, a text's, a number's: damage shows in many ways
-            self._tell(f"{self._path}: is damaged in the chunk at byte {chunk.begin}: {error}; "
+            self._report(f"{self._path}: is damaged in the chunk at byte {chunk.begin}: {error}; "
                        f"{number} messages of it are read")  # fmt: skip
 
     def _records_of(self, chunk: _Chunk) -> Iterator[tuple[int, memoryview]]:

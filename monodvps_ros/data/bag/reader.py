@@ -124,7 +124,7 @@ class BagReader:
         for topic, number in bad.items():
             if not good[topic]:
                 raise DataError(first[topic])
-            self._tell(f"{first[topic]} ({number} such messages)")
+            self._report(f"{first[topic]} ({number} such messages)")
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, bytes]]:
         """Read messages in the order of their receipt, as they lie in the recording.
@@ -148,12 +148,12 @@ class BagReader:
             raise DataError(f"{self.path}: cannot be read on: {error}") from error
         for topic, expected in (+self._promised).items():
             if topic in wanted and read[topic] < expected:
-                self._tell(f"{self.path}: {read[topic]} of {expected} messages on {topic} can be read")
+                self._report(f"{self.path}: {read[topic]} of {expected} messages on {topic} can be read")
 
     def _open(self) -> None:
         metadata = read_metadata(self.path)
         for path in storage_files(self.path, metadata):
-            storage = open_file(path, self._folder, self._tell)
+            storage = open_file(path, self._folder, self._report)
             self._storages.append(storage)
             self._stack.callback(storage.close)
             self.foreign.update(storage.foreign)
@@ -169,7 +169,7 @@ class BagReader:
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(TemporaryDirectory(prefix="monodvps_")))
 
-    def _tell(self, sentence: str) -> None:
+    def _report(self, sentence: str) -> None:
         if sentence not in self.damage:
             log.warning("%s", sentence)
             self.damage.append(sentence)

@@ -20,14 +20,14 @@ class SqliteFile:
 
     Args:
         path: of the file.
-        tell: is told what of it cannot be read, in sentences.
+        report: called with a sentence for each part that cannot be read.
 
     Raises:
         DataError: it is no sqlite3 file, or has no table of topics.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
-        self._path, self._tell = path, tell
+    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self._path, self._report = path, report
         with path.open("rb") as file:
             header = file.read(100)
         if not header.startswith(_MAGIC):
@@ -54,11 +54,11 @@ class SqliteFile:
         self.channels = [channel for channel in self._by_id.values() if channel is not None]
         number = sum(self.counts.values())
         if self._has_log:
-            tell(f"{path}: was not closed; {number} messages are read, those in its write-ahead log included")
+            report(f"{path}: was not closed; {number} messages are read, those in its write-ahead log included")
         elif is_cut:
-            tell(f"{path}: its end is cut off; {number} messages before it are read")
+            report(f"{path}: its end is cut off; {number} messages before it are read")
         elif self._broken:
-            tell(f"{path}: is damaged; {number} messages of it are read")
+            report(f"{path}: is damaged; {number} messages of it are read")
 
     def close(self) -> None:
         """Close the file."""
@@ -144,7 +144,7 @@ class SqliteFile:
             else:
                 yield self._times[place], channel, data
         for topic, number in missing.items():
-            self._tell(f"{self._path}: is damaged: {number} messages on {topic} cannot be read")
+            self._report(f"{self._path}: is damaged: {number} messages on {topic} cannot be read")
 
 
 def _is_cut(header: bytes, size: int) -> bool:

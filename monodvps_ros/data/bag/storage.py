@@ -118,27 +118,27 @@ def ros1_text(path: Path, file: Path) -> str:
     )
 
 
-def open_file(path: Path, folder: Callable[[], Path], tell: Callable[[str], None]) -> Storage:
+def open_file(path: Path, folder: Callable[[], Path], report: Callable[[str], None]) -> Storage:
     """Open a storage file.
 
     Args:
         path: of the file.
         folder: makes a folder for what is decompressed.
-        tell: is told what of the file cannot be read, in sentences.
+        report: called with a sentence for each part that cannot be read.
 
     Raises:
         DataError: it cannot be read even in part.
     """
     if path.suffix == COMPRESSED:
-        path = _decompress(path, folder() / path.stem, tell)
-    return SqliteFile(path, tell) if path.suffix == ".db3" else McapFile(path, tell)
+        path = _decompress(path, folder() / path.stem, report)
+    return SqliteFile(path, report) if path.suffix == ".db3" else McapFile(path, report)
 
 
 def _is_storage(path: Path) -> bool:
     return path.name.endswith((*_ENDINGS, _ROS1)) and not path.name.startswith(".") and not path.is_dir()
 
 
-def _decompress(path: Path, target: Path, tell: Callable[[str], None]) -> Path:
+def _decompress(path: Path, target: Path, report: Callable[[str], None]) -> Path:
     try:
         with path.open("rb") as file, target.open("wb") as whole:
             reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
@@ -146,7 +146,7 @@ def _decompress(path: Path, target: Path, tell: Callable[[str], None]) -> Path:
                 while piece := reader.read(_PIECE_BYTES):
                     whole.write(piece)
             except zstandard.ZstdError as error:
-                tell(f"{path}: is damaged and cannot be decompressed to its end: {error}")
+                report(f"{path}: is damaged and cannot be decompressed to its end: {error}")
     except OSError as error:
         raise DataError(f"{path}: cannot be decompressed: {error.strerror}; decompress it with `zstd -d`") from None
     return target

@@ -148,9 +148,9 @@ class FolderSource:
         if not folder.is_dir():
             return {}
         found = {path.stem: path for path in list_images(folder)}
-        alone = found.keys() - {path.stem for path in self._images}
-        if alone:
-            raise DataError(f"{found[min(alone)]}: has no image of its name ({len(alone)} such files)")
+        unmatched = found.keys() - {path.stem for path in self._images}
+        if unmatched:
+            raise DataError(f"{found[min(unmatched)]}: has no image of its name ({len(unmatched)} such files)")
         return found
 
 

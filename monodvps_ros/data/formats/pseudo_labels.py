@@ -214,8 +214,8 @@ def _filled(
     """Fill what a recording's own depth does not know with a teacher's."""
     if inverse_depth is None:
         return depth_m
-    guessed = 1.0 / inverse_depth
-    return guessed if depth_m is None else np.where(np.isfinite(depth_m), depth_m, guessed)
+    teacher_depth_m = 1.0 / inverse_depth
+    return teacher_depth_m if depth_m is None else np.where(np.isfinite(depth_m), depth_m, teacher_depth_m)
 
 
 def _open(path: Path, _: OpenOptions) -> SampleSource:
