@@ -113,7 +113,7 @@ class TestOutputFolder:
     def fill(self, folder):
         folder.recording.mkdir()
         for path in (folder.recording / "recording.mcap", folder.recording / "metadata.yaml", folder.filmstrip,
-                     folder.report, folder.video(".mp4"), folder.log("node")):  # fmt: skip
+                     folder.report, folder.path / "drive.mp4", folder.log("node")):  # fmt: skip
             path.write_text("old")
 
     def test_an_earlier_demo_is_replaced(self, tmp_path):

@@ -111,7 +111,7 @@ def test_every_module_is_in_a_room():
     [
         ("monodvps_ros.losses.flow", "from monodvps_ros.network import MonoDVPS", "a floor that is not below"),
         ("monodvps_ros.data.bag", "def f():\n    import monodvps_ros.training.module", "a floor that is not below"),
-        ("monodvps_ros.network.heads", "from ..perception import grouping", "a floor that is not below"),
+        ("monodvps_ros.network.decoder", "from ..perception import grouping", "a floor that is not below"),
         ("monodvps_ros.geometry.warping", "from monodvps_ros import network", "a floor that is not below"),
         (
             "monodvps_ros.ros.nodes.perception_node",

@@ -8,13 +8,12 @@ import torch
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import ConfigError, ShapeError, WeightsError
 from monodvps_ros.network import MonoDVPS, PoseNetwork, measure_complexity
-from monodvps_ros.network.aspp import ASPP
-from monodvps_ros.network.decoder import Decoder, DecoderStage, DetailStage
+from monodvps_ros.network.blocks import Head
+from monodvps_ros.network.decoder import ASPP, Decoder, DecoderStage, DetailStage
 from monodvps_ros.network.dense_depth import DenseDepthDecoder
 from monodvps_ros.network.depth import DepthHead
 from monodvps_ros.network.encoder import Encoder
 from monodvps_ros.network.flow import FlowDecoder
-from monodvps_ros.network.heads import Head
 
 
 def parameters(part):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from monodvps_ros.cli.main import main
-from monodvps_ros.cli.scenes import parse_size
+from monodvps_ros.cli.options import parse_size
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagReader

@@ -23,11 +23,7 @@ from monodvps_ros.ros.topics.conversions import cloud_message, image_array, imag
 
 @contextmanager
 def message_stages(frame: BenchmarkFrame) -> Iterator[list[Stage]]:
-    """Yield the stages; a node and its publisher live as long as the context.
-
-    Args:
-        frame: what to work on.
-    """
+    """Yield the stages; a node and its publisher live as long as the context."""
     with rclpy.init():
         node = rclpy.create_node("monodvps_benchmark")
         publisher = node.create_publisher(Image, "benchmark", 1)

@@ -79,12 +79,7 @@ def make_frame(size: tuple[int, int], network_size: tuple[int, int]) -> Benchmar
 
 
 def stages(frame: BenchmarkFrame, weights: str) -> list[Stage]:
-    """List the stages from the resized image to the packed points.
-
-    Args:
-        frame: what to work on.
-        weights: for the network, as `load_network` takes them.
-    """
+    """List the stages from the resized image to the packed points, with weights as `load_network` takes them."""
     semantic, _ = classify(frame.output, frame.network_size)
     grouping = group(frame.output, semantic, CITYSCAPES, PipelineConfig().grouping)
     depth = _camera_depth(frame)

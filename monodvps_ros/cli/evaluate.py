@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption
+from monodvps_ros.cli.options import Rectified, RectifiedOption, Split
 from monodvps_ros.cli.overrides import only_settings
-from monodvps_ros.cli.splits import Split
 from monodvps_ros.config import PipelineConfig
 
 

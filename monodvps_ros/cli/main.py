@@ -129,7 +129,7 @@ def _forward(target: str) -> Any:
                 args=list(context.args), prog_name=context.command_path, standalone_mode=False
             )
         except MonoDVPSError as error:
-            typer.echo(f"monodvps: {_one_line(error)}", err=True)
+            typer.echo(f"monodvps: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "monodvps_ros":
@@ -141,10 +141,6 @@ def _forward(target: str) -> Any:
         raise typer.Exit(code if isinstance(code, int) else 0)
 
     return call
-
-
-def _one_line(error: MonoDVPSError) -> str:
-    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that several commands share."""
 
+import re
 from enum import Enum
 from typing import Annotated
 
 import typer
+
+from monodvps_ros.errors import ConfigError
 
 
 class Rectified(str, Enum):
@@ -15,6 +18,15 @@ class Rectified(str, Enum):
     FALSE = "false"
 
 
+class Split(str, Enum):
+    """Splits of 'drives', without the imports that rendering needs."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    TRAIN2 = "train2"
+
+
 RectifiedOption = Annotated[
     Rectified,
     typer.Option(
@@ -22,3 +34,15 @@ RectifiedOption = Annotated[
         "name says so (image_rect, rect/image) or camera_info has no distortion."
     ),
 ]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read HxW.
+
+    Raises:
+        ConfigError: the text is not of that form.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise ConfigError(f"size is {text!r}; it must be HxW, rows by columns in pixels, such as 192x640")
+    return int(match[1]), int(match[2])

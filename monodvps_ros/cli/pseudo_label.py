@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption
+from monodvps_ros.cli.options import Rectified, RectifiedOption, parse_size
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
@@ -161,7 +161,7 @@ def _open(data: Path, image_topic: str | None, rectified: str, labeller: Any) ->
 
 def _settings(config: Path | None, words: list[str], size: str | None, given: dict[str, Any]) -> PseudoLabelConfig:
     overrides = only_settings(words, PseudoLabelConfig)
-    rows_columns = {} if size is None else dict(zip(("input_height", "input_width"), _parse_size(size), strict=True))
+    rows_columns = {} if size is None else dict(zip(("input_height", "input_width"), parse_size(size), strict=True))
     options = {name: value for name, value in {**given, **rows_columns}.items() if value is not None}
     return load(PseudoLabelConfig, config, {**overrides, **options})
 
@@ -191,9 +191,3 @@ def parse_scales(text: str) -> list[float]:
     except ValueError:
         raise ConfigError(f"scales is '{text}'; expected from:to:step, such as 0.5:2:0.25, or 0.5,1,2") from None
     return [round(first + place * step, 9) for place in range(math.floor((last - first) / step + 1e-9) + 1)]
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    from monodvps_ros.cli.scenes import parse_size  # noqa: PLC0415
-
-    return parse_size(text)

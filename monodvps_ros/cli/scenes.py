@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`monodvps scenes`: render synthetic drives with exact ground truth."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.splits import Split
+from monodvps_ros.cli.options import Split, parse_size
 from monodvps_ros.config import SceneConfig, settings
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.progress import progress_bar, tracked
@@ -104,18 +103,6 @@ def scenes(
     path = write(Drive(config, seed), out, _show)
     seconds = time.perf_counter() - begin
     Console().print(f"{path}: {frames} frames of {rows} x {columns}, {frames / seconds:.1f} frames/s", soft_wrap=True)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read HxW.
-
-    Raises:
-        ConfigError: the text is not of that form.
-    """
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise ConfigError(f"size is {text!r}; it must be HxW, rows by columns in pixels, such as 192x640")
-    return int(match[1]), int(match[2])
 
 
 def _refuse_drive_options(context: typer.Context) -> None:

@@ -30,13 +30,9 @@ MARGIN_LEFT_PX, MARGIN_RIGHT_PX, MARGIN_TOP_PX, MARGIN_BOTTOM_PX, GAP_PX = 110, 
 
 
 def draw_filmstrip(path: Path, frames: list[Panels], labels: LabelSpace, title: str) -> None:
-    """Draw a filmstrip and write it as PNG.
+    """Draw a filmstrip with a title above and write it as PNG.
 
-    Args:
-        path: of the PNG file.
-        frames: one column each, left to right; at least one. A row that no frame has anything for is left out.
-        labels: label space of the clouds.
-        title: stands above.
+    There is one column for each of the frames, at least one; a row that no frame has anything for is left out.
     """
     rows = _rows(frames, labels)
     width_px = MARGIN_LEFT_PX + len(frames) * (FRAME_WIDTH_PX + GAP_PX) + MARGIN_RIGHT_PX

@@ -46,10 +46,6 @@ class OutputFolder:
         """Counts and latencies."""
         return self.path / "report.json"
 
-    def video(self, suffix: str) -> Path:
-        """Return the name of the video; the suffix is .mp4 or .gif."""
-        return self.path / f"drive{suffix}"
-
     def log(self, name: str) -> Path:
         """Return the name of a child's log."""
         return self.path / "logs" / f"{name}.log"

@@ -87,10 +87,7 @@ class Child:
             if self._process.poll() is not None:
                 break
             self._process.send_signal(number)
-            try:
-                self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                continue
+            self.wait(timeout_s)
         if self._reader.is_alive():
             self._reader.join(timeout=5.0)
         for stream in (self._process.stdin, self._process.stdout):

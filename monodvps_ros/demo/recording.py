@@ -29,9 +29,6 @@ MOST_TAGS = 12
 class Recording:
     """A bag of the node's outputs beside its input.
 
-    Args:
-        path: folder of the bag.
-
     Raises:
         DataError: it cannot be read.
     """

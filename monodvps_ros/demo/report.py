@@ -101,10 +101,7 @@ def make_report(
 def latencies_ms(sent_ns: list[tuple[int, int]], outputs: Mapping[str, RecordedTopic]) -> list[float]:
     """Return, for each frame that came through, the time from its publishing to the receipt of its last output.
 
-    Args:
-        sent_ns: (stamp, wall-clock time of publishing) of each frame, nanoseconds; where a stamp stands twice, the
-            first counts.
-        outputs: what the recording holds of each output topic.
+    `sent_ns` holds (stamp, wall-clock time of publishing); where a stamp stands twice, the first counts.
     """
     last_ns: dict[int, int] = {}
     for recorded in outputs.values():

@@ -57,23 +57,11 @@ def run_demo(
     device: str,
     camera_height_m: float | None,
 ) -> int:
-    """Play a drive to the node, record what it publishes, measure and draw it.
-
-    Args:
-        path: what to play; None: a synthetic drive.
-        out: folder for recording, pictures and report.
-        weights: weights file, or 'random'; None: the shipped file, untrained where none ships.
-        frames: to play at most; None: all.
-        image_topic: to play, of a recording with several cameras.
-        rectified: auto, true or false: whether the images are rectified.
-        rate: 0.5 plays at half the recorded rate.
-        seed: of the synthetic drive.
-        device: auto, cpu, cuda or cuda:N.
-        camera_height_m: height of the camera above the road; None: as the source says.
+    """Play a drive to the node, record what it publishes, measure and draw it, by the options of `monodvps demo`.
 
     Returns:
         Exit code: 0: done. 1: node or recorder failed; the end of its log is shown. 3: done, but frames of what was
-            played are missing, damaged or left out because of their stamps.
+        played are missing, damaged or left out because of their stamps.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as at Ctrl-C
     source, name, height_m = _source(path, image_topic, rectified, frames, seed)

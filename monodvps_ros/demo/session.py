@@ -15,11 +15,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.data.schedule import Schedule
-from monodvps_ros.demo.node_counts import read_counts
 from monodvps_ros.demo.output_folder import OutputFolder
 from monodvps_ros.demo.processes import Child, ChildError
 from monodvps_ros.demo.report import NodeCounts
 from monodvps_ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, play
 from monodvps_ros.types import Sample
 
@@ -32,12 +32,7 @@ DIAGNOSTICS_PERIOD_S = 0.5
 
 
 class DemoSession:
-    """Node and recorder, started and always stopped with the context.
-
-    Args:
-        folder: takes the recording and the logs.
-        parameters: of the node, by name.
-    """
+    """Node, with parameters by name, and recorder: started and always stopped with the context."""
 
     def __init__(self, folder: OutputFolder, parameters: dict[str, str | float]) -> None:
         self._folder = folder
@@ -159,3 +154,19 @@ class DemoSession:
         counts = read_counts(message)
         if counts is not None:
             self._counts, self._counts_s = counts, time.monotonic()
+
+
+def read_counts(message: DiagnosticArray) -> NodeCounts | None:
+    """Return the counters of a perception node with one camera; None where the message is of something else."""
+    values = {pair.key: pair.value for status in message.status for pair in status.values}
+    if diagnostics.RECEIVED not in values or diagnostics.WEIGHTS not in values:
+        return None
+    prefix = diagnostics.DROPPED_PREFIX
+    return NodeCounts(
+        received=int(values[diagnostics.RECEIVED]),
+        processed=int(values[diagnostics.PROCESSED]),
+        idle=int(values[diagnostics.IDLE]),
+        dropped={key.removeprefix(prefix): int(value) for key, value in values.items() if key.startswith(prefix)},
+        device=values[diagnostics.DEVICE],
+        weights=values[diagnostics.WEIGHTS],
+    )

@@ -24,6 +24,7 @@ from monodvps_ros.evaluation.model_pairs import ModelPairs
 from monodvps_ros.evaluation.pairs import Names, PredictionPairs, TruthReader, are_many
 from monodvps_ros.evaluation.report import render_report
 from monodvps_ros.evaluation.result import (
+    UNPAIRED,
     Result,
     at_scaling,
     comparison_table,
@@ -47,32 +48,10 @@ SHIPPED = "shipped"
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured.
+    """What is to be measured: the options of `monodvps evaluate`, whose help describes them.
 
-    Attributes:
-        data: data set or recording with truth; with `split`, the folder of 'drives'.
-        predictions: made before; None where a model predicts now.
-        weights: file, 'shipped' or 'random', of the model that predicts.
-        against: the same, of a model to compare with.
-        split: of 'drives'; empty for other data.
-        settings: of the pipeline by dotted name, as texts.
-        device: of the model.
-        dataset: whose constants and layout of predictions apply; empty finds it.
-        labels: YAML of label values; None takes the folder's own where it has one.
-        stills: frames do not follow each other.
-        frames: of each recording, the first so many; None: all.
-        last: of each recording, the last so many; None: all.
-        min_area_px: true things of fewer pixels are void.
-        scaling: of the report and of comparisons; empty: median for a model, none for predictions.
-        camera_height_m: of the camera above the road.
-        cap_m: true depth beyond it is left out of depth errors.
-        crop: part of the image in which depth errors are measured.
-        image_topic: of a recording with several cameras.
-        rectified: auto, true or false: whether its images are rectified.
-        json: file to write.
-        report: page to write.
-        baseline: JSON of another run to compare with.
-        worst: frames to show in the page, by segmentation and by depth error each.
+    Empty texts and None stand for options that were not given. Depth scaling is then median for a model and none for
+    predictions; the data set and labels are found from the data.
 
     Raises:
         ConfigError: two options do not go together.
@@ -113,13 +92,8 @@ class Request:
                 "--depth-scaling camera-height is for predictions; a model has 'live', the node's own way"
             )
         if self.predictions is not None:
-            given = {
-                "--against": self.against,
-                "--split": self.split,
-                "settings": self.settings,
-                "--stills": self.stills,
-            }
-            wrong = [name for name, value in given.items() if value]
+            names, given = ("--against", "--split", "settings", "--stills"), vars(self)
+            wrong = [name for name in names if given[name.removeprefix("--")]]
             if wrong:
                 raise ConfigError(f"{wrong[0]} is for weights that predict now; leave it out with --predictions")
             if self.scaling == DepthScaling.LIVE.value:
@@ -299,10 +273,7 @@ def _print(request: Request, result: Result, baseline: Result | None, name: str)
 
 
 def _print_notes(console: Console, result: Result) -> None:
-    for side, what in (
-        ("predictions", "predictions without a true frame"),
-        ("ground_truth", "true frames without a prediction"),
-    ):
+    for side, what in UNPAIRED.items():
         unpaired = result["unpaired"][side]
         if unpaired["count"]:
             more = ", …" if unpaired["count"] > 5 else ""

@@ -3,7 +3,7 @@
 
 import base64
 import heapq
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -72,21 +72,23 @@ def frame_pictures(
     space: LabelSpace,
 ) -> list[dict[str, str]]:
     """Draw what is known of one frame, as a list of captions and data URIs."""
-    drawn: list[tuple[str, NDArray[np.uint8]]] = []
-    if image is not None:
-        drawn.append(("input", image))
-    if truth is not None:
-        drawn.append(("panoptic truth", color_panoptic(truth, space)))
-    if prediction is not None:
-        drawn.append(("panoptic prediction", color_panoptic(prediction, space)))
-    if truth_m is not None:
-        drawn.append(("true depth", color_depth(_thickened(truth_m))))
-    if prediction_m is not None:
-        drawn.append(("predicted depth", color_depth(prediction_m)))
+    truth_m = None if truth_m is None else _thickened(truth_m)
+    drawn = {
+        "input": image,
+        "panoptic truth": None if truth is None else color_panoptic(truth, space),
+        "panoptic prediction": None if prediction is None else color_panoptic(prediction, space),
+        "true depth": None if truth_m is None else color_depth(truth_m),
+        "predicted depth": None if prediction_m is None else color_depth(prediction_m),
+    }
     if truth_m is not None and prediction_m is not None:
-        sparse = _thickened(truth_m)
-        drawn.append(("depth error", color_depth_error(sparse, prediction_m)))
-    return [{"caption": caption, "uri": data_uri(fit_width(picture, PICTURE_WIDTH_PX))} for caption, picture in drawn]
+        drawn["depth error"] = color_depth_error(truth_m, prediction_m)
+    return _captioned(drawn, PICTURE_WIDTH_PX)
+
+
+def _captioned(drawn: Mapping[str, NDArray[np.uint8] | None], width_px: int) -> list[dict[str, str]]:
+    """Bring the pictures that there are, by their captions, to a width."""
+    found = ((caption, picture) for caption, picture in drawn.items() if picture is not None)
+    return [{"caption": caption, "uri": data_uri(fit_width(picture, width_px))} for caption, picture in found]
 
 
 def _thickened(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,36 +100,29 @@ def _thickened(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(thick > 0, thick, np.nan).astype(np.float32)
 
 
-@dataclass(order=True, slots=True)
-class _Entry:
-    badness: float
-    number: int
-    content: dict[str, Any] = field(compare=False)
-
-
 class WorstFrames:
     """Keeps the few frames with the highest badness, and draws only those that get among them."""
 
     def __init__(self, keep: int) -> None:
         """Keep so many frames."""
         self.keep = keep
-        self._entries: list[_Entry] = []
+        self._entries: list[tuple[float, int, dict[str, Any]]] = []  # badness; a number of its own, later ones lower
         self._number = 0
 
     def wants(self, badness: float) -> bool:
         """Say whether a frame of this badness gets among the worst."""
-        return self.keep > 0 and (len(self._entries) < self.keep or badness > self._entries[0].badness)
+        return self.keep > 0 and (len(self._entries) < self.keep or badness > self._entries[0][0])
 
     def add(self, badness: float, content: dict[str, Any]) -> None:
         """Add a frame, and drop the least bad one where there are too many."""
         self._number += 1
-        heapq.heappush(self._entries, _Entry(badness, -self._number, content))
+        heapq.heappush(self._entries, (badness, -self._number, content))
         if len(self._entries) > self.keep:
             heapq.heappop(self._entries)
 
     def contents(self) -> list[dict[str, Any]]:
         """Return the frames kept, the worst first."""
-        return [entry.content for entry in sorted(self._entries, reverse=True)]
+        return [content for _, _, content in sorted(self._entries, reverse=True)]
 
 
 class Filmstrip:
@@ -167,12 +162,8 @@ def film_pictures(
     space: LabelSpace,
 ) -> list[dict[str, str]]:
     """Draw a frame of the filmstrip: the prediction over the image, and the predicted depth."""
-    drawn: list[tuple[str, NDArray[np.uint8]]] = []
-    if prediction is not None:
-        colors = color_panoptic(prediction, space)
-        if image is not None and image.shape == colors.shape:
-            colors = cv2.addWeighted(image, 0.45, colors, 0.55, 0).astype(np.uint8)
-        drawn.append(("panoptic prediction", colors))
-    if prediction_m is not None:
-        drawn.append(("predicted depth", color_depth(prediction_m)))
-    return [{"caption": caption, "uri": data_uri(fit_width(picture, FILM_WIDTH_PX))} for caption, picture in drawn]
+    colors = None if prediction is None else color_panoptic(prediction, space)
+    if colors is not None and image is not None and image.shape == colors.shape:
+        colors = cv2.addWeighted(image, 0.45, colors, 0.55, 0).astype(np.uint8)
+    depth = None if prediction_m is None else color_depth(prediction_m)
+    return _captioned({"panoptic prediction": colors, "predicted depth": depth}, FILM_WIDTH_PX)

@@ -18,10 +18,7 @@ class MotionFinder:
         self._world_from_camera: NDArray[np.float64] | None = None
 
     def find(self, sample: Sample) -> NDArray[np.int8] | None:
-        """Find the moving pixels of the next frame.
-
-        Args:
-            sample: frames of a sequence in time order, none left out.
+        """Find the moving pixels of the next frame; frames of a sequence come in time order, none left out.
 
         Returns:
             (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known; None where truth or K do not tell.

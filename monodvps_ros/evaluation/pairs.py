@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A true and a predicted frame together, and pairs of truth with what was predicted before, by name or by stamp."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,6 @@ from monodvps_ros.evaluation.motion import MotionFinder
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID
 from monodvps_ros.metrics import PanopticMap
 from monodvps_ros.types import Sample
-
-Key: TypeAlias = tuple[Any, ...]
 
 #: Names of frames without a partner that are listed; all are counted.
 MOST_NAMES_LISTED = 200
@@ -144,15 +143,10 @@ class Names:
 
 
 class PredictionPairs:
-    """Pairs of samples with what was predicted for them before, in the order of the samples.
+    """Pairs of samples with what was predicted for them before, both in the order of the samples.
 
     Predictions that say their stamp are paired by it, others by the name of the picture. Where either side is several
-    recordings, sequences are paired by name as well.
-
-    Args:
-        truth: reads the samples' truth.
-        predictions: in the order of the samples.
-        by_sequence: whether sequences are paired by name.
+    recordings, sequences are paired by name as well (`by_sequence`).
 
     Attributes:
         without_truth: predictions that no true frame belongs to; whole when all pairs are read.
@@ -176,10 +170,10 @@ class PredictionPairs:
                 raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give --data with true labels")
             if not pair.has_truth:
                 continue
-            while predicted is not None and self._key_of(predicted) < self._key_like(predicted, sample):
+            while predicted is not None and operator.lt(*self._keys(predicted, sample)):
                 self.without_truth.add(predicted.name)
                 predicted = next(predictions, None)
-            if predicted is None or self._key_of(predicted) != self._key_like(predicted, sample):
+            if predicted is None or operator.ne(*self._keys(predicted, sample)):
                 yield FramePair(pair.sequence, pair.name, paired=False)
                 continue
             prediction = predicted.class_ids, predicted.instance_ids
@@ -189,16 +183,13 @@ class PredictionPairs:
             self.without_truth.add(predicted.name)
             predicted = next(predictions, None)
 
-    def _key_of(self, predicted: PredictedFrame) -> Key:
+    def _keys(self, predicted: PredictedFrame, sample: Sample) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        # of both sides, of the kind that the prediction has
         if predicted.stamp_ns is None:
-            return (predicted.name,)
-        return (natural_key(Path(predicted.sequence)) if self._by_sequence else (), predicted.stamp_ns)
-
-    def _key_like(self, predicted: PredictedFrame, sample: Sample) -> Key:
-        # the sample's key, of the kind that the prediction has
-        if predicted.stamp_ns is None:
-            return (frame_name(sample),)
-        return (natural_key(Path(sample.sequence)) if self._by_sequence else (), sample.frame.stamp_ns)
+            return (predicted.name,), (frame_name(sample),)
+        names = predicted.sequence, sample.sequence
+        first, second = (natural_key(Path(name)) if self._by_sequence else () for name in names)
+        return (first, predicted.stamp_ns), (second, sample.frame.stamp_ns)
 
 
 def are_many(*paths: Path) -> bool:

@@ -58,11 +58,7 @@ def depth_palette() -> NDArray[np.uint8]:
 
 
 def color_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour a depth map: bright near, dark far, by the logarithm of depth; grey where there is none.
-
-    Args:
-        depth_m: (H, W) metres; NaN, infinite or <= 0 is no depth.
-    """
+    """Colour a depth map: bright near, dark far, by the logarithm of depth; grey where it is NaN, infinite or <= 0."""
     known = np.isfinite(depth_m) & (depth_m > 0)
     clipped = np.clip(np.where(known, depth_m, FARTHEST_M), NEAREST_M, FARTHEST_M)
     share = np.log(clipped / NEAREST_M) / np.log(FARTHEST_M / NEAREST_M)

@@ -31,13 +31,7 @@ _WITHOUT_EFFECT = ("device", "timing")
 
 
 class Run:
-    """The frames to predict and what predicts them.
-
-    Args:
-        source: the frames.
-        pipeline: is reset at each new sequence.
-        limit: predict this many frames at most; None predicts all.
-    """
+    """The frames to predict, `limit` at most, and what predicts them, which is reset at each new sequence."""
 
     def __init__(self, source: SampleSource, pipeline: Pipeline, limit: int | None = None) -> None:
         self._samples = ReadableSamples(source, "the input", limit)
@@ -76,16 +70,10 @@ class Run:
 
 
 class FolderPrediction:
-    """Writes ``pan/`` and ``dep/``.
+    """Writes ``pan/`` and ``dep/`` in a layout of predictions; `input_name`, of the frames, goes into the manifest.
 
     After an interruption, a sequence goes on after its last whole frame: the frames before it, as many as the tracker
     remembers, are shown to the pipeline again without being written, and objects keep the ids that the files have.
-
-    Args:
-        run: frames and pipeline.
-        out: folder for ``pan/`` and ``dep/``.
-        format_name: name of a layout of predictions.
-        input_name: where the frames come from, for the manifest.
 
     Raises:
         ConfigError: the model's label space is not the layout's.
@@ -161,12 +149,6 @@ class FolderPrediction:
 
 class BagPrediction:
     """Writes one recording a sequence, ``out/<sequence>``, with the topics of the node; whole ones are kept.
-
-    Args:
-        run: frames and pipeline.
-        out: folder for the recordings.
-        format_name: goes into the manifest.
-        input_name: where the frames come from, for the manifest.
 
     Raises:
         DataError: `out` holds predictions that were made otherwise.

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from monodvps_ros.evaluation.drawings import class_bars, distance_chart, timelines
-from monodvps_ros.evaluation.result import FIGURES, NO_NUMBER, Result, at_scaling
+from monodvps_ros.evaluation.result import FIGURES, NO_NUMBER, UNPAIRED, Result, at_scaling
 from monodvps_ros.metrics import GROUPS, DepthErrors, Figure
 
 MINUS = "\N{MINUS SIGN}"
@@ -32,7 +32,7 @@ def render_report(
     baseline_name: str = "baseline",
     title: str = "",
 ) -> str:
-    """Write the page.
+    """Write the page at one depth scaling, beside the figures of a `baseline` where there is one.
 
     Args:
         result: of the evaluation.
@@ -142,10 +142,7 @@ def _dvpq_rows(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -
 
 def _notes(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[str]:
     notes = []
-    for side, what in (
-        ("predictions", "predictions without a true frame"),
-        ("ground_truth", "true frames without a prediction"),
-    ):
+    for side, what in UNPAIRED.items():
         count = results.get("unpaired", {}).get(side, {}).get("count", 0)
         if count:
             notes.append(f"{count} {what}: not measured")

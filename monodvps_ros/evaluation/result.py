@@ -18,6 +18,11 @@ Result = dict[str, Any]
 CARD_KEY = "evaluation"
 NO_NUMBER = "\N{EN DASH}"
 FIGURES: Mapping[str, Figure] = {figure.name: figure for _, figure in figures()}
+#: Frames that stand on one side alone, by that side.
+UNPAIRED = {
+    "predictions": "predictions without a true frame",
+    "ground_truth": "true frames without a prediction",
+}
 #: What says what was measured, and stands in the card beside the figures.
 _CARD_PARTS = ("split", "dataset", "frames", "min_area_px", "settings")
 
@@ -49,9 +54,7 @@ def write_result(path: Path, result: Result) -> None:
 def at_scaling(result: Result, scaling: str) -> Result:
     """Return a result with the parts of one depth scaling beside those that need no depth.
 
-    Args:
-        result: of an evaluation.
-        scaling: one of its depth scalings; where it lacks this one, its first is taken.
+    Where the result lacks that scaling, its first is taken.
     """
     by_scaling = result["by_depth_scaling"]
     name = scaling if scaling in by_scaling else next(iter(by_scaling))
@@ -76,12 +79,7 @@ def figure_text(name: str, value: float | None) -> str:
 
 
 def figures_table(columns: Mapping[str, Mapping[str, float | None]], title: str = "") -> Table:
-    """Set figures side by side, one row a number; a number that no column has is left out.
-
-    Args:
-        columns: title to figures by name, or a part of them.
-        title: of the table.
-    """
+    """Set figures, or a part of them, side by side under titles; a number that no column has is left out."""
     table = _table(title, *columns)
     for name, figure in FIGURES.items():
         values = [column.get(name) for column in columns.values()]

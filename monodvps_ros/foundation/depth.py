@@ -12,11 +12,7 @@ LEAST_INVERSE = 1e-3
 
 
 class HubDepth:
-    """A depth model by name.
-
-    Args:
-        name: on the hub, or a folder.
-        device: where to run it.
+    """A depth model of the hub, or of a folder.
 
     Attributes:
         is_metric: false where its depth is up to scale, so that the camera's height or a fixed factor must give metres.
@@ -34,10 +30,7 @@ class HubDepth:
         self._multiple = int(getattr(config, "patch_size", None) or 32)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Estimate depth.
-
-        Args:
-            image: (1, 3, H, W) in 0..1.
+        """Estimate depth of an image, (1, 3, H, W) in 0..1.
 
         Returns:
             (1, 1, h, w) float32, metres, or a unit of the image's own where the model is not metric; above 0.

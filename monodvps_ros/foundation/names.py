@@ -54,14 +54,7 @@ def resolve(name: str, known: dict[str, str], kind: str) -> str:
 
 
 def class_mapping(names: dict[int, str], labels: LabelSpace) -> list[int]:
-    """Map a model's classes to a label space by their names.
-
-    Args:
-        names: class number to name, of the model.
-        labels: the label space wanted.
-
-    Returns:
-        Class id for each of the model's classes, in their order.
+    """Map a model's classes, by number, to a label space by their names: a class id for each, by ascending number.
 
     Raises:
         LabelError: a name has no counterpart; all such are listed.

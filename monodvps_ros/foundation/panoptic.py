@@ -18,12 +18,7 @@ MIN_LEFT = 0.8
 
 
 class HubPanoptic:
-    """A panoptic model by name.
-
-    Args:
-        name: on the hub, or a folder.
-        labels: the classes wanted; the model's are mapped to them by name.
-        device: where to run it.
+    """A panoptic model of the hub, or of a folder; its classes are mapped to `labels` by name.
 
     Raises:
         LabelError: the model has classes without a counterpart.
@@ -39,10 +34,7 @@ class HubPanoptic:
         self._extra = self._task_input()
 
     def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment an image.
-
-        Args:
-            image: (1, 3, H, W) in 0..1.
+        """Segment an image, (1, 3, H, W) in 0..1.
 
         Returns:
             Scores (1, C, H, W), logarithms of the classes' mass at each pixel; and instances (1, H, W) int64, 1.. for

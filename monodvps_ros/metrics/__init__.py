@@ -3,7 +3,6 @@
 
 from monodvps_ros.metrics.class_iou import ClassIoU
 from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, depth_error_levels, raw_depth, sum_tables
-from monodvps_ros.metrics.datasets import RECORDING_RULES, DatasetRules
 from monodvps_ros.metrics.depth_errors import CROPS, DepthErrors, DepthProtocol, median_scale
 from monodvps_ros.metrics.evaluator import Evaluator
 from monodvps_ros.metrics.id_switches import IdSwitches
@@ -14,10 +13,9 @@ from monodvps_ros.metrics.segmentation_tracking_quality import (
     DepthSegmentationTrackingQuality,
     SegmentationTrackingQuality,
     dstq,
-    void_removed,
 )
 from monodvps_ros.metrics.segments import PanopticMap
-from monodvps_ros.metrics.table import METRICS, MetricSettings, figures
+from monodvps_ros.metrics.table import METRICS, RECORDING_RULES, DatasetRules, MetricSettings, figures
 from monodvps_ros.metrics.video_panoptic_quality import DepthVideoPanopticQuality, VideoPanopticQuality
 
 __all__ = [
@@ -51,5 +49,4 @@ __all__ = [
     "median_scale",
     "raw_depth",
     "sum_tables",
-    "void_removed",
 ]

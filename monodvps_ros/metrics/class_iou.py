@@ -16,11 +16,7 @@ from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals, mea
 
 
 class ClassIoU(Metric):
-    """IoU by class, mIoU over the classes with any pixel, true or predicted, and pixel accuracy.
-
-    Args:
-        groups: the classes.
-    """
+    """IoU by class, mIoU over the classes with any pixel, true or predicted, and pixel accuracy."""
 
     needs = frozenset({Need.CLASSES})
     figures = (

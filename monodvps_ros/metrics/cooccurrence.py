@@ -52,10 +52,7 @@ class CooccurrenceTable:
         return CooccurrenceTable(self.pairs, self.counts.sum(axis=1, keepdims=True))
 
     def at_threshold(self, index: int) -> "CooccurrenceTable":
-        """Return the table in which predictions whose depth error exceeds a threshold are void.
-
-        Args:
-            index: place of the threshold, counted from the smallest.
+        """Return the table in which predictions whose depth error exceeds a threshold, by rank from 0, are void.
 
         Source: Qiao et al. 2021 (ViP-DeepLab), section 3.4, and the evaluation script published with it.
         """
@@ -107,11 +104,7 @@ def cooccurrence(
 
 
 def sum_tables(tables: Sequence[CooccurrenceTable]) -> CooccurrenceTable:
-    """Add tables: the table of a window of frames from those of its frames.
-
-    Args:
-        tables: one or more, all with the same number of depth thresholds.
-    """
+    """Add one or more tables of as many depth thresholds: the table of a window of frames from those of its frames."""
     if len(tables) == 1:
         return tables[0]
     return _sorted_sum(

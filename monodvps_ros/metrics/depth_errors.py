@@ -142,11 +142,7 @@ class DepthErrorScores:
 
 
 class DepthErrors(Metric):
-    """Depth errors over frames.
-
-    Args:
-        protocol: which pixels count; None: all up to 80 m.
-    """
+    """Depth errors over frames; without a protocol all pixels up to 80 m count."""
 
     needs = frozenset({Need.DEPTH})
     figures = (

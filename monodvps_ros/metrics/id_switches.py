@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.labels import LabelSpace
-from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence
 from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals
 from monodvps_ros.metrics.panoptic_quality import match_segments
-from monodvps_ros.metrics.segments import PanopticMap, class_of, instance_of
+from monodvps_ros.metrics.segments import class_of, instance_of
 
 #: A history holds no more runs than this; an object that flickers for hours is counted on, but not drawn on.
 MOST_RUNS = 100
@@ -81,12 +80,7 @@ class IdSwitchScores:
 
 
 class IdSwitches(Metric):
-    """Identity switches over sequences, and a timeline of the tracks with most of them.
-
-    Args:
-        space: classes.
-        keep_tracks: histories to keep, over all sequences.
-    """
+    """Identity switches over sequences, and the histories of the `keep_tracks` tracks with most of them."""
 
     needs = frozenset({Need.PANOPTIC})
     figures = (
@@ -103,23 +97,9 @@ class IdSwitches(Metric):
         self._worst: list[TrackHistory] = []
         super().__init__()
 
-    def update(self, truth: PanopticMap, prediction: PanopticMap, sequence: str = "") -> None:
-        """Count one frame of the open sequence.
-
-        Args:
-            truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
-            prediction: the same, of the same size.
-            sequence: its name, for the timeline.
-
-        Raises:
-            ShapeError: the maps differ in size, or do not hold whole numbers.
-            LabelError: an id is of a class that the label space has not.
-        """
-        self.update_table(cooccurrence(truth, prediction, self.space), sequence)
-
-    def update_table(self, table: CooccurrenceTable, sequence: str = "") -> int:
-        """Count one frame by its table; return the number of switches in it."""
-        matches = match_segments(table)
+    def measure(self, frame: Frame) -> float:
+        """Count one frame of the open sequence; return the number of switches in it."""
+        matches = match_segments(frame.table)
         found = dict(zip(matches.truth_ids.tolist(), matches.predicted_ids.tolist(), strict=True))
         seen = np.union1d(matches.truth_ids, matches.missed_ids)
         things = np.isin(class_of(seen), self.space.thing_ids) & (instance_of(seen) > 0)
@@ -127,7 +107,7 @@ class IdSwitches(Metric):
         for segment_id in seen[things].tolist():
             class_id, instance_id = int(class_of(segment_id)), int(instance_of(segment_id))
             if segment_id not in self._open:
-                self._open[segment_id] = TrackHistory(sequence, class_id, instance_id)
+                self._open[segment_id] = TrackHistory(frame.sequence, class_id, instance_id)
                 self._totals["tracks"][class_id] += 1
             track = self._open[segment_id]
             switches = track.switches
@@ -137,22 +117,13 @@ class IdSwitches(Metric):
             self._totals["frames"][class_id] += 1
             self._totals["found"][class_id] += predicted_id is not None
         self._frame += 1
-        return int(self._totals["switches"].sum() - before)
+        return float(self._totals["switches"].sum() - before)
 
     def end_sequence(self) -> None:
         """Say that the next frame does not follow the last one; equal ids in it are other objects."""
         self._worst = self._ranked(self._open.values())
         self._open = {}
         self._frame = 0
-
-    def reset(self) -> None:
-        """Forget everything measured, and all histories."""
-        super().reset()
-        self._open, self._frame, self._worst = {}, 0, []
-
-    def measure(self, frame: Frame) -> float:
-        """Count one frame of the open sequence; return the number of switches in it."""
-        return float(self.update_table(frame.table, frame.sequence))
 
     def compute(self) -> IdSwitchScores:
         """Return the counts of everything measured; tracks with most switches first, then those found least."""

@@ -147,10 +147,6 @@ class Metric(ABC):
     def end_sequence(self) -> None:  # noqa: B027 - a metric without a memory of frames has nothing to do
         """Say that the next frame does not follow the last one."""
 
-    def reset(self) -> None:
-        """Forget everything measured."""
-        self._totals = self._zeros()
-
 
 def mean_or_none(values: NDArray[Any]) -> float | None:
     """Mean of the values in float64, or None where there are none: no measure is not a measure of zero."""

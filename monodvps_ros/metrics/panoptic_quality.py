@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
-from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence
+from monodvps_ros.metrics.cooccurrence import CooccurrenceTable
 from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals, mean_or_none, percent
-from monodvps_ros.metrics.segments import VOID_SEGMENT, PanopticMap, class_of
+from monodvps_ros.metrics.segments import VOID_SEGMENT, class_of
 
 #: Groups of classes over which means are taken.
 GROUPS = ("all", "things", "stuff")
@@ -165,29 +165,12 @@ class PanopticQuality(Metric):
         self.space = space
         super().__init__()
 
-    def update(self, truth: PanopticMap, prediction: PanopticMap) -> None:
-        """Count one frame.
-
-        Args:
-            truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids.
-            prediction: the same, of the same size.
-
-        Raises:
-            ShapeError: the maps differ in size, or do not hold whole numbers.
-            LabelError: an id is of a class that the label space has not.
-        """
-        self.update_table(cooccurrence(truth, prediction, self.space))
-
-    def update_table(self, table: CooccurrenceTable) -> float | None:
-        """Count one frame by its table, whatever its depth errors; return the PQ of this frame, 0..1."""
-        counts = count_matches(table, self.space)
+    def measure(self, frame: Frame) -> float | None:
+        """Count a frame; return its PQ, 0..1."""
+        counts = count_matches(frame.table, self.space)
         for name in self._totals:
             self._totals[name] += getattr(counts, name)
         return counts.mean()
-
-    def measure(self, frame: Frame) -> float | None:
-        """Count a frame; return its PQ, 0..1."""
-        return self.update_table(frame.table)
 
     def compute(self) -> PanopticCounts:
         """Return counts and qualities of everything measured."""

@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
-from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, sum_tables
+from monodvps_ros.labels import LabelSpace
+from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, sum_tables
 from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals, mean_or_none, percent
-from monodvps_ros.metrics.segments import PanopticMap, as_array, class_of, instance_of
+from monodvps_ros.metrics.segments import as_array, class_of, instance_of
 from monodvps_ros.shapes import check_shapes
 
 
@@ -35,7 +35,6 @@ class SegmentationTrackingScores:
         aq: 0..1 mean over all true tracks; 0 where there is none, as in deeplab2.
         iou: 0..1 mean over classes with any pixel; None where nothing labelled was measured.
         class_iou: (C,) float64; 0 for absent classes.
-        class_present: (C,) bool, true for classes with any pixel, true or predicted, on labelled pixels.
         tracks: number of true tracks.
     """
 
@@ -43,7 +42,6 @@ class SegmentationTrackingScores:
     aq: float
     iou: float | None
     class_iou: NDArray[np.float64]
-    class_present: NDArray[np.bool_]
     tracks: int
 
 
@@ -62,22 +60,9 @@ class SegmentationTrackingQuality(Metric):
         self._tracks: CooccurrenceTable | None = None
         super().__init__()
 
-    def update(self, truth: PanopticMap, prediction: PanopticMap) -> None:
-        """Count one frame of the open sequence.
-
-        Args:
-            truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
-            prediction: the same, of the same size.
-
-        Raises:
-            ShapeError: the maps differ in size, or do not hold whole numbers.
-            LabelError: an id is of a class that the label space has not.
-        """
-        self.update_table(cooccurrence(truth, prediction, self.space))
-
-    def update_table(self, table: CooccurrenceTable) -> None:
-        """Count one frame by its table; its depth errors are not looked at."""
-        table = table.without_depth()
+    def measure(self, frame: Frame) -> None:
+        """Count one frame of the open sequence."""
+        table = frame.table
         classes = len(self.space)
         truth, predicted = (np.minimum(class_of(ids), classes) for ids in (table.truth_ids, table.predicted_ids))
         np.add.at(self._totals["confusion"], (truth, predicted), table.counts[:, 0])
@@ -92,15 +77,6 @@ class SegmentationTrackingQuality(Metric):
         self._totals["tracks"] += tracks
         self._tracks = None
 
-    def reset(self) -> None:
-        """Forget everything measured, and the open sequence."""
-        super().reset()
-        self._tracks = None
-
-    def measure(self, frame: Frame) -> None:
-        """Count one frame of the open sequence."""
-        self.update_table(frame.table)
-
     def compute(self) -> SegmentationTrackingScores:
         """Return the qualities of everything measured; a sequence still open is counted as if it ended here."""
         association, open_tracks = self._open_tracks()
@@ -113,7 +89,7 @@ class SegmentationTrackingQuality(Metric):
         tracks = int(self._totals["tracks"].item()) + open_tracks
         aq = (float(self._totals["association"].item()) + association) / max(tracks, 1)
         stq = None if iou is None else float(np.sqrt(aq * iou))
-        return SegmentationTrackingScores(stq, aq, iou, class_iou[:-1], union[:-1] > 0, tracks)
+        return SegmentationTrackingScores(stq, aq, iou, class_iou[:-1], tracks)
 
     def result(self) -> dict[str, Any]:
         """Return STQ, AQ, IoU and the number of true tracks."""
@@ -233,12 +209,7 @@ class DepthQuality(Metric):
 
 
 class DepthSegmentationTrackingQuality(Metric):
-    """DSTQ over the frames that have panoptic maps and depth.
-
-    Args:
-        space: classes.
-        ratios: of `DepthQuality`.
-    """
+    """DSTQ over the frames that have panoptic maps and depth; `ratios` are those of `DepthQuality`."""
 
     needs = frozenset({Need.PANOPTIC, Need.DEPTH})
     figures = (Figure("dstq", "DSTQ", ("dstq",), card="segmentation, tracking and depth quality"),)
@@ -258,11 +229,6 @@ class DepthSegmentationTrackingQuality(Metric):
         """Say that the next frame does not follow the last one."""
         self._tracking.end_sequence()
 
-    def reset(self) -> None:
-        """Forget everything measured."""
-        self._tracking.reset()
-        self._depth.reset()
-
     def result(self) -> dict[str, Any]:
         """Return DSTQ, DQ, and the shares of pixels that DQ is made of by ratio."""
         stq, depth = self._tracking.compute().stq, self._depth.compute()
@@ -279,13 +245,3 @@ def dstq(stq: float, dq: float) -> float:
     Source: the DSTQ evaluation published with deeplab2.
     """
     return float((stq * stq * dq) ** (1 / 3))
-
-
-def void_removed(table: CooccurrenceTable) -> CooccurrenceTable:
-    """Return the table without pixels of the void class in the truth.
-
-    The DSTQ challenge on SemKITTI-DVPS removes them before STQ is measured, so that predicted tracks are not charged
-    for pixels that nobody labelled.
-    """
-    kept = class_of(table.truth_ids) != VOID_CLASS_ID
-    return CooccurrenceTable(table.pairs[kept], table.counts[kept])

@@ -10,7 +10,6 @@ from types import MappingProxyType
 
 from monodvps_ros.labels import ClassGroups, LabelSpace
 from monodvps_ros.metrics.class_iou import ClassIoU
-from monodvps_ros.metrics.datasets import RECORDING_RULES, DatasetRules
 from monodvps_ros.metrics.depth_errors import DepthErrors, DepthProtocol
 from monodvps_ros.metrics.id_switches import IdSwitches
 from monodvps_ros.metrics.metric import Figure, Metric
@@ -20,6 +19,27 @@ from monodvps_ros.metrics.segmentation_tracking_quality import (
     SegmentationTrackingQuality,
 )
 from monodvps_ros.metrics.video_panoptic_quality import DepthVideoPanopticQuality, VideoPanopticQuality
+
+
+@dataclass(frozen=True)
+class DatasetRules:
+    """How a data set is measured.
+
+    Attributes:
+        name: as on command lines.
+        windows: lengths k in frames over which VPQ and DVPQ are taken.
+        depth_thresholds: lambda of DVPQ.
+        depth_ratios: of DSTQ.
+    """
+
+    name: str
+    windows: tuple[int, ...] = (1, 2, 3, 4)
+    depth_thresholds: tuple[float, ...] = (0.5, 0.25, 0.1)
+    depth_ratios: tuple[float, ...] = (1.25, 1.1)
+
+
+#: A recording, a folder of images: at the camera's full rate, measured over the windows of Cityscapes-DVPS.
+RECORDING_RULES = DatasetRules("recording")
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from torch import Tensor
 
-from monodvps_ros.errors import ConfigError, ShapeError
+from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import LabelSpace
-from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, depth_error_levels, sum_tables
+from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, sum_tables
 from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals, mean_or_none, percent
 from monodvps_ros.metrics.panoptic_quality import (
     GROUPS,
@@ -27,7 +25,6 @@ from monodvps_ros.metrics.panoptic_quality import (
     group_means,
     zero_counts,
 )
-from monodvps_ros.metrics.segments import PanopticMap
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,41 +78,11 @@ class VideoPanopticQuality(Metric):
         self._recent: deque[CooccurrenceTable] = deque(maxlen=max(windows))
         super().__init__()
 
-    def update(
-        self,
-        truth: PanopticMap,
-        prediction: PanopticMap,
-        truth_depth_m: ArrayLike | Tensor | None = None,
-        predicted_depth_m: ArrayLike | Tensor | None = None,
-    ) -> None:
-        """Count every window that ends with this frame.
-
-        Args:
-            truth: (H, W) panoptic ids (65535 void), or a pair of class ids (255 void) and instance ids, which persist.
-            prediction: the same, of the same size.
-            truth_depth_m: (H, W) metres, NaN or 0 where there is none; needed where there are depth thresholds.
-            predicted_depth_m: (H, W) metres; the same.
-
-        Raises:
-            ShapeError: maps differ in size or do not hold whole numbers, or depth is missing.
-            LabelError: an id is of a class that the label space has not.
-        """
-        if not self.depth_thresholds:
-            self.update_table(cooccurrence(truth, prediction, self.space))
-            return
-        if truth_depth_m is None or predicted_depth_m is None:
-            raise ShapeError(
-                "depth of truth and prediction is needed for depth thresholds; make the metric without them"
-            )
-        levels = depth_error_levels(truth_depth_m, predicted_depth_m, self.depth_thresholds)
-        self.update_table(cooccurrence(truth, prediction, self.space, levels, len(self.depth_thresholds)))
-
     def measure(self, frame: Frame) -> None:
         """Count every window that ends with this frame."""
-        self.update_table(frame.table)
+        self._count(frame.table)
 
-    def update_table(self, table: CooccurrenceTable) -> None:
-        """Count every window that ends with the frame of a table."""
+    def _count(self, table: CooccurrenceTable) -> None:
         self._recent.append(table)
         recent = list(self._recent)
         for place, k in enumerate(self.windows):
@@ -129,11 +96,6 @@ class VideoPanopticQuality(Metric):
 
     def end_sequence(self) -> None:
         """Say that the next frame does not follow the last one; no window spans both."""
-        self._recent.clear()
-
-    def reset(self) -> None:
-        """Forget everything measured, and the frames of the window."""
-        super().reset()
         self._recent.clear()
 
     def compute(self) -> VideoPanopticScores:
@@ -194,7 +156,7 @@ class DepthVideoPanopticQuality(VideoPanopticQuality):
 
     def measure(self, frame: Frame) -> None:
         """Count every window that ends with this frame."""
-        self.update_table(frame.depth_table)
+        self._count(frame.depth_table)
 
     def result(self) -> dict[str, Any]:
         """Return DVPQ by threshold, window and group of classes, and the mean over thresholds and windows."""

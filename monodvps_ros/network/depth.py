@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from monodvps_ros.geometry.resizing import resize_bilinear
-from monodvps_ros.network.blocks import conv_norm, separable
-from monodvps_ros.network.heads import final_convolution
+from monodvps_ros.network.blocks import conv_norm, final_convolution, separable
 
 #: Channels that the encoder's maps at strides 2, 4, 8 and 16 are projected to: the decoder's own 64 and 32 at
 #: strides 8 and 4, continued by halving and doubling.

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.labels import LabelSpace, label_space
+from monodvps_ros.network.blocks import Head
 from monodvps_ros.network.decoder import INSTANCE_SKIPS, SEMANTIC_SKIPS, Decoder
 from monodvps_ros.network.dense_depth import DenseDepthDecoder
 from monodvps_ros.network.depth import DepthHeads
 from monodvps_ros.network.encoder import Encoder
 from monodvps_ros.network.flow import FlowDecoder
-from monodvps_ros.network.heads import Head
 from monodvps_ros.network.normalize import Normalize
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput

@@ -42,10 +42,6 @@ def process_memory_mb() -> float:
 def gpu_memory_mb(device: torch.device) -> float | None:
     """Return how much memory of a CUDA device this process' tensors hold, the allocator's reserve included.
 
-    Args:
-        device: that is computed on.
-
-    Returns:
-        Millions of bytes; None for a device without memory of its own.
+    In millions of bytes; None for a device without memory of its own.
     """
     return torch.cuda.memory_reserved(device) / 1e6 if device.type == "cuda" else None

@@ -20,10 +20,7 @@ class DisFlow:
         self._previous = None
 
     def step(self, image: Tensor) -> Tensor | None:
-        """Take the next frame.
-
-        Args:
-            image: (1, 3, h, w) float in 0..1.
+        """Take the next frame, (1, 3, h, w) float in 0..1.
 
         Returns:
             (2, h, w) float32 (dx, dy) from this frame to the previous one, pixels, on the image's device; None for the

@@ -98,9 +98,6 @@ class ScaleEstimator:
 
     A Kalman filter on the logarithm of the factor: `drift` is its random walk per frame; the spread of the road's
     residuals gives the variance of a measurement.
-
-    Args:
-        config: mode, camera height and smoothing.
     """
 
     def __init__(self, config: ScaleConfig) -> None:

@@ -21,7 +21,7 @@ from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import Grouping, classify, group
 from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
 from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
-from monodvps_ros.perception.publishing import FrameResult, empty_perception, publish
+from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import DeviceRectification
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import Tracker
@@ -100,7 +100,7 @@ class Pipeline:
         if not wanted:
             self._clear_motion()
             scale = self._scale.update(None, 0, self._metric_factor(plan))
-            return empty_perception(frame, plan, scale)
+            return Perception(frame.stamp_ns, frame.frame_id, plan.published_intrinsics, scale)
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
         image, unseen = self._upload(frame, plan, timer)
         network_input = self._resize(image, plan)

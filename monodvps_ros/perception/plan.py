@@ -63,15 +63,7 @@ def make_plan(
     cloud_stride: int,
     device: torch.device,
 ) -> Plan:
-    """Compute a plan.
-
-    Args:
-        camera_size: (H, W) of the images.
-        intrinsics: (3, 3) K of the images, or None.
-        network_size: (h, w) of the network's input.
-        output_size: `camera` or `network`.
-        cloud_stride: every n-th published pixel becomes a point.
-        device: device of the tensors.
+    """Compute a plan; `output_size` is `camera` or `network`.
 
     Raises:
         CameraInfoError: K is one that no camera has.

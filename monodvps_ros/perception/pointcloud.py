@@ -14,13 +14,7 @@ from monodvps_ros.shapes import check_shapes
 
 
 def pixel_rays(intrinsics: NDArray[np.float64], size: tuple[int, int], stride: int, device: torch.device) -> Tensor:
-    """Rays through every n-th pixel centre.
-
-    Args:
-        intrinsics: (3, 3) K of the map, zero skew.
-        size: (H, W) of the map.
-        stride: n; pixels 0, n, 2n, ... of rows and columns are taken.
-        device: where the rays are to lie.
+    """Rays through the centres of pixels 0, stride, 2 stride, ... of rows and columns of a map of `size` (H, W).
 
     Returns:
         (2, h, w) float32, x / z and y / z of each pixel taken.

@@ -94,21 +94,8 @@ class FrameResult:
         return network_map if self.unseen is None else network_map.masked_fill(self.unseen, void)
 
 
-def empty_perception(frame: CameraFrame, plan: Plan, scale: ScaleEstimate) -> Perception:
-    """Return the result for a frame of which no output is wanted."""
-    return Perception(
-        stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, intrinsics=plan.published_intrinsics, scale=scale
-    )
-
-
 def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -> Perception:
-    """Compute the outputs asked for; see `Perception` for their shapes.
-
-    Args:
-        result: of the frame.
-        wanted: what to compute; there is no cloud where the camera is not known.
-        timer: is told of each output.
-    """
+    """Compute the outputs asked for; see `Perception` for their shapes. Without K there is no cloud."""
     outputs = {}
     for output in Output:
         if output in wanted:

@@ -20,10 +20,6 @@ def sampling_grid(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
 class DeviceRectification:
     """A rectification on a device: OpenCV on a CPU, torch elsewhere.
 
-    Args:
-        rectification: what to do.
-        device: where images are rectified.
-
     Attributes:
         source: the rectification it was made from.
         seen: (H, W) bool on the device, true where the raw image has the pixel.

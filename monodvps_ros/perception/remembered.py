@@ -33,12 +33,7 @@ class _Rows(NamedTuple):
 
 
 class RememberedMasks:
-    """One mask, displacement and motion for each track, in the tracker's row order.
-
-    Args:
-        size: (h, w) of the maps.
-        device: where the masks lie.
-    """
+    """One mask, displacement and motion for each track on maps of `size` (h, w), in the tracker's row order."""
 
     def __init__(self, size: tuple[int, int] | torch.Size, device: torch.device) -> None:
         grid = -(-size[0] // STRIDE), -(-size[1] // STRIDE)
@@ -90,13 +85,8 @@ class RememberedMasks:
     def overlap(self, rows: NDArray[np.int64], instances: Tensor, capacity: int) -> NDArray[np.float64]:
         """Compare masks moved by one more frame of their motion with this frame's instances.
 
-        Args:
-            rows: (R,) tracks to compare.
-            instances: (h, w) int64 0..capacity, 0 for none.
-            capacity: K.
-
         Returns:
-            (R, K) shared area over the smaller of the two areas, 0..1.
+            (R, K) shared area of the (R,) rows and the instances 1..K of the (h, w) map over the smaller of both, 0..1.
         """
         chosen = torch.from_numpy(rows).to(instances.device)
         carried = self._carried(chosen).flatten(1).float()

@@ -19,15 +19,10 @@ GOLDEN = 0.6180339887
 def instance_colors(
     class_id: NDArray[np.int64], instance_id: NDArray[np.int64], labels: LabelSpace
 ) -> NDArray[np.uint8]:
-    """Colours of segments.
+    """Colours of segments, (N, 3) uint8 red, green, blue: shades of the colours of their classes.
 
-    Args:
-        class_id: (N,) ids, 255 for void.
-        instance_id: (N,) ids, 0 for stuff; the same id always has the same shade.
-        labels: gives the classes' colours.
-
-    Returns:
-        (N, 3) uint8 red, green, blue; void is black.
+    Class ids are (N,), 255 for void, which is black; instance ids are (N,), 0 for stuff. The same id always has the
+    same shade.
     """
     palette = np.zeros((256, 3), np.float64)
     palette[: len(labels)] = labels.colors
@@ -40,12 +35,7 @@ def instance_colors(
 def draw_panoptic(codes: Tensor, colors: Tensor) -> Tensor:
     """Colour a code map and draw contours where a pixel differs from the one to its right or below.
 
-    Args:
-        codes: (H, W) integer.
-        colors: (S, 3) uint8 colour of each code.
-
-    Returns:
-        (H, W, 3) uint8.
+    Codes are (H, W) integers; `colors` (S, 3) uint8 gives the colour of each. Returns (H, W, 3) uint8.
     """
     # One 32-bit word a pixel (red, green, blue, nothing in memory order): a third of the gathers of three bytes.
     words = torch.cat((colors, torch.zeros_like(colors[:, :1])), 1).view(torch.int32).flatten()

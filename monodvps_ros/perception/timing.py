@@ -8,12 +8,7 @@ import torch
 
 
 class StageTimer:
-    """Times the stages between calls of `done`.
-
-    Args:
-        enabled: if false, calls do nothing.
-        device: the device that the stages run on.
-    """
+    """Times the stages between calls of `done`; one that is not enabled does nothing."""
 
     def __init__(self, enabled: bool, device: torch.device) -> None:
         self._enabled = enabled

@@ -43,12 +43,7 @@ class TrackedInstances:
 
 
 class Tracker:
-    """Tracks the instances of one camera.
-
-    Args:
-        classes: number of classes of the label space.
-        config: thresholds and memory.
-    """
+    """Tracks the instances of one camera."""
 
     def __init__(self, classes: int, config: TrackerConfig) -> None:
         self.config = config
@@ -201,14 +196,10 @@ _MOST_TRACKS = 600
 
 
 def carry(previous: Tensor, flow_px: Tensor) -> Tensor:
-    """Carry the previous frame's map into this one: each pixel takes the nearest value that its flow points to.
+    """Carry the previous frame's (h, w) map into this one: each pixel takes the nearest value that its flow points to.
 
-    Args:
-        previous: (h, w) integer map of the previous frame.
-        flow_px: (2, h, w) (dx, dy) from this frame to the previous one, pixels; not finite means outside.
-
-    Returns:
-        (h, w) of the same dtype; 0 where the flow points outside.
+    `flow_px` is (2, h, w) (dx, dy) from this frame to the previous one, pixels; where it is not finite or points
+    outside, the result is 0.
     """
     height, width = previous.shape
     rows = torch.arange(height, device=previous.device)[:, None] + flow_px[1].float()

@@ -24,11 +24,7 @@ class Stream(Protocol):
 
 
 class Worker:
-    """Serves the cameras one frame at a time, the one that has waited longest first.
-
-    Args:
-        streams: cameras that share one network.
-    """
+    """Serves the cameras that share one network a frame at a time, the one that has waited longest first."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = streams

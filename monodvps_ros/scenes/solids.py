@@ -124,10 +124,6 @@ class Solids:
     params: NDArray[np.float64]
     inner: NDArray[np.float64]
 
-    def __len__(self) -> int:
-        """Return the number of solids."""
-        return len(self.body)
-
 
 class SolidsBuilder:
     """Collects models and turns them into arrays."""
