@@ -11,10 +11,11 @@ from monodvps_ros.config import LossConfig, NetworkConfig, PipelineConfig, Scale
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.losses import Objective, TrainingBatch, TrainingPrediction
 from monodvps_ros.network import MonoDVPS
+from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.scale import ScaleSource, scale_source
+from monodvps_ros.perception.metric_scale import ScaleSource, scale_source
 from monodvps_ros.scenes import Drive
-from monodvps_ros.types import CameraFrame, NetworkOutput, Output
+from monodvps_ros.types import CameraFrame, NetworkOutput
 
 SIZE = (96, 320)
 CANONICAL_PX = 200.0

@@ -34,14 +34,12 @@ class SegmentationTrackingScores:
         stq: 0..1, square root of aq * iou; None where nothing labelled was measured.
         aq: 0..1 mean over all true tracks; 0 where there is none, as in deeplab2.
         iou: 0..1 mean over classes with any pixel; None where nothing labelled was measured.
-        class_iou: (C,) float64; 0 for absent classes.
         tracks: number of true tracks.
     """
 
     stq: float | None
     aq: float
     iou: float | None
-    class_iou: NDArray[np.float64]
     tracks: int
 
 
@@ -84,12 +82,11 @@ class SegmentationTrackingQuality(Metric):
         confusion[len(self.space)] = 0
         intersection = np.diagonal(confusion)
         union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
-        class_iou = intersection / np.maximum(union, 1)
-        iou = mean_or_none(class_iou[union > 0])
+        iou = mean_or_none((intersection / np.maximum(union, 1))[union > 0])
         tracks = int(self._totals["tracks"].item()) + open_tracks
         aq = (float(self._totals["association"].item()) + association) / max(tracks, 1)
         stq = None if iou is None else float(np.sqrt(aq * iou))
-        return SegmentationTrackingScores(stq, aq, iou, class_iou[:-1], tracks)
+        return SegmentationTrackingScores(stq, aq, iou, tracks)
 
     def result(self) -> dict[str, Any]:
         """Return STQ, AQ, IoU and the number of true tracks."""

@@ -99,8 +99,8 @@ class Pipeline:
         self._last_stamp_ns = frame.stamp_ns
         if not wanted:
             self._clear_motion()
-            scale = self._scale.update(None, 0, self._metric_factor(plan))
-            return Perception(frame.stamp_ns, frame.frame_id, plan.published_intrinsics, scale)
+            scale, intrinsics = self._scale.update(None, 0, self._metric_factor(plan)), plan.published_intrinsics
+            return Perception(stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, intrinsics=intrinsics, scale=scale)
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
         image, unseen = self._upload(frame, plan, timer)
         network_input = self._resize(image, plan)
