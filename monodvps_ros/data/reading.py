@@ -15,15 +15,13 @@ class Reading(Iterator[Sample]):
 
     A generator is at its end once it raised. Here the one sample is lost that raised, and the next call gives the one
     after it; a loop that does not catch the error ends as it would with a generator.
+
+    Args:
+        makers: one function for each sample; one that raises StopIteration ends the reading.
+        ended: called once the last sample was given.
     """
 
     def __init__(self, makers: Iterator[Callable[[], Sample]], ended: Callable[[], None] | None = None) -> None:
-        """Take what makes the samples.
-
-        Args:
-            makers: one function for each sample; one that raises StopIteration ends the reading.
-            ended: called once the last sample was given.
-        """
         self._makers = makers
         self._ended = ended
 

@@ -101,10 +101,13 @@ def _thickened(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class WorstFrames:
-    """Keeps the few frames with the highest badness, and draws only those that get among them."""
+    """Keeps the few frames with the highest badness, and draws only those that get among them.
+
+    Args:
+        keep: number of frames.
+    """
 
     def __init__(self, keep: int) -> None:
-        """Keep so many frames."""
         self.keep = keep
         self._entries: list[tuple[float, int, dict[str, Any]]] = []  # badness; a number of its own, later ones lower
         self._number = 0
@@ -129,10 +132,12 @@ class Filmstrip:
     """Keeps pictures of frames spread evenly over a run whose length is not known beforehand.
 
     Every n-th frame is kept; when there are twice as many as wanted, every other one goes and n doubles.
+
+    Args:
+        keep: least number of frames, of a run that has as many; fewer than twice as many are kept.
     """
 
     def __init__(self, keep: int) -> None:
-        """Keep at least so many frames of a run that has them, and fewer than twice as many."""
         self.keep = keep
         self._step = 1
         self._seen = 0

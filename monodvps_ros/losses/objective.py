@@ -28,6 +28,13 @@ class Objective:
     each disparity's own size and halved from scale to scale (Godard et al. 2019); class scores, centres and offsets are
     enlarged bilinearly to the labels' size (Cheng et al. 2020); a pixel that lands outside of both sources does not
     count in the photometric loss.
+
+    Args:
+        config: weights and settings.
+        label_space: of the panoptic ids.
+        depth_range_m: what disparities 1 and 0 stand for.
+        generator: for `minimum_reprojection_loss`; None for no noise.
+        canonical_focal_px: of a metric network; 0 where depth is up to scale.
     """
 
     def __init__(
@@ -38,15 +45,6 @@ class Objective:
         generator: torch.Generator | None = None,
         canonical_focal_px: float = 0.0,
     ) -> None:
-        """Take the settings.
-
-        Args:
-            config: weights and settings.
-            label_space: of the panoptic ids.
-            depth_range_m: what disparities 1 and 0 stand for.
-            generator: for `minimum_reprojection_loss`; None for no noise.
-            canonical_focal_px: of a metric network; 0 where depth is up to scale.
-        """
         self.config = config
         self.thing_ids = label_space.thing_ids
         self.depth_range_m = depth_range_m

@@ -58,14 +58,15 @@ def write_aoti(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> 
 
 
 class AotiRunner(GraphRunner):
-    """Runs a compiled package."""
+    """Runs a compiled package.
+
+    The header is read and compared with this machine before anything in the file is executed.
+
+    Raises:
+        WeightsError: it is no such package, not of this package, made for another machine, or cannot be loaded.
+    """
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        """Load a package; its header is read and compared with this machine before anything in it is run.
-
-        Raises:
-            WeightsError: it is no such package, not of this package, made for another machine, or cannot be loaded.
-        """
         super().__init__(path, device, _read_metadata(path), "a torch package")
         made_for, here = self.header.get(_MADE_FOR), _machine(device)
         if made_for != here:

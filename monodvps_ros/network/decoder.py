@@ -50,10 +50,12 @@ class DecoderStage(nn.Module):
     """Enlarge, join with the projected encoder map, and mix by one 5x5 depthwise-separable convolution.
 
     Source: Cheng et al. 2020 (Panoptic-DeepLab), section 3.1 and figure 2.
+
+    Args:
+        projected: channels that the encoder's map of `skip_channels` is projected to.
     """
 
     def __init__(self, in_channels: int, skip_channels: int, projected: int, out_channels: int) -> None:
-        """Build the stage; the encoder's map is brought from `skip_channels` to `projected` ones."""
         super().__init__()
         self.project = conv_norm(skip_channels, projected, 1)
         self.mix = separable(in_channels + projected, out_channels, 5)
@@ -71,10 +73,13 @@ class DetailStage(nn.Module):
     Panoptic-DeepLab ends at stride 4, of images 1024 pixels high. Of images 192 pixels high that loses what is smaller
     than a pole: with perfect scores at stride 4, enlarged bilinearly, the synthetic drives 'val' give a PQ of 61; at
     stride 2, of 78.
+
+    Args:
+        channels: channels of the input; the output has half of them.
+        projected: channels that the encoder's map of `skip_channels` is projected to.
     """
 
     def __init__(self, channels: int, skip_channels: int, projected: int) -> None:
-        """Build the stage; of the `channels` at stride 4, half come out."""
         super().__init__()
         self.reduce = conv_norm(channels, channels // 2, 1)
         self.stage = DecoderStage(channels // 2, skip_channels, projected, channels // 2)
@@ -92,6 +97,15 @@ class Decoder(nn.Module):
 
     Attributes:
         channels: of the last map.
+
+    Args:
+        encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
+        output_stride: stride of the last one.
+        aspp_channels: channels of the context map.
+        channels: of the stages at strides 8 and 4.
+        skips: channels that the maps at strides 8, 4 and 2 are projected to.
+        separable_aspp: make the dilated convolutions depthwise-separable.
+        stride: of the last map, 4 or 2.
     """
 
     def __init__(
@@ -105,17 +119,6 @@ class Decoder(nn.Module):
         separable_aspp: bool,
         stride: int = 4,
     ) -> None:
-        """Build the decoder.
-
-        Args:
-            encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
-            output_stride: stride of the last one.
-            aspp_channels: channels of the context map.
-            channels: of the stages at strides 8 and 4.
-            skips: channels that the maps at strides 8, 4 and 2 are projected to.
-            separable_aspp: make the dilated convolutions depthwise-separable.
-            stride: of the last map, 4 or 2.
-        """
         super().__init__()
         self.aspp = ASPP(encoder_channels[4], aspp_channels, output_stride, separable_aspp)
         self.stage8 = DecoderStage(aspp_channels, encoder_channels[2], skips[0], channels)

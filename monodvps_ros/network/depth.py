@@ -28,10 +28,12 @@ class DepthHead(nn.Module):
     convolution first, as in the decoder's stages, so that a wide encoder does not drown the 64 depth channels.
 
     Source: section 3.2 of Petrovai & Nedevschi.
+
+    Args:
+        projected: channels that the encoder's map of `skip_channels` is projected to.
     """
 
     def __init__(self, in_channels: int, skip_channels: int, projected: int) -> None:
-        """Build one scale; the encoder's map is brought from `skip_channels` to `projected` ones."""
         super().__init__()
         self.coarse = separable(in_channels, _COARSE_CHANNELS, 5)
         self.project = conv_norm(skip_channels, projected, 1)
@@ -57,16 +59,14 @@ class DepthHeads(nn.Module):
     16 on its context map. The paper does not say where the coarser scales branch off; this wiring repeats its one
     head wherever the decoder has a map, so that each scale trains the stage it stands on, and at run time only the
     finest scale is computed (ours).
+
+    Args:
+        encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
+        context_channels: of the decoder's map at the output stride.
+        decoder_channels: of its maps at strides 8 and 4.
     """
 
     def __init__(self, encoder_channels: tuple[int, ...], context_channels: int, decoder_channels: int) -> None:
-        """Build the four scales.
-
-        Args:
-            encoder_channels: of the maps at strides 2, 4, 8, 16 and the last one.
-            context_channels: of the decoder's map at the output stride.
-            decoder_channels: of its maps at strides 8 and 4.
-        """
         super().__init__()
         inputs = (decoder_channels, decoder_channels, context_channels, context_channels)
         self.scales = nn.ModuleList(

@@ -26,22 +26,20 @@ class Encoder(nn.Module):
     Attributes:
         channels: channels of the maps at strides 2, 4, 8, 16, and of the last map.
         output_stride: stride of the last map.
+
+    Args:
+        name: timm model.
+        output_stride: 16 (the last stage dilated) or 32.
+        in_channels: channels of the image; pretrained first filters are spread over them by timm.
+        weights: 'hub' for timm's pretrained weights, a file of a timm classification model (safetensors or
+            a PyTorch state dict), or empty for random ones.
+
+    Raises:
+        ConfigError: timm has no such model, or it gives no maps at the strides that are needed.
+        WeightsError: the weights that were asked for cannot be had.
     """
 
     def __init__(self, name: str, output_stride: int = 32, in_channels: int = 3, weights: str = "") -> None:
-        """Build the encoder.
-
-        Args:
-            name: timm model.
-            output_stride: 16 (the last stage dilated) or 32.
-            in_channels: channels of the image; pretrained first filters are spread over them by timm.
-            weights: 'hub' for timm's pretrained weights, a file of a timm classification model (safetensors or
-                a PyTorch state dict), or empty for random ones.
-
-        Raises:
-            ConfigError: timm has no such model, or it gives no maps at the strides that are needed.
-            WeightsError: the weights that were asked for cannot be had.
-        """
         super().__init__()
         self.output_stride = output_stride
         info = _feature_info(name, output_stride)

@@ -60,10 +60,14 @@ def correlate(first: Tensor, second: Tensor, radius: int = RADIUS) -> Tensor:
 
 
 class FlowDecoder(nn.Module):
-    """Flow from the current frame to the previous one."""
+    """Flow from the current frame to the previous one.
+
+    Args:
+        encoder_channels: channels of the encoder's maps.
+        channels: channels of the first layers of the estimator.
+    """
 
     def __init__(self, encoder_channels: tuple[int, ...], channels: int) -> None:
-        """Build the decoder; `channels` are those of the estimator's first layers."""
         super().__init__()
         self.project = nn.ModuleList(nn.Conv2d(count, FLOW_FEATURES, 1) for count in encoder_channels[1:4])
         cost = (2 * RADIUS + 1) ** 2

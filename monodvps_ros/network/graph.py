@@ -56,10 +56,15 @@ class GraphRunner:
     Attributes:
         header: of the file.
         config: shape of the network.
+
+    Args:
+        path: the file.
+        device: to run on.
+        metadata: of the file, with the header.
+        kind: of the file, for error messages.
     """
 
     def __init__(self, path: Path, device: torch.device, metadata: Mapping[str, str], kind: str) -> None:
-        """Read the header out of a file's metadata; errors as those of `parse_header` and `network_config`."""
         self.header = parse_header(path, metadata, kind)
         self.config = network_config(path, self.header)
         self._device = device

@@ -63,16 +63,17 @@ def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None
 
 
 class GraphModel(ConfiguredModel):
-    """An exported graph as the pipeline's model; keeps `monodvps_ros.types.PerceptionModel`."""
+    """An exported graph as the pipeline's model; keeps `monodvps_ros.types.PerceptionModel`.
+
+    The file is checked against the outputs stored in its header when it is loaded.
+
+    Raises:
+        DeviceError: what runs the file cannot use the device.
+        MissingDependencyError: what runs the file is not installed.
+        WeightsError: there is no such file, it is damaged, not of this package, or computes something else here.
+    """
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        """Load a file of `export_graph` and try it on the images that it was checked with.
-
-        Raises:
-            DeviceError: what runs the file cannot use the device.
-            MissingDependencyError: what runs the file is not installed.
-            WeightsError: there is no such file, it is damaged, not of this package, or computes something else here.
-        """
         if not path.is_file():
             raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
         self._run = _runner(path, device)

@@ -60,19 +60,17 @@ class MonoDVPS(ConfiguredModel, nn.Module):
         config: what it was built from.
         description: what weights it runs, in words.
         is_prepared: true after `prepare_for_inference`, when it can no longer be trained or saved.
+
+    Args:
+        config: its shape.
+        encoder_weights: 'hub', a file, or empty for random ones, as for `Encoder`.
+
+    Raises:
+        ConfigError: as `Encoder` says.
+        WeightsError: as `Encoder` says.
     """
 
     def __init__(self, config: NetworkConfig, encoder_weights: str = "") -> None:
-        """Build the network.
-
-        Args:
-            config: its shape.
-            encoder_weights: 'hub', a file, or empty for random ones, as for `Encoder`.
-
-        Raises:
-            ConfigError: as `Encoder` says.
-            WeightsError: as `Encoder` says.
-        """
         super().__init__()
         self.config = config
         self.description = "untrained"

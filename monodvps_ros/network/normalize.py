@@ -16,13 +16,15 @@ class Normalize(nn.Module):
     """Subtract the mean of each colour and divide by its deviation.
 
     Both are buffers: a checkpoint holds them, and weights that training starts from bring theirs along.
+
+    Args:
+        encoder: timm model whose data configuration gives mean and standard deviation; ImageNet's where there is none.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, encoder: str = "") -> None:
-        """Take the mean and deviation that timm gives for an encoder; ImageNet's where it knows none."""
         super().__init__()
         known = timm.get_pretrained_cfg(encoder) if encoder and timm.is_model(encoder) else None
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if known is None else (known.mean, known.std)

@@ -57,16 +57,15 @@ def write_onnx(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> 
 
 
 class OnnxRunner(GraphRunner):
-    """Runs an ONNX file on tensors where they lie, without copies over the host."""
+    """Runs an ONNX file on tensors where they lie, without copies over the host.
+
+    Raises:
+        DeviceError: onnxruntime cannot use the device.
+        MissingDependencyError: onnxruntime is not installed.
+        WeightsError: it is no ONNX file, not of this package, or its graph is not that of its header.
+    """
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        """Load a file.
-
-        Raises:
-            DeviceError: onnxruntime cannot use the device.
-            MissingDependencyError: onnxruntime is not installed.
-            WeightsError: it is no ONNX file, not of this package, or its graph is not that of its header.
-        """
         runtime = import_optional("onnxruntime", "running .onnx files")
         provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
         if provider not in runtime.get_available_providers():

@@ -25,16 +25,14 @@ class PoseNetwork(nn.Module):
 
     Attributes:
         shrink: by how much it shrinks frames before it looks at them.
+
+    Args:
+        encoder: timm model.
+        weights: 'hub', a file, or empty for random ones, as for `Encoder`, which raises the same errors.
+        shrink: whole number by which height and width of the frames are divided first, by averaging.
     """
 
     def __init__(self, encoder: str = "resnet18", weights: str = "", shrink: int = 1) -> None:
-        """Build the network.
-
-        Args:
-            encoder: timm model.
-            weights: 'hub', a file, or empty for random ones, as for `Encoder`, which raises the same errors.
-            shrink: whole number by which height and width of the frames are divided first, by averaging.
-        """
         super().__init__()
         self.shrink = shrink
         self.normalize = Normalize(encoder)

@@ -20,17 +20,15 @@ class Validation(Callback):
 
     ``validation/score`` is the mean of PQ and 1 - absRel, or the one of them that was measured; the best checkpoint is
     chosen by it.
+
+    Args:
+        samples: frames with truth, in time order; gone through anew at each validation.
+        every: steps from one validation to the next.
+        frames: at most so many are looked at.
+        console: to print to.
     """
 
     def __init__(self, samples: Iterable[Sample], every: int, frames: int, console: Console) -> None:
-        """Take what to look at.
-
-        Args:
-            samples: frames with truth, in time order; gone through anew at each validation.
-            every: steps from one validation to the next.
-            frames: at most so many are looked at.
-            console: to print to.
-        """
         self._samples = samples
         self._every = every
         self._frames = frames
@@ -72,7 +70,6 @@ class StopOnSignal(Callback):
     """
 
     def __init__(self, console: Console) -> None:
-        """Take the console to print to."""
         self._console = console
         self._before: dict[int, Any] = {}
         self.received = 0
@@ -113,7 +110,6 @@ class DataSummary(Callback):
     """Print how many frames there are to learn from, once they are known."""
 
     def __init__(self, console: Console) -> None:
-        """Take the console to print to."""
         self._console = console
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -123,10 +119,14 @@ class DataSummary(Callback):
 
 
 class ProgressLines(Callback):
-    """Print one line every so many seconds where there is no terminal for a progress bar."""
+    """Print one line every so many seconds where there is no terminal for a progress bar.
+
+    Args:
+        console: to print to.
+        seconds: time between lines.
+    """
 
     def __init__(self, console: Console, seconds: float = 10.0) -> None:
-        """Take console and pace."""
         self._console = console
         self._seconds = seconds
         self._started = 0.0

@@ -22,20 +22,21 @@ from monodvps_ros.types import SampleSource
 
 
 class TrainingData(LightningDataModule):
-    """Frames of all sources, resized once and kept in a folder, given in an order that the seed decides."""
+    """Frames of all sources, resized once and kept in a folder, given in an order that the seed decides.
+
+    Nothing is read before `prepare_data`.
+
+    Args:
+        sources: to train on.
+        config: of the run.
+        objective: tells which terms are on.
+        folder: where frames are kept.
+        key: names the sources, so that another run in the same folder does not take their frames for its own.
+    """
 
     def __init__(
         self, sources: Sequence[SampleSource], config: TrainingConfig, objective: Objective, folder: Path, key: str
     ) -> None:
-        """Take what is needed; nothing is read yet.
-
-        Args:
-            sources: to train on.
-            config: of the run.
-            objective: tells which terms are on.
-            folder: where frames are kept.
-            key: names the sources, so that another run in the same folder does not take their frames for its own.
-        """
         super().__init__()
         self._sources = list(sources)
         self._config = config

@@ -41,19 +41,17 @@ class TrainingDataset(Dataset[dict[str, Any]]):
     Attributes:
         targets: places in the store of the frames that are samples.
         alone: number of samples without both neighbours or without K, which photometric terms leave out.
+
+    Args:
+        store: the frames.
+        config: augmentation and targets.
+        objective: tells which terms are on.
+
+    Raises:
+        DataError: no frame serves any term.
     """
 
     def __init__(self, store: FrameStore, config: TrainingConfig, objective: Objective) -> None:
-        """Choose the frames.
-
-        Args:
-            store: the frames.
-            config: augmentation and targets.
-            objective: tells which terms are on.
-
-        Raises:
-            DataError: no frame serves any term.
-        """
         self.store = store
         self.config = config
         needs = {term.need for term in objective.active}

@@ -69,14 +69,12 @@ class FrameStore:
         skipped: frames that could not be read, or that have no use because of their stamps.
         damage: what is missing of the sources, in sentences; empty for whole ones.
         key: what was stored, as `store_frames` was told.
+
+    Raises:
+        DataError: the folder is not complete.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder that `store_frames` filled.
-
-        Raises:
-            DataError: the folder is not complete.
-        """
         try:
             index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
             self.size: tuple[int, int] = (index["size"][0], index["size"][1])

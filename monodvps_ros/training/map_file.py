@@ -13,19 +13,17 @@ class MapFile:
 
     Not mapped into memory: a process that writes to a map on a full disk is killed without a word (SIGBUS), while
     writing to a file raises. What is never written takes no room on the disk and reads as 0.
+
+    Args:
+        path: of the file, .npy.
+        dtype: of the maps.
+        shape: of a map.
+
+    Raises:
+        OSError: it cannot be written.
     """
 
     def __init__(self, path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-        """Begin a file.
-
-        Args:
-            path: of the file, .npy.
-            dtype: of the maps.
-            shape: of a map.
-
-        Raises:
-            OSError: it cannot be written.
-        """
         self._dtype, self._shape = np.dtype(dtype), shape
         self._file = path.open("wb")
         self._write_header(0)

@@ -42,21 +42,19 @@ class TrainingModule(LightningModule):
         objective: the weighted losses.
         trained: names of the parts that learn.
         anew: names of the tensors that weights to start from had nothing for; empty without `partial_start`.
+
+    Args:
+        config: of the run.
+        weights: a weights file to start from, or a checkpoint, which brings the pose network as well; empty for
+            `config.encoder_weights` and random decoders.
+        data_names: what it is trained on, for the model card.
+
+    Raises:
+        ConfigError: the network cannot be built so, or nothing is left to train.
+        WeightsError: weights that were asked for cannot be had, or do not fit.
     """
 
     def __init__(self, config: TrainingConfig, weights: str = "", data_names: Sequence[str] = ()) -> None:
-        """Build the networks.
-
-        Args:
-            config: of the run.
-            weights: a weights file to start from, or a checkpoint, which brings the pose network as well; empty for
-                `config.encoder_weights` and random decoders.
-            data_names: what it is trained on, for the model card.
-
-        Raises:
-            ConfigError: the network cannot be built so, or nothing is left to train.
-            WeightsError: weights that were asked for cannot be had, or do not fit.
-        """
         super().__init__()
         self.config = config
         self.data_names = tuple(data_names)

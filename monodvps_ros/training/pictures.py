@@ -20,10 +20,13 @@ _FLOW_RANGE = 0.1  # share of the image's width that full colour stands for
 
 
 class Pictures(Callback):
-    """Log pictures of the first samples of a batch every so many steps."""
+    """Log pictures of the first samples of a batch every so many steps.
+
+    Args:
+        every: steps between images.
+    """
 
     def __init__(self, every: int) -> None:
-        """Take the pace, in steps."""
         self._every = every
 
     def on_train_batch_end(

@@ -16,6 +16,19 @@ class StepSampler(Sampler[list[Draw]]):
 
     All samples are gone through in a new order again and again; with weights, each draw takes a source by its weight
     and any of its samples. Processes that train together get different parts of one large batch.
+
+    Args:
+        sources: of each sample, the number of its source.
+        batch_size: samples in a batch of one process.
+        steps: of the whole run.
+        seed: of the order.
+        start: first step to give a batch for.
+        process: number of this process among those that train together.
+        processes: their number.
+        weights: how often each source is drawn from; empty for as often as it has samples.
+
+    Raises:
+        ConfigError: the weights are not one for each source, or none of them is above 0.
     """
 
     def __init__(
@@ -30,21 +43,6 @@ class StepSampler(Sampler[list[Draw]]):
         processes: int = 1,
         weights: Sequence[float] = (),
     ) -> None:
-        """Choose the order.
-
-        Args:
-            sources: of each sample, the number of its source.
-            batch_size: samples in a batch of one process.
-            steps: of the whole run.
-            seed: of the order.
-            start: first step to give a batch for.
-            process: number of this process among those that train together.
-            processes: their number.
-            weights: how often each source is drawn from; empty for as often as it has samples.
-
-        Raises:
-            ConfigError: the weights are not one for each source, or none of them is above 0.
-        """
         count = max(sources) + 1
         if weights and (len(weights) != count or sum(weights) <= 0):
             raise ConfigError(

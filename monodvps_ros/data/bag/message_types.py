@@ -26,7 +26,6 @@ class RecordedTypes:
     """
 
     def __init__(self, channels: Iterable[Channel]) -> None:
-        """Take the channels of all files."""
         self._channels = {channel.type_name: channel for channel in channels if channel.definition}
         self._stores: dict[str, Typestore] = {}
 
