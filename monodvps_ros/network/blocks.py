@@ -29,10 +29,13 @@ class Head(nn.Module):
     features do not begin as confident centres.
 
     Source: Cheng et al. 2020 (Panoptic-DeepLab), section 3.1.
+
+    Args:
+        channels: channels between the two convolutions.
+        outputs: channels of the output.
     """
 
     def __init__(self, in_channels: int, channels: int, outputs: int) -> None:
-        """Build the head; `channels` stand between its two convolutions."""
         super().__init__()
         self.mix = separable(in_channels, channels, 5)
         self.final = final_convolution(channels, outputs)

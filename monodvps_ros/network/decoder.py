@@ -25,10 +25,12 @@ class ASPP(nn.Module):
 
     Source: Chen et al. 2017 (DeepLabv3), section 3.3; the dilated convolutions may be depthwise-separable as in
     Chen et al. 2018 (DeepLabv3+), section 3.2, which the small encoders with their wide last maps need.
+
+    Args:
+        output_stride: 16 or 32; determines the dilation rates.
     """
 
     def __init__(self, in_channels: int, channels: int, output_stride: int, use_separable: bool = False) -> None:
-        """Build the branches; `output_stride`, 16 or 32, decides the dilations."""
         super().__init__()
         dilated = separable if use_separable else conv_norm
         self.branches = nn.ModuleList(
