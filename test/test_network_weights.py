@@ -13,6 +13,7 @@ from tiny import TINY
 from monodvps_ros.config import NetworkConfig, TrainingConfig, load
 from monodvps_ros.errors import DeviceError, WeightsError
 from monodvps_ros.network import (
+    SHIPPED_NAMES,
     MonoDVPS,
     load_fitting_weights,
     load_network,
@@ -20,6 +21,7 @@ from monodvps_ros.network import (
     prepare_for_inference,
     read_card,
     save_weights,
+    weights_file,
 )
 
 CARD = {"training_data": ["synthetic"], "metrics": {"PQ": 0.5}}
@@ -126,9 +128,10 @@ def test_absent_file(tmp_path):
 
 
 def test_shipped_weights_that_are_not_there(monkeypatch):
-    monkeypatch.setattr("monodvps_ros.network.weights._SHIPPED", "none.safetensors")
-    with pytest.raises(WeightsError, match=r"no weights ship with this build"):
-        load_network("")
+    monkeypatch.setattr("monodvps_ros.network.weights.SHIPPED_NAMES", ("none",))
+    for weights in ("", "none"):
+        with pytest.raises(WeightsError, match=r"no weights ship with this build \(.*none.safetensors is not there\)"):
+            load_network(weights)
 
 
 def test_truncated_file(file):
@@ -265,13 +268,23 @@ def test_writing_where_one_cannot(tmp_path, network):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_weights_that_ship_load_and_fit_their_config():
-    network = load_network("")
-    folder = Path(__file__).parent.parent
-    config = load(TrainingConfig, folder / "config" / "shipped" / "8_fine_flow.yaml")
-    assert network.config == config.network
-    assert network.description.startswith("the weights that ship, monodvps.safetensors: ")
-    assert (folder / "monodvps_ros" / "weights" / "monodvps.safetensors").stat().st_size < 20e6
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted(path.stem for path in (ROOT / "monodvps_ros" / "weights").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_weights_that_ship_load_by_name_and_have_a_card(name):
+    network = load_network(name)
+    file = weights_file(name)
+    assert name in SHIPPED_NAMES and file.stem == name and file.stat().st_size <= 20e6
+    assert network.description.startswith(f"the weights that ship, {name}.safetensors: {network.config.encoder}")
+    assert read_card(name)["card"]["license"] in network.description
+    assert f"# {name}.safetensors" in file.with_suffix(".md").read_text()
+
+
+def test_the_weights_for_drives_fit_their_config():
+    network = load_network("drives")
+    assert network.config == load(TrainingConfig, ROOT / "config" / "shipped" / "8_fine_flow.yaml").network
     output = network.infer(torch.rand(1, 3, *network.input_size))
     assert output.class_logits.isfinite().all() and output.disparities[0].isfinite().all()
 

@@ -159,7 +159,7 @@ def test_depth_of_a_drive_that_was_not_trained_on_gets_better(tmp_path):
 @pytest.mark.slow
 def test_the_weights_that_ship_see_a_drive_that_they_were_not_trained_on():
     """They were made by this trainer from such drives of other seeds; the start is the same network, untrained."""
-    shipped = load_network(WEIGHTS / "monodvps.safetensors")
+    shipped = load_network(WEIGHTS / "drives.safetensors")
     height, width = shipped.input_size
     held_out = list(Drive(SceneConfig(frames=24, height=height, width=width, rate_hz=5.0), 990))[::2]
     before = figures(validate(MonoDVPS(shipped.config), held_out, 12))
@@ -221,7 +221,7 @@ def test_photometric_loss_falls_on_real_frames_that_were_not_trained_on(real_dat
     source = open_source(real_data / "kitti_odom03_gray")
     settings = {"max_steps": 60, "device": "cpu", "pose_encoder_weights": "", "optimizer.average": 0.9}
     config = load(TrainingConfig, CONFIGS / "self_supervised.yaml", settings)
-    weights = WEIGHTS / "monodvps.safetensors"
+    weights = WEIGHTS / "drives.safetensors"
     module = TrainingModule(config, str(weights))
     fast = Part(source, 0, 20)  # 0.9 m a frame, straight on
     held_out = _batch(config, tmp_path / "held_out", fast, (2, 7, 12, 17))
@@ -238,7 +238,7 @@ def test_depth_on_one_street_gets_better_by_the_video_of_another(real_data, tmp_
     settings = {"max_steps": 30, "device": "cpu", "pose_encoder_weights": "", "optimizer.average": 0.8,
                 "network.input_height": 96, "network.input_width": 320}  # fmt: skip
     config = load(TrainingConfig, CONFIGS / "adapt.yaml", settings)
-    weights = str(WEIGHTS / "monodvps.safetensors")
+    weights = str(WEIGHTS / "drives.safetensors")
     truth = list(open_source(real_data / "kitti_color39"))[::6]
     result = train(config, [open_source(real_data / "kitti_odom03_gray")], tmp_path / "out", weights=weights)
     before = figures(validate(TrainingModule(config, weights).network, truth, len(truth)))

@@ -23,7 +23,7 @@ from monodvps_ros.network import read_card
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "config" / "shipped"
-SHIPPED = ROOT / "monodvps_ros" / "weights" / "monodvps.safetensors"
+SHIPPED = ROOT / "monodvps_ros" / "weights" / "drives.safetensors"
 HELD_OUT = 20
 #: Distance between the two cameras, metres: KITTI's colour pair and its grey pair.
 BASELINES_M = {"stereo_kitti2015": 0.5327, "kitti_village400_gray_stereo": 0.5372}

@@ -2,7 +2,6 @@
 """`monodvps describe`: the parts of a network, their cost, and the model card of its weights."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import NetworkConfig, TrainingConfig, from_dict, load
-from monodvps_ros.network import measure_complexity, read_card
+from monodvps_ros.network import measure_complexity, read_card, weights_file
 
 _WEIGHTS_SUFFIX = ".safetensors"
 
@@ -21,8 +20,8 @@ def describe(
         list[str] | None,
         typer.Argument(
             metavar="[FILE] [NAME=VALUE]...",
-            help="Training configuration (YAML) or weights file, and settings by dotted name, such as "
-            "network.encoder=resnet50. Without a file: the default network.",
+            help="Training configuration (YAML), weights file or shipped name (street, drives); settings by dotted "
+            "name, such as network.encoder=resnet50. Without a file: the default network.",
         ),
     ] = None,
 ) -> None:
@@ -30,7 +29,7 @@ def describe(
     files, overrides = split_words(words or [], TrainingConfig)
     if len(files) > 1:
         raise typer.BadParameter(f"expected one file but got {', '.join(files)}")
-    path = Path(files[0]) if files else None
+    path = weights_file(files[0]) if files else None
     console = Console()
     if path is not None and path.suffix == _WEIGHTS_SUFFIX:
         header = read_card(path)

@@ -42,6 +42,9 @@ def export(
     score: Annotated[
         Path | None, typer.Option(help="JSON file of monodvps evaluate, whose figures are stored in the model card.")
     ] = None,
+    license_: Annotated[
+        str, typer.Option("--license", help="Licence of the weights, which their training data may restrict.")
+    ] = "",
     device: Annotated[str, typer.Option(help="Device that an aoti package is compiled for: cpu or cuda.")] = "cpu",
 ) -> None:
     """Export a checkpoint with its model card to a file that the node and the other commands run."""
@@ -53,6 +56,8 @@ def export(
     if out.suffix != _ENDINGS[format_]:
         raise ConfigError(f"--out is {out}, but a file of format {format_.value} ends in {_ENDINGS[format_]}")
     measured = {} if score is None else {CARD_KEY: for_card(read_result(score))}
+    if license_:
+        measured["license"] = license_
     if format_ is Format.SAFETENSORS:
         card = export_checkpoint(checkpoint, out, half, measured)
     elif half:

@@ -32,7 +32,9 @@ def train(
     validate: Annotated[str, typer.Option(help="Data with ground truth for validation.")] = "",
     rectified: RectifiedOption = Rectified.AUTO,
     max_steps: Annotated[int | None, typer.Option(help="Total number of training steps.", min=1)] = None,
-    weights: Annotated[str, typer.Option(help="Weights file or checkpoint to start from.")] = "",
+    weights: Annotated[
+        str, typer.Option(help="Initial weights: file, checkpoint, or a shipped name (street, drives).")
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     devices: Annotated[int, typer.Option(help="Number of training processes (GPUs) per machine.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Number of machines.", min=1)] = 1,

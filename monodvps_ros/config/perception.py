@@ -89,8 +89,12 @@ class PipelineConfig(Config):
         "auto", "Device that the network runs on: auto (CUDA if available), cpu, cuda or cuda:N.", read_only=True
     )
     weights: str = setting(
-        "", "Weights file (.safetensors), or a graph exported by 'monodvps export' (.onnx, .pt2). Empty: the shipped "
-        "weights; 'random': untrained weights from a fixed seed, for tests.", read_only=True)  # fmt: skip
+        "",
+        "Weights file (.safetensors), a graph exported by 'monodvps export' (.onnx, .pt2), or the name of shipped "
+        "weights: street or drives. Empty: the default shipped weights; 'random': untrained weights from a fixed seed, "
+        "for tests.",
+        read_only=True,
+    )
     model: str = setting(
         "", "Hugging Face models to run instead of MonoDVPS: PANOPTIC+DEPTH, such as "
         "'mask2former-cityscapes+depth-anything-v2-metric'. Empty: MonoDVPS with the weights above.",

@@ -30,7 +30,7 @@ from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.pictures import Panels, video_frame
 from monodvps_ros.evaluation.result import figures_table
 from monodvps_ros.files import write_text
-from monodvps_ros.network import GRAPH_SUFFIXES, read_card, shipped_weights
+from monodvps_ros.network import GRAPH_SUFFIXES, read_card
 from monodvps_ros.outputs import Output, topic_of
 from monodvps_ros.progress import progress_bar, tracked
 from monodvps_ros.scenes import Drive
@@ -161,7 +161,7 @@ def _measure(source: SampleSource, frames: int | None, folder: OutputFolder, wei
     """Measure the recording where the drive has truth, and show the result beside the card's."""
     if weights.endswith(GRAPH_SUFFIXES):
         return None  # the classes of a graph are unknown without running it
-    header = None if weights == "random" else read_card(weights or shipped_weights())
+    header = None if weights == "random" else read_card(weights)
     metrics = drive_metrics(islice(source, frames), folder.recording, source.label_space, header)
     if metrics is None:
         return None

@@ -8,17 +8,19 @@ from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.pose import PoseNetwork
 from monodvps_ros.network.weights import (
     GRAPH_SUFFIXES,
+    SHIPPED_NAMES,
     copy_fitting,
     load_fitting_weights,
     load_network,
     load_weights,
     read_card,
     save_weights,
-    shipped_weights,
+    weights_file,
 )
 
 __all__ = [
     "GRAPH_SUFFIXES",
+    "SHIPPED_NAMES",
     "GraphModel",
     "MonoDVPS",
     "PartCost",
@@ -32,5 +34,5 @@ __all__ = [
     "prepare_for_inference",
     "read_card",
     "save_weights",
-    "shipped_weights",
+    "weights_file",
 ]

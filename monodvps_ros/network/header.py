@@ -97,11 +97,14 @@ def normalization(path: Path, header: Mapping[str, Any]) -> tuple[Sequence[float
 
 
 def describe(path: Path, header: Mapping[str, Any]) -> str:
-    """Say in a few words what a file holds: its name, the encoder, and the recordings it was trained on."""
-    data = header.get("card", {}).get("training_data")
+    """Say in a few words what a file holds: its name, encoder, training recordings, and licence."""
+    card = header.get("card", {})
+    data = card.get("training_data")
     if isinstance(data, list):  # paths of what it was trained on
         data = some([Path(str(entry)).name for entry in data])
-    return f"{path.name}: {header['network']['encoder']}" + (f", trained on {data}" if data else "")
+    return f"{path.name}: {header['network']['encoder']}" + "".join(
+        [f", trained on {data}" if data else "", f"; licence: {card['license']}" if card.get("license") else ""]
+    )
 
 
 def some(names: list[str]) -> str:

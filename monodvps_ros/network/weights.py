@@ -33,7 +33,8 @@ ONNX, AOTI = GRAPH_SUFFIXES = (".onnx", ".pt2")
 RANDOM_SEED = 0
 #: How the names of tensors begin that are written to the header.
 _NORMALIZATION = "normalize."
-_SHIPPED = "monodvps.safetensors"
+#: Weights that ship with the package, by name; the first one that is there is the default.
+SHIPPED_NAMES = ("street", "drives")
 
 
 def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], half: bool = False) -> None:
@@ -62,7 +63,8 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
 
     Args:
         weights: a safetensors file of `save_weights`; 'random' for the default network with untrained weights from a
-            fixed seed; empty for the file that ships with the package.
+            fixed seed; the name of a file that ships with the package (see `SHIPPED_NAMES`), or empty for the
+            default one.
         device: where to put it.
         for_inference: pass it through `prepare_for_inference`; else it can be trained and saved.
 
@@ -73,12 +75,12 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
     if str(weights) == "random":
         network = _random_network()
     else:
-        path = Path(weights) if str(weights) else shipped_weights()
+        path = weights_file(weights)
         header = read_card(path)
         with torch.random.fork_rng(devices=[]):
             network = MonoDVPS(network_config(path, header))
         _fill(network, path, header)
-        network.description = ("" if str(weights) else "the weights that ship, ") + describe(path, header)
+        network.description = ("the weights that ship, " if is_shipped(weights) else "") + describe(path, header)
     try:
         network = network.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -91,12 +93,12 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
 
     Args:
         network: of the architecture that the file was written from; the input size may differ.
-        path: a safetensors file of `save_weights`.
+        path: a safetensors file of `save_weights`, or a name of `SHIPPED_NAMES`.
 
     Raises:
         WeightsError: as `load_network` says, or the architectures differ; the message names the settings.
     """
-    path = Path(path)
+    path = weights_file(path)
     header = read_card(path)
     stored, wanted = to_dict(network_config(path, header)), to_dict(network.config)
     free = ("input_height", "input_width")
@@ -117,7 +119,7 @@ def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
 
     Args:
         network: of the encoder that the file was written from; decoders, heads and classes may differ.
-        path: a safetensors file of `save_weights`.
+        path: a safetensors file of `save_weights`, or a name of `SHIPPED_NAMES`.
 
     Returns:
         Names of the tensors that the file lacks, or has in another shape; they stay as they are.
@@ -125,7 +127,7 @@ def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
     Raises:
         WeightsError: as `load_network` says, or the encoders differ.
     """
-    path = Path(path)
+    path = weights_file(path)
     header = read_card(path)
     stored, wanted = network_config(path, header).encoder, network.config.encoder
     if stored != wanted:
@@ -161,7 +163,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
     Raises:
         WeightsError: there is no such file, it is damaged or not safetensors, or not of this package.
     """
-    path = Path(path)
+    path = weights_file(path)
     if path.suffix in GRAPH_SUFFIXES:
         raise WeightsError(
             f"{path}: an exported graph, which can be run but holds no weights to load; give the .safetensors file"
@@ -184,16 +186,25 @@ def _random_network() -> MonoDVPS:
     return network
 
 
-def shipped_weights() -> Path:
-    """Return the weights file that ships with the package.
+def is_shipped(weights: str | Path) -> bool:
+    """Whether a setting names weights that ship: empty for the default ones, or one of `SHIPPED_NAMES`."""
+    return str(weights) in ("", *SHIPPED_NAMES)
+
+
+def weights_file(weights: str | Path) -> Path:
+    """Return the file that a setting names: a path, a name of `SHIPPED_NAMES`, or empty for the default weights.
 
     Raises:
-        WeightsError: this build has none.
+        WeightsError: weights that ship are named, and this build has no such file.
     """
-    path = Path(str(files("monodvps_ros"))) / "weights" / _SHIPPED
-    if not path.is_file():
-        raise WeightsError(f"no weights ship with this build ({path} is not there); give a file, or 'random'")
-    return path
+    if not is_shipped(weights):
+        return Path(weights)
+    folder = Path(str(files("monodvps_ros"))) / "weights"
+    candidates = [folder / f"{name}.safetensors" for name in ([str(weights)] if str(weights) else SHIPPED_NAMES)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise WeightsError(f"no weights ship with this build ({candidates[-1]} is not there); give a file, or 'random'")
 
 
 def _fill(network: MonoDVPS, path: Path, header: Mapping[str, Any]) -> None:

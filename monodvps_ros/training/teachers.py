@@ -16,7 +16,7 @@ from monodvps_ros.foundation.names import PANOPTIC_MODELS, resolve
 from monodvps_ros.foundation.panoptic import HubPanoptic
 from monodvps_ros.geometry.resizing import as_image_tensor, resize_nearest_array
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.network import MonoDVPS, load_network, shipped_weights
+from monodvps_ros.network import SHIPPED_NAMES, MonoDVPS, load_network, weights_file
 from monodvps_ros.perception.grouping import classify, group, panoptic_without_tracks
 from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image, view_size
 from monodvps_ros.types import NetworkOutput
@@ -152,12 +152,12 @@ def load_own(weights: str, device: torch.device) -> MonoDVPS:
 
 def weights_digest(weights: str) -> str | None:
     """Return the SHA-256 of the file behind such a name; None for untrained weights, which have none."""
-    return None if weights == RANDOM else file_digest(shipped_weights() if weights == SHIPPED else Path(weights))
+    return None if weights == RANDOM else file_digest(weights_file("" if weights == SHIPPED else weights))
 
 
 def is_own_weights(spec: str) -> bool:
     """Say whether a spec names weights of our own network, and not a model of the hub."""
-    return spec in (SHIPPED, RANDOM) or Path(spec).is_file() or spec.endswith(_WEIGHTS_SUFFIX)
+    return spec in (SHIPPED, RANDOM, *SHIPPED_NAMES) or Path(spec).is_file() or spec.endswith(_WEIGHTS_SUFFIX)
 
 
 @torch.inference_mode()
