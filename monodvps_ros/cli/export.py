@@ -3,7 +3,7 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -55,7 +55,7 @@ def export(
 
     if out.suffix != _ENDINGS[format_]:
         raise ConfigError(f"--out is {out}, but a file of format {format_.value} ends in {_ENDINGS[format_]}")
-    measured = {} if score is None else {CARD_KEY: for_card(read_result(score))}
+    measured: dict[str, Any] = {} if score is None else {CARD_KEY: for_card(read_result(score))}
     if license_:
         measured["license"] = license_
     if format_ is Format.SAFETENSORS:
