@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from counting import count_depth
 
 from monodvps_ros.errors import ConfigError, ShapeError
 from monodvps_ros.metrics import CROPS, DepthErrors, DepthProtocol, median_scale
@@ -29,7 +30,7 @@ TOLD = np.array(
 
 def errors(truth, told, **protocol):
     metric = DepthErrors(DepthProtocol(**protocol))
-    metric.update(truth, told)
+    count_depth(metric, truth, told)
     return metric.compute()
 
 
@@ -68,8 +69,8 @@ def test_a_ratio_of_exactly_1_25_is_outside(told, inside):
 
 def test_frames_count_alike_whatever_their_pixels():
     metric = DepthErrors()
-    metric.update(np.full((1, 1), 10.0), np.full((1, 1), 11.0))
-    metric.update(np.full((9, 9), 10.0), np.full((9, 9), 13.0))
+    count_depth(metric, np.full((1, 1), 10.0), np.full((1, 1), 11.0))
+    count_depth(metric, np.full((9, 9), 10.0), np.full((9, 9), 13.0))
     assert metric.compute().abs_rel == pytest.approx((0.1 + 0.3) / 2)
 
 
@@ -88,7 +89,7 @@ def test_missing_predictions_are_counted():
 
 def test_nothing_to_count_is_defined():
     metric = DepthErrors()
-    assert metric.update(np.full((2, 2), np.nan), np.ones((2, 2))) is None
+    assert count_depth(metric, np.full((2, 2), np.nan), np.ones((2, 2))) is None
     scores = metric.compute()
     assert scores.abs_rel is scores.d1 is None
     assert (scores.frames, scores.pixels) == (0, 0)
@@ -123,7 +124,7 @@ def test_median_scaling_is_of_pixels_that_count():
 
 def test_error_over_distance():
     metric = DepthErrors(DepthProtocol(max_depth_m=200.0))
-    metric.update(np.array([[5.0, 4.99, 9.0, 100.0]]), np.array([[6.0, 4.99, 9.0, 110.0]]))
+    count_depth(metric, np.array([[5.0, 4.99, 9.0, 100.0]]), np.array([[6.0, 4.99, 9.0, 110.0]]))
     bands = {band.start_m: band for band in metric.compute().bands}
     assert (bands[0.0].pixels, bands[0.0].abs_rel) == (1, 0.0)
     assert (bands[5.0].pixels, bands[5.0].abs_rel) == (2, pytest.approx(0.1))
@@ -134,9 +135,11 @@ def test_error_over_distance():
 def test_what_stands_and_what_moves_apart():
     metric = DepthErrors()
     truth = np.full((1, 6), 10.0)
-    metric.update(truth, np.array([[11.0, 13.0, 15.0, 20.0, np.nan, 10.0]]), np.array([[0, 0, 1, -1, 1, 1]], np.int8))
-    metric.update(truth, np.full((1, 6), 12.0), np.zeros((1, 6), np.int8))
-    metric.update(truth, np.full((1, 6), 90.0))  # nothing is known of what moves in this frame
+    count_depth(
+        metric, truth, np.array([[11.0, 13.0, 15.0, 20.0, np.nan, 10.0]]), np.array([[0, 0, 1, -1, 1, 1]], np.int8)
+    )
+    count_depth(metric, truth, np.full((1, 6), 12.0), np.zeros((1, 6), np.int8))
+    count_depth(metric, truth, np.full((1, 6), 90.0))  # nothing is known of what moves in this frame
     scores = metric.compute()
     assert (scores.standing_pixels, scores.moving_pixels) == (8, 2)
     assert scores.abs_rel_standing == pytest.approx((0.1 + 0.3 + 6 * 0.2) / 8)
@@ -154,7 +157,7 @@ def test_torch_and_float32_agree():
 
 def test_errors_name_what_was_wrong():
     with pytest.raises(ShapeError, match="resize the prediction to the truth"):
-        DepthErrors().update(np.ones((2, 2)), np.ones((2, 3)))
+        count_depth(DepthErrors(), np.ones((2, 2)), np.ones((2, 3)))
     with pytest.raises(ShapeError, match="resize the prediction to the truth"):
         median_scale(np.ones((2, 2)), np.ones((2, 3)), DepthProtocol())
     with pytest.raises(ConfigError, match="no crop 'kitti'"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counting import count
+from counting import count, count_depth
 
 from monodvps_ros.errors import ConfigError, ShapeError
 from monodvps_ros.evaluation.result import at_scaling
@@ -152,7 +152,7 @@ def test_depth_quality_by_hand():
     truth = np.array([[10.0, 10.0, 10.0, 10.0, 10.0, 0.0, np.nan, 8.0]])
     #                  exact  at 1.1  at 1.25 above  under  none  none  no prediction
     told = np.array([[10.0, 11.0, 12.5, 12.51, 8.0, 9.0, 9.0, np.nan]])
-    metric.update(truth, told)
+    count_depth(metric, truth, told)
     scores = metric.compute()
     assert scores.pixels == 6
     assert scores.by_threshold == {1.25: 4 / 6, 1.1: 2 / 6}
@@ -170,10 +170,10 @@ def test_published_dstq_follows_from_its_parts():
 
 def test_depth_quality_of_nothing_is_0_and_its_errors_are_told():
     metric = DepthQuality()
-    metric.update(np.zeros((2, 2)), np.ones((2, 2)))
+    count_depth(metric, np.zeros((2, 2)), np.ones((2, 2)))
     assert metric.compute().dq == 0.0
     with pytest.raises(ShapeError, match="resize the prediction"):
-        metric.update(np.zeros((2, 2)), np.ones((2, 3)))
+        count_depth(metric, np.zeros((2, 2)), np.ones((2, 3)))
     with pytest.raises(ConfigError, match="ratios"):
         DepthQuality((0.9,))
 

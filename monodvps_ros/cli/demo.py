@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption
+from monodvps_ros.cli.options import RectifiedOption
 
 
 def demo(
@@ -25,7 +25,7 @@ def demo(
     image_topic: Annotated[
         str | None, typer.Option(help="Image topic to play, in a recording with several cameras.")
     ] = None,
-    rectified: RectifiedOption = Rectified.AUTO,
+    rectified: RectifiedOption = "auto",
     rate: Annotated[
         float, typer.Option(min=0.01, max=100.0, help="Playback speed; 0.5 plays at half the recorded rate.")
     ] = 1.0,
@@ -42,4 +42,4 @@ def demo(
     """
     from monodvps_ros.demo.run import run_demo  # noqa: PLC0415 - takes seconds
 
-    return run_demo(input, out, weights, frames, image_topic, rectified.value, rate, seed, device, camera_height)
+    return run_demo(input, out, weights, frames, image_topic, rectified, rate, seed, device, camera_height)

@@ -1,34 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`monodvps evaluate`: evaluate predictions or weights against ground truth; writes JSON and an HTML report."""
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption, Split
+from monodvps_ros.cli.options import RectifiedOption, Split
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig
-
-
-class Scaling(str, Enum):
-    """How predicted depth is scaled to metres."""
-
-    NONE = "none"
-    MEDIAN = "median"
-    CAMERA_HEIGHT = "camera-height"
-    LIVE = "live"
-
-
-class Crop(str, Enum):
-    """Part of the image in which depth errors are computed."""
-
-    NONE = "none"
-    GARG = "garg"
-    EIGEN = "eigen"
-    CITYSCAPES = "cityscapes"
-
 
 _Data = Annotated[
     Path,
@@ -63,7 +43,7 @@ _Dataset = Annotated[
     ),
 ]
 _Scaling = Annotated[
-    Scaling | None,
+    Literal["none", "median", "camera-height", "live"] | None,
     typer.Option(
         help="How predicted depth is scaled to metres. Default: none for --predictions; all for --weights, with median "
         "in the report."
@@ -71,7 +51,10 @@ _Scaling = Annotated[
 ]
 _CameraHeight = Annotated[float | None, typer.Option(help="Height of the camera above the road (m).")]
 _Cap = Annotated[float, typer.Option(help="Maximum true depth in depth errors (m).")]
-_Crop = Annotated[Crop, typer.Option(help="Part of the image in which depth errors are computed.")]
+_Crop = Annotated[
+    Literal["none", "garg", "eigen", "cityscapes"],
+    typer.Option(help="Part of the image in which depth errors are computed."),
+]
 _MinArea = Annotated[int, typer.Option(min=0, help="Minimum area of a true thing in pixels; smaller ones are void.")]
 _Json = Annotated[Path | None, typer.Option("--json", help="Write the result to this JSON file.")]
 _Report = Annotated[Path | None, typer.Option(help="Write a self-contained HTML report to this file.")]
@@ -96,14 +79,14 @@ def evaluate(
     depth_scaling: _Scaling = None,
     camera_height: _CameraHeight = None,
     cap: _Cap = 80.0,
-    crop: _Crop = Crop.NONE,
+    crop: _Crop = "none",
     min_area: _MinArea = 0,
     json_file: _Json = None,
     report: _Report = None,
     baseline: _Baseline = None,
     worst: _Worst = 4,
     image_topic: _ImageTopic = None,
-    rectified: RectifiedOption = Rectified.AUTO,
+    rectified: RectifiedOption = "auto",
     device: _Device = "auto",
 ) -> int:
     """Evaluate depth, segmentation and tracking against ground truth: PQ, VPQ, DVPQ, STQ, DSTQ, mIoU, depth errors.
@@ -119,7 +102,7 @@ def evaluate(
             predictions=predictions,
             weights=weights,
             against=against,
-            split="" if split is None else split.value,
+            split=split or "",
             settings=only_settings(words or [], PipelineConfig),
             device=device,
             dataset=dataset,
@@ -128,12 +111,12 @@ def evaluate(
             frames=frames,
             last=last,
             min_area_px=min_area,
-            scaling="" if depth_scaling is None else depth_scaling.value,
+            scaling=depth_scaling or "",
             camera_height_m=camera_height,
             cap_m=cap,
-            crop=crop.value,
+            crop=crop,
             image_topic=image_topic,
-            rectified=rectified.value,
+            rectified=rectified,
             json=json_file,
             report=report,
             baseline=baseline,

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`monodvps export`: export a checkpoint to a file that the node runs."""
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -11,16 +10,7 @@ from rich.console import Console
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.evaluation.result import CARD_KEY, for_card, read_result
 
-
-class Format(str, Enum):
-    """Format of the exported file."""
-
-    SAFETENSORS = "safetensors"
-    ONNX = "onnx"
-    AOTI = "aoti"
-
-
-_ENDINGS = {Format.SAFETENSORS: ".safetensors", Format.ONNX: ".onnx", Format.AOTI: ".pt2"}
+_ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "aoti": ".pt2"}
 
 
 def export(
@@ -32,12 +22,12 @@ def export(
         Path, typer.Option(help="Output file; its suffix fits the format: .safetensors, .onnx or, for aoti, .pt2.")
     ],
     format_: Annotated[
-        Format,
+        Literal["safetensors", "onnx", "aoti"],
         typer.Option(
             "--format",
             help="safetensors: weights; onnx: graph of fixed input size; aoti: graph compiled for this machine.",
         ),
-    ] = Format.SAFETENSORS,
+    ] = "safetensors",
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16 (safetensors only).")] = False,
     score: Annotated[
         Path | None, typer.Option(help="JSON file of monodvps evaluate, whose figures are stored in the model card.")
@@ -54,14 +44,14 @@ def export(
     )
 
     if out.suffix != _ENDINGS[format_]:
-        raise ConfigError(f"--out is {out}, but a file of format {format_.value} ends in {_ENDINGS[format_]}")
+        raise ConfigError(f"--out is {out}, but a file of format {format_} ends in {_ENDINGS[format_]}")
     measured: dict[str, Any] = {} if score is None else {CARD_KEY: for_card(read_result(score))}
     if license_:
         measured["license"] = license_
-    if format_ is Format.SAFETENSORS:
+    if format_ == "safetensors":
         card = export_checkpoint(checkpoint, out, half, measured)
     elif half:
-        raise ConfigError(f"--half is for safetensors; a graph of format {format_.value} holds float32")
+        raise ConfigError(f"--half is for safetensors; a graph of format {format_} holds float32")
     else:
         card = export_checkpoint_graph(checkpoint, out, device, measured)
     size = out.stat().st_size / 1e6

@@ -2,33 +2,16 @@
 """Options that several commands share."""
 
 import re
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from monodvps_ros.errors import ConfigError
 
-
-class Rectified(str, Enum):
-    """Whether the images of a recording are already rectified."""
-
-    AUTO = "auto"
-    TRUE = "true"
-    FALSE = "false"
-
-
-class Split(str, Enum):
-    """Splits of 'drives', without the imports that rendering needs."""
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-    TRAIN2 = "train2"
-
-
+#: Splits of 'drives', without the imports that rendering needs.
+Split = Literal["train", "val", "test", "train2"]
 RectifiedOption = Annotated[
-    Rectified,
+    Literal["auto", "true", "false"],
     typer.Option(
         help="Whether the images are already rectified; if not, they are rectified. auto: true if the image topic's "
         "name says so (image_rect, rect/image) or camera_info has no distortion."

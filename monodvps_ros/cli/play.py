@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption
+from monodvps_ros.cli.options import RectifiedOption
 from monodvps_ros.data import open_source
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.data.reading import ReadableSamples
@@ -36,7 +36,7 @@ def play(
     image_topic: Annotated[
         str | None, typer.Option(help="Image topic to play, in a recording with several cameras.")
     ] = None,
-    rectified: RectifiedOption = Rectified.AUTO,
+    rectified: RectifiedOption = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to play.")] = None,
     wait_for: Annotated[int, typer.Option(min=0, help="Number of image subscribers to wait for before playing.")] = 1,
 ) -> int:
@@ -48,7 +48,7 @@ def play(
     stamps.
     """
     console = Console(highlight=False)
-    source = open_source(input, image_topic=image_topic, rectified=rectified.value)
+    source = open_source(input, image_topic=image_topic, rectified=rectified)
     if not len(source):
         raise DataError(f"{input} holds no frames; give a recording with at least one")
     samples = ReadableSamples(source, str(input), frames)

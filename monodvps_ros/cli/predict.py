@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption
+from monodvps_ros.cli.options import RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.incomplete import exit_code
@@ -42,7 +42,7 @@ def predict(
     image_topic: Annotated[
         str | None, typer.Option(help="Image topic to read, in a recording with several cameras.")
     ] = None,
-    rectified: RectifiedOption = Rectified.AUTO,
+    rectified: RectifiedOption = "auto",
     device: Annotated[str, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to predict.")] = None,
 ) -> int:
@@ -58,7 +58,7 @@ def predict(
     from monodvps_ros.perception.loading import load_model  # noqa: PLC0415
 
     overrides = only_settings(words or [], PipelineConfig)
-    source = open_source(input_, image_topic=image_topic, rectified=rectified.value)
+    source = open_source(input_, image_topic=image_topic, rectified=rectified)
     if not len(source):
         raise DataError(f"{input_}: holds no frames")
     height_m = getattr(source, "camera_height_m", None)
@@ -70,7 +70,7 @@ def predict(
     console = Console(stderr=True)
     console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
     kind = BagPrediction if format_ == "bag" else FolderPrediction
-    name = str(input_.resolve()) + ("" if rectified is Rectified.AUTO else f", rectified: {rectified.value}")
+    name = str(input_.resolve()) + ("" if rectified == "auto" else f", rectified: {rectified}")
     prediction = kind(run, out, format_, name)
     begin = time.perf_counter()
     for _ in tracked(prediction, "predicting", run.length, console, transient=False):

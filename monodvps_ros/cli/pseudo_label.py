@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption, parse_size
+from monodvps_ros.cli.options import RectifiedOption, parse_size
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
@@ -103,7 +103,7 @@ def pseudo_label(
     extrinsics: _Extrinsics = None,
     keep_labels: _KeepLabels = False,
     image_topic: _ImageTopic = None,
-    rectified: RectifiedOption = Rectified.AUTO,
+    rectified: RectifiedOption = "auto",
     device: Annotated[str | None, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to label.")] = None,
 ) -> int:
@@ -126,10 +126,10 @@ def pseudo_label(
     settings = _settings(config, words or [], size, {"confidence": confidence, "device": device, **views})
     chosen = resolve_device(settings.device)
     labeller = None if teacher is None else load_teacher(teacher, settings, chosen)
-    source = _open(data, image_topic, rectified.value, None if keep_labels else labeller)
-    measured = MeasuredDepth(data, depth_topic, depth_within, extrinsics, image_topic, rectified.value)
+    source = _open(data, image_topic, rectified, None if keep_labels else labeller)
+    measured = MeasuredDepth(data, depth_topic, depth_within, extrinsics, image_topic, rectified)
     labelling = PseudoLabelling(
-        Recording(data, source, image_topic, rectified.value),
+        Recording(data, source, image_topic, rectified),
         out,
         labeller,
         settings,

@@ -3,9 +3,8 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -29,13 +28,6 @@ from monodvps_ros.types import Sample
 #: Options that go with --split.
 _WITH_SPLIT = ("out", "split_name", "format_", "device", "jobs", "check")
 _DEFAULTS = {entry.name: entry for entry in settings(SceneConfig)}
-
-
-class Format(str, Enum):
-    """Format of a drive."""
-
-    BAG = "bag"
-    CITYSCAPES_DVPS = "cityscapes-dvps"
 
 
 def _option(name: str, *flags: str) -> Any:
@@ -62,7 +54,9 @@ def scenes(
     ] = False,
     jobs: Annotated[int, typer.Option(help="Number of drives of a split to render in parallel.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Random seed; also the sequence number.")] = 0,
-    format_: Annotated[Format, typer.Option("--format", help="Format of the drives.")] = Format.BAG,
+    format_: Annotated[
+        Literal["bag", "cityscapes-dvps"], typer.Option("--format", help="Format of the drives.")
+    ] = "bag",
     size: Annotated[str, typer.Option(help="Image size in pixels, HxW.")] = "192x640",
     frames: Annotated[int, _option("frames", "--frames")] = _DEFAULTS["frames"].default,
     rate: Annotated[float, _option("rate_hz", "--rate")] = _DEFAULTS["rate_hz"].default,
@@ -84,9 +78,9 @@ def scenes(
     if split_name is not None:
         _refuse_drive_options(context)
         if check:
-            check_split(split_name.value, out, format_ is Format.BAG)
+            check_split(split_name, out, format_ == "bag")
         else:
-            render_split(split_name.value, out, format_ is Format.BAG, device, jobs)
+            render_split(split_name, out, format_ == "bag", device, jobs)
         return
     if check:
         raise ConfigError("--check requires --split: there are no fingerprints of other drives")
@@ -99,7 +93,7 @@ def scenes(
         weather=weather, view_distance_m=view_distance, antialias=antialias, device=device,
     )  # fmt: skip
     begin = time.perf_counter()
-    write = write_bag if format_ is Format.BAG else write_cityscapes_dvps
+    write = write_bag if format_ == "bag" else write_cityscapes_dvps
     path = write(Drive(config, seed), out, _show)
     seconds = time.perf_counter() - begin
     Console().print(f"{path}: {frames} frames of {rows} x {columns}, {frames / seconds:.1f} frames/s", soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import Rectified, RectifiedOption
+from monodvps_ros.cli.options import RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import TrainingConfig, load
 from monodvps_ros.data.incomplete import exit_code
@@ -30,7 +30,7 @@ def train(
         Path | None, typer.Option(help="Training configuration (YAML). Default: built-in defaults.")
     ] = None,
     validate: Annotated[str, typer.Option(help="Data with ground truth for validation.")] = "",
-    rectified: RectifiedOption = Rectified.AUTO,
+    rectified: RectifiedOption = "auto",
     max_steps: Annotated[int | None, typer.Option(help="Total number of training steps.", min=1)] = None,
     weights: Annotated[
         str, typer.Option(help="Initial weights: file, checkpoint, or a shipped name (street, drives).")
@@ -59,10 +59,10 @@ def train(
     names = [*data, *paths]
     result = run(
         settings,
-        [open_source(Path(name), rectified=rectified.value) for name in names],
+        [open_source(Path(name), rectified=rectified) for name in names],
         out,
         names=names,
-        validation=open_source(Path(validate), rectified=rectified.value) if validate else None,
+        validation=open_source(Path(validate), rectified=rectified) if validate else None,
         weights=weights,
         resume=resume,
         devices=devices,

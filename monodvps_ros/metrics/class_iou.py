@@ -28,19 +28,14 @@ class ClassIoU(Metric):
         self.groups = groups
         super().__init__()
 
-    def update(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> float | None:
-        """Count one frame.
-
-        Args:
-            truth: (H, W) uint8 groups, 254 for none of them, 255 for void.
-            prediction: the same; void is predicted wrongly.
-
-        Returns:
-            mIoU of this frame, 0..1; None where all is void.
+    def measure(self, frame: Frame) -> float | None:
+        """Count one frame, in which what is predicted void is wrong; return its mIoU, 0..1, None where all is void.
 
         Raises:
             ShapeError: the maps differ in size.
         """
+        truth, prediction = frame.true_groups, frame.predicted_groups
+        assert truth is not None and prediction is not None
         if truth.shape != prediction.shape:
             raise ShapeError(f"truth is {truth.shape} but prediction is {prediction.shape}; resize the prediction")
         known, size = truth != VOID_CLASS_ID, len(self.groups.names) + 1
@@ -48,11 +43,6 @@ class ClassIoU(Metric):
         confusion = np.bincount(true * size + predicted, minlength=size * size).reshape(size, size)
         self._totals["confusion"] += confusion
         return mean_or_none(_ious(confusion)[_present(confusion)])
-
-    def measure(self, frame: Frame) -> float | None:
-        """Count one frame; return its mIoU, 0..1."""
-        assert frame.true_groups is not None and frame.predicted_groups is not None
-        return self.update(frame.true_groups, frame.predicted_groups)
 
     def result(self) -> dict[str, Any]:
         """Return mIoU and pixel accuracy in percent, and the number of pixels of the classes in the truth."""

@@ -161,27 +161,16 @@ class DepthErrors(Metric):
         self.protocol = protocol or DepthProtocol()
         super().__init__()
 
-    def update(
-        self,
-        truth_m: ArrayLike | Tensor,
-        prediction_m: ArrayLike | Tensor,
-        moving: NDArray[np.int8] | None = None,
-    ) -> float | None:
-        """Count one frame.
+    def measure(self, frame: Frame) -> float | None:
+        """Count one frame; return its absRel, None where no pixel counts.
 
-        Args:
-            truth_m: (H, W) metres; NaN and 0 are no depth.
-            prediction_m: (H, W) metres, scaled as it is to be measured; pixels that are NaN, infinite or not above 0
-                are counted as missing and left out.
-            moving: (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known.
-
-        Returns:
-            absRel of this frame, or None where no pixel counts.
+        Predictions that are NaN, infinite or not above 0 are counted as missing and left out.
 
         Raises:
             ShapeError: the maps differ in size.
         """
-        truth, prediction = as_array(truth_m), as_array(prediction_m)
+        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
+        truth, prediction = as_array(frame.true_depth_m), as_array(frame.predicted_depth_m)
         check_shapes("resize the prediction to the truth", truth=(truth, "H W"), prediction=(prediction, "H W"))
         asked = self.protocol.counts(truth)
         known = asked & (prediction > 0) & np.isfinite(prediction)
@@ -194,19 +183,14 @@ class DepthErrors(Metric):
         relative = np.abs(p - g) / g
         self._totals["band_sum"] += np.bincount(band, relative, len(DISTANCE_EDGES_M))
         self._totals["band_pixels"] += np.bincount(band, minlength=len(DISTANCE_EDGES_M))
-        if moving is not None:
-            state = moving[known] + 1
+        if frame.moving is not None:
+            state = frame.moving[known] + 1
             self._totals["motion_sum"] += np.bincount(state, relative, 3)
             self._totals["motion_pixels"] += np.bincount(state, minlength=3)
         errors = _frame_errors(g, p)
         self._totals["sums"] += errors
         self._totals["frames"] += 1
         return float(errors[0])
-
-    def measure(self, frame: Frame) -> float | None:
-        """Count one frame; return its absRel."""
-        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
-        return self.update(frame.true_depth_m, frame.predicted_depth_m, frame.moving)
 
     def result(self) -> dict[str, Any]:
         """Return the errors, the pixels that they are of, and absRel by band of true depth."""

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import LabelSpace
@@ -163,17 +162,14 @@ class DepthQuality(Metric):
         self.ratios = tuple(ratios)
         super().__init__()
 
-    def update(self, truth_m: ArrayLike | Tensor, prediction_m: ArrayLike | Tensor) -> None:
-        """Count one frame.
-
-        Args:
-            truth_m: (H, W) metres; NaN and what is not above 0 is no depth.
-            prediction_m: (H, W) metres; NaN and what is not above 0 is never close.
+    def measure(self, frame: Frame) -> None:
+        """Count one frame; a prediction that is NaN or not above 0 is never close.
 
         Raises:
             ShapeError: the maps differ in size.
         """
-        truth, prediction = as_array(truth_m), as_array(prediction_m)
+        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
+        truth, prediction = as_array(frame.true_depth_m), as_array(frame.predicted_depth_m)
         check_shapes("resize the prediction to the truth", truth=(truth, "H W"), prediction=(prediction, "H W"))
         known = truth > 0
         truth, prediction = truth[known].astype(np.float64), prediction[known].astype(np.float64)
@@ -181,11 +177,6 @@ class DepthQuality(Metric):
         told = prediction > 0
         ratio = np.maximum(truth[told] / prediction[told], prediction[told] / truth[told])
         self._totals["inliers"] += [np.count_nonzero(ratio <= limit) for limit in self.ratios]
-
-    def measure(self, frame: Frame) -> None:
-        """Count one frame."""
-        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
-        self.update(frame.true_depth_m, frame.predicted_depth_m)
 
     def compute(self) -> DepthQualityScores:
         """Return the shares over everything measured."""
@@ -218,9 +209,8 @@ class DepthSegmentationTrackingQuality(Metric):
 
     def measure(self, frame: Frame) -> None:
         """Count one frame of the open sequence."""
-        assert frame.true_depth_m is not None and frame.predicted_depth_m is not None
         self._tracking.measure(frame)
-        self._depth.update(frame.true_depth_m, frame.predicted_depth_m)
+        self._depth.measure(frame)
 
     def end_sequence(self) -> None:
         """Say that the next frame does not follow the last one."""

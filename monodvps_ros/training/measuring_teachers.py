@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth teachers that measure, in metres, with what the recording holds beside its images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,92 +45,18 @@ class MeasuredDepth:
     rectified: str = "auto"
 
 
-class StereoTeacher:
-    """Depth in metres from the right image of a rectified stereo pair.
+@dataclass(eq=False)
+class MeasuringTeacher:
+    """Depth in metres that a recording holds, or that follows from its images; see `DepthTeacher`."""
 
-    Args:
-        right_images: of the recording.
-    """
-
-    is_metric = True
-    description = "stereo matching"
-
-    def __init__(self, right_images: RightImages) -> None:
-        self._right_images = right_images
-        self.made_with: dict[str, Any] = {"name": STEREO}
-
-    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
-        """Match the pair; see `DepthTeacher`. None where there is no right image.
-
-        Raises:
-            DataError: K of the frame is not known; or as `RightImages` says.
-        """
-        right = self._right_images.of(sample)
-        if right is None:
-            return None
-        focal_px = intrinsics_of(sample)[0, 0]
-        return match_stereo(sample.frame.rectified().image, right.image) / np.float32(focal_px * right.baseline_m)
+    description: str
+    made_with: dict[str, Any]
+    inverse_depth: Callable[[Sample], NDArray[np.float32] | None]
+    is_metric: bool = True
 
 
-class LidarTeacher:
-    """Depth in metres from the points of a LiDAR, sparse.
-
-    Args:
-        clouds: of the recording.
-    """
-
-    is_metric = True
-    description = "LiDAR"
-
-    def __init__(self, clouds: BagClouds) -> None:
-        self._clouds = clouds
-        self.made_with: dict[str, Any] = {"name": LIDAR}
-
-    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
-        """Project the cloud nearest in time; see `DepthTeacher`. None where none is near enough.
-
-        Raises:
-            DataError: K of the frame is not known; or as `BagClouds` says.
-        """
-        points_m = self._clouds.of(sample)
-        if points_m is None:
-            return None
-        return 1.0 / project_to_depth(points_m, intrinsics_of(sample), sample.frame.size)
-
-
-class DepthImageTeacher:
-    """Depth in metres from the images of a depth camera.
-
-    Args:
-        depth_images: of the recording.
-    """
-
-    is_metric = True
-    description = "depth images"
-
-    def __init__(self, depth_images: BagDepthImages) -> None:
-        self._depth_images = depth_images
-        self.made_with: dict[str, Any] = {"name": TOPIC}
-
-    def inverse_depth(self, sample: Sample) -> NDArray[np.float32] | None:
-        """Read the depth image nearest in time; see `DepthTeacher`. None where none is near enough.
-
-        Raises:
-            DataError: as `BagDepthImages` says.
-        """
-        depth_m = self._depth_images.of(sample)
-        if depth_m is None:
-            return None
-        rectification = sample.frame.rectification
-        return 1.0 / (depth_m if rectification is None else rectification.depth(depth_m))
-
-
-def load_measuring_teacher(name: str, options: MeasuredDepth) -> StereoTeacher | LidarTeacher | DepthImageTeacher:
-    """Make a measuring teacher.
-
-    Args:
-        name: stereo, lidar or topic.
-        options: what it reads, and of which recording.
+def load_measuring_teacher(name: str, options: MeasuredDepth) -> MeasuringTeacher:
+    """Make a measuring teacher: stereo, lidar or topic.
 
     Raises:
         ConfigError: an option does not go with the teacher.
@@ -138,18 +66,40 @@ def load_measuring_teacher(name: str, options: MeasuredDepth) -> StereoTeacher |
         raise ConfigError(f"extrinsics are for the depth teacher '{LIDAR}', not for '{name}'")
     recording = options.recording
     within_s = WITHIN_S[name] if options.within_s is None else options.within_s
-    teacher: StereoTeacher | LidarTeacher | DepthImageTeacher
+    made_with: dict[str, Any] = {"name": name, "topic": options.topic, "within_s": within_s}
+    if options.extrinsics is not None:
+        made_with["extrinsics_sha256"] = file_digest(options.extrinsics)
     if name == STEREO:
         right = open_right_images(recording, options.topic, options.image_topic, within_s, options.rectified)
-        teacher = StereoTeacher(right)
-    elif name == LIDAR:
-        teacher = LidarTeacher(BagClouds(recording, options.topic, within_s, options.extrinsics))
-    else:
-        teacher = DepthImageTeacher(BagDepthImages(recording, options.topic, within_s))
-    teacher.made_with |= {"topic": options.topic, "within_s": within_s}
-    if options.extrinsics is not None:
-        teacher.made_with["extrinsics_sha256"] = file_digest(options.extrinsics)
-    return teacher
+        return MeasuringTeacher("stereo matching", made_with, partial(_match_pair, right))
+    if name == LIDAR:
+        clouds = BagClouds(recording, options.topic, within_s, options.extrinsics)
+        return MeasuringTeacher("LiDAR", made_with, partial(_project_cloud, clouds))
+    depth_images = BagDepthImages(recording, options.topic, within_s)
+    return MeasuringTeacher("depth images", made_with, partial(_read_depth, depth_images))
+
+
+def _match_pair(right_images: RightImages, sample: Sample) -> NDArray[np.float32] | None:
+    right = right_images.of(sample)
+    if right is None:
+        return None
+    focal_px = intrinsics_of(sample)[0, 0]
+    return match_stereo(sample.frame.rectified().image, right.image) / np.float32(focal_px * right.baseline_m)
+
+
+def _project_cloud(clouds: BagClouds, sample: Sample) -> NDArray[np.float32] | None:
+    points_m = clouds.of(sample)
+    if points_m is None:
+        return None
+    return 1.0 / project_to_depth(points_m, intrinsics_of(sample), sample.frame.size)
+
+
+def _read_depth(depth_images: BagDepthImages, sample: Sample) -> NDArray[np.float32] | None:
+    depth_m = depth_images.of(sample)
+    if depth_m is None:
+        return None
+    rectification = sample.frame.rectification
+    return 1.0 / (depth_m if rectification is None else rectification.depth(depth_m))
 
 
 def intrinsics_of(sample: Sample) -> NDArray[np.float64]:
