@@ -19,7 +19,7 @@ class LabelError(MonoDVPSError, ValueError):
 
 
 class ConfigError(MonoDVPSError, ValueError):
-    """A configuration has an unknown key, or a value that is of the wrong type or out of range."""
+    """A configuration has an unknown key, or it or an environment variable has a value that cannot be used."""
 
 
 class EncodingError(MonoDVPSError, ValueError):

@@ -17,14 +17,19 @@ EXTRAS = {
 }
 
 
-def missing_dependency(package: str | None, purpose: str) -> MissingDependencyError:
-    """Make the error for a package that is not installed.
+def missing_dependency(error: ImportError, purpose: str) -> MissingDependencyError:
+    """Make the error for a package that is not installed, or whose libraries cannot be loaded.
 
     Args:
-        package: name that it is imported under; what stands after a dot does not matter.
+        error: of its import.
         purpose: what needs it, to begin a sentence with.
     """
-    name = (package or "?").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError):
+        return MissingDependencyError(
+            f"{purpose} cannot import a Python package that it needs: {error}; source the setup file of ROS 2, or "
+            "run make build in the source folder of monodvps_ros"
+        )
+    name = (error.name or "?").partition(".")[0]
     by_pip = f"pip install '.[{EXTRAS[name]}]' or " if name in EXTRAS else ""
     return MissingDependencyError(
         f"{purpose} needs the Python package '{name}', which is not installed; in the source folder of monodvps_ros "
@@ -45,4 +50,4 @@ def import_optional(package: str, purpose: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise missing_dependency(error.name or package, purpose) from error
+        raise missing_dependency(error, purpose) from error

@@ -18,6 +18,7 @@ FLOORS = [
         "files",
         "progress",
         "optional",
+        "ros_environment",
         "config",
         "geometry",
     },

@@ -17,11 +17,15 @@ else:
 
 
 def test_the_error_names_package_purpose_and_command():
-    assert str(missing_dependency("lightning.pytorch", "monodvps train")) == (
+    assert str(missing_dependency(ModuleNotFoundError(name="lightning.pytorch"), "monodvps train")) == (
         "monodvps train needs the Python package 'lightning', which is not installed; in the source folder of "
         "monodvps_ros run: pip install '.[train]' or make build"
     )
-    assert str(missing_dependency("rclpy", "monodvps demo")).endswith("monodvps_ros run: make build")
+    without_extra = missing_dependency(ModuleNotFoundError(name="rclpy"), "monodvps demo")
+    assert str(without_extra).endswith("monodvps_ros run: make build")
+    library = missing_dependency(ImportError("libspdlog.so.1: cannot open shared object file"), "monodvps play")
+    assert "monodvps play cannot import" in str(library)
+    assert "libspdlog.so.1: cannot open shared object file; source the setup file of ROS 2" in str(library)
 
 
 def test_import(monkeypatch):

@@ -357,6 +357,17 @@ def test_unfit_python_is_one_line(environment, monkeypatch, found, sourced, line
     assert error.value.exit_code == 2
 
 
+def test_distribution_that_is_not_supported(environment, monkeypatch):
+    prerequisites = environment.prerequisites
+    monkeypatch.setattr(prerequisites, "missing_tools", lambda sourced: ["the rest"])
+    monkeypatch.setenv("ROS_DISTRO", "lyrical")
+    with pytest.raises(prerequisites.PrerequisiteError, match="is 'lyrical'; supported: jazzy, kilted;"):
+        prerequisites.check(Path("/nowhere"), Path("/opt/ros/lyrical"))
+    monkeypatch.setenv("ROS_DISTRO", "kilted")
+    with pytest.raises(prerequisites.PrerequisiteError, match="missing: the rest"):
+        prerequisites.check(Path("/nowhere"), Path("/opt/ros/kilted"))
+
+
 def answer(version, rclpy=False):
     return f"echo '{json.dumps([version, True, True, rclpy, ''])}'"
 

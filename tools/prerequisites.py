@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "monodvps_ros"
 FIRST_PYTHON, LAST_PYTHON = (3, 10), (3, 13)
 FIRST_CMAKE = (3, 20)
+DISTRIBUTIONS = ("jazzy", "kilted")
 #: Run by an interpreter to learn what it has.
 PROBE = """
 import importlib.util, json, pathlib, sys, sysconfig
@@ -87,8 +88,14 @@ def check(at: Path, sourced: Path | None) -> Interpreter:
         The interpreter that the environment shall be made with.
 
     Raises:
-        PrerequisiteError: something is missing.
+        PrerequisiteError: something is missing, or the sourced ROS 2 is of a distribution that is not supported.
     """
+    distribution = os.environ.get("ROS_DISTRO", "")
+    if sourced and distribution and distribution not in DISTRIBUTIONS:
+        raise PrerequisiteError(
+            f"the sourced ROS 2 at {sourced} is '{distribution}'; supported: {', '.join(DISTRIBUTIONS)}; source one of "
+            "these, or none: Kilted is then installed from PyPI"
+        )
     missing = missing_tools(sourced)
     interpreter = find_interpreter(at, sourced)
     if interpreter is None and sourced:

@@ -10,10 +10,15 @@ import importlib.metadata
 import sys
 from typing import Annotated, Any
 
-import typer
-
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.optional import missing_dependency
+from monodvps_ros.ros_environment import check_environment
+
+try:
+    import typer
+except ModuleNotFoundError as missing:
+    sys.stderr.write(f"monodvps: {missing_dependency(missing, 'monodvps')}\n")
+    sys.exit(2)
 
 #: Name on the command line -> (module:function, one line of help).
 COMMANDS = {
@@ -51,6 +56,8 @@ COMMANDS = {
     ),
 }
 
+#: Commands that always need ROS 2.
+_WITH_ROS = {"demo", "play"}
 #: Exit codes of a user error and of Ctrl-C (128 + SIGINT); 3 is defined by `data.incomplete`.
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -91,7 +98,7 @@ def _application() -> typer.Typer:
                 "allow_extra_args": True,
                 "allow_interspersed_args": False,
             },
-        )(_forward(target))
+        )(_forward(target, checks_environment=name in _WITH_ROS))
     return application
 
 
@@ -116,12 +123,14 @@ def _version() -> str:
         return "(from a source tree, not installed)"
 
 
-def _forward(target: str) -> Any:
+def _forward(target: str, checks_environment: bool) -> Any:
     """Return a command that forwards its arguments to the one in `target`, imported when called."""
 
     def call(context: typer.Context) -> None:
         module, _, function = target.partition(":")
         try:
+            if checks_environment:  # before rclpy is imported
+                check_environment()
             command = getattr(importlib.import_module(module), function)
             inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             inner.command()(command)
@@ -131,10 +140,10 @@ def _forward(target: str) -> Any:
         except MonoDVPSError as error:
             typer.echo(f"monodvps: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             if (error.name or "").partition(".")[0] == "monodvps_ros":
                 raise
-            typer.echo(f"monodvps: {missing_dependency(error.name, context.command_path)}", err=True)
+            typer.echo(f"monodvps: {missing_dependency(error, context.command_path)}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
         except (KeyboardInterrupt, typer.Abort):
             raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -8,7 +8,6 @@ from typing import Annotated
 import rclpy
 import typer
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from monodvps_ros.cli.options import RectifiedOption
@@ -19,6 +18,7 @@ from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.errors import DataError
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play
 from monodvps_ros.ros.nodes.player import play as play_samples
+from monodvps_ros.ros.nodes.running import initialize
 
 
 def play(
@@ -53,7 +53,7 @@ def play(
         raise DataError(f"{input} holds no frames; give a recording with at least one")
     samples = ReadableSamples(source, str(input), frames)
     count = PlayCount()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # sys.argv is not for ROS
+    initialize()
     try:
         node = Node("player", namespace=namespace or None)
         publisher = CameraPublisher(node, compressed)

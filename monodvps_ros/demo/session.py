@@ -12,7 +12,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.demo.output_folder import OutputFolder
@@ -21,6 +20,7 @@ from monodvps_ros.demo.report import NodeCounts
 from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, play
+from monodvps_ros.ros.nodes.running import initialize
 from monodvps_ros.types import Sample
 
 START_LIMIT_S = 180.0  # a cold disk may take this long to load the network
@@ -46,10 +46,11 @@ class DemoSession:
         """Start node and recorder, and wait until all are connected.
 
         Raises:
+            ConfigError: rclpy cannot start.
             ChildError: one of them ended, or they did not connect in time.
         """
         with self._stack:
-            rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # sys.argv is not for ROS
+            initialize()
             self._stack.callback(rclpy.try_shutdown)
             self._player = Node("player", enable_rosout=False, start_parameter_services=False)
             self._stack.callback(self._player.destroy_node)
@@ -110,7 +111,7 @@ class DemoSession:
 
     def _start_recorder(self) -> Child:
         inputs = [self._publisher.image_topic, self._publisher.camera_info_topic]
-        command = [sys.executable, "-m", "monodvps_ros.ros.nodes.recorder", "--out", str(self._folder.recording)]
+        command = [sys.executable, "-m", "monodvps_ros.ros.executables.recorder", "--out", str(self._folder.recording)]
         command += [*inputs, *self.output_topics, DIAGNOSTICS]
         return Child("recorder", command, self._folder.log("recorder"), events=True)
 

@@ -47,7 +47,7 @@ def write_onnx(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> 
                 output_names=list(output_names(config)),
             )
     except ImportError as error:
-        raise missing_dependency(error.name, "export to ONNX") from error
+        raise missing_dependency(error, "export to ONNX") from error
     assert program is not None
     program.model.metadata_props[HEADER_KEY] = header_text(header)
     try:

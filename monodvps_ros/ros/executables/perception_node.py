@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from monodvps_ros.ros_environment import run_checked
 from monodvps_ros.signals import StopRequest
 
 
@@ -24,10 +25,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """
     started_at = time.monotonic()
     stop = StopRequest()
-    from monodvps_ros.ros.nodes.perception_node import PerceptionNode  # noqa: PLC0415 - takes seconds
-    from monodvps_ros.ros.nodes.running import run_node  # noqa: PLC0415
 
-    code = run_node(args, stop, lambda: PerceptionNode(started_at=started_at))
+    def run() -> int:
+        from monodvps_ros.ros.nodes.perception_node import PerceptionNode  # noqa: PLC0415 - takes seconds
+        from monodvps_ros.ros.nodes.running import run_node  # noqa: PLC0415
+
+        return run_node(args, stop, lambda: PerceptionNode(started_at=started_at))
+
+    code = run_checked("perception_node", run)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

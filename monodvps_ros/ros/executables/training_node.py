@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from monodvps_ros.optional import missing_dependency
+from monodvps_ros.ros_environment import run_checked
 from monodvps_ros.signals import StopRequest
 
 
@@ -20,23 +20,17 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         args: command line with ``--ros-args``; None: the process' own.
     """
     stop = StopRequest()
-    code = _run(args, stop)
+
+    def run() -> int:
+        from monodvps_ros.ros.nodes.running import run_node  # noqa: PLC0415 - takes seconds
+        from monodvps_ros.ros.nodes.training_node import TrainingNode  # noqa: PLC0415
+
+        return run_node(args, stop, lambda: TrainingNode(on_end=stop.set))
+
+    code = run_checked("training_node", run)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _run(args: Sequence[str] | None, stop: StopRequest) -> int:
-    from monodvps_ros.ros.nodes.running import REFUSED, run_node  # noqa: PLC0415 - takes seconds
-
-    try:
-        from monodvps_ros.ros.nodes.training_node import TrainingNode  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "monodvps_ros":
-            raise
-        sys.stderr.write(f"{missing_dependency(error.name, 'the training node')}\n")
-        return REFUSED
-    return run_node(args, stop, lambda: TrainingNode(on_end=stop.set))
 
 
 if __name__ == "__main__":

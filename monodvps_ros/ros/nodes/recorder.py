@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records topics to a bag, byte for byte as they arrive; ``ros2 run monodvps_ros recorder TOPIC... --out FOLDER``.
+"""Records topics to a bag, byte for byte as they arrive.
 
 It tells its parent what it does by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is connected,
 ``{"event": "counts", "counts": {topic: messages}}`` while it records, and ``{"event": "stopped", "counts": ...}`` when
@@ -7,7 +7,6 @@ the bag is closed. SIGINT, SIGTERM and the end of stdin (the parent is gone) ask
 then is still written.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -23,10 +22,10 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.errors import DataError
+from monodvps_ros.ros.nodes.running import initialize
 from monodvps_ros.ros.topics.conversions import message_class
 
 QUEUE_DEPTH = 200  # messages of a topic buffered for the disk
@@ -97,12 +96,13 @@ def record(out: Path, topics: list[str], storage: str = "mcap") -> None:
         storage: mcap or sqlite3.
 
     Raises:
+        ConfigError: rclpy cannot start.
         DataError: the bag cannot be written, or a topic has several types.
     """
     stop_requests: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: stop_requests.append(number))
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    initialize()
     executor = SingleThreadedExecutor()
     try:
         with BagWriter(out, storage) as writer:
@@ -165,22 +165,3 @@ def _report(event: str, **more: Any) -> None:
     with contextlib.suppress(BrokenPipeError):  # the parent is gone; the bag is still closed properly
         sys.stdout.write(json.dumps({"event": event, **more}) + "\n")
         sys.stdout.flush()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the recorder; return 0, or 2 with one line on stderr for a user's error."""
-    parser = argparse.ArgumentParser(prog="recorder", description="Record ROS 2 topics to a bag, byte for byte.")
-    parser.add_argument("topics", nargs="+", help="names of the topics")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bag; must not exist")
-    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="storage of the bag")
-    options = parser.parse_args(arguments)
-    try:
-        record(options.out, options.topics, options.storage)
-    except DataError as error:
-        sys.stderr.write(f"recorder: {error}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

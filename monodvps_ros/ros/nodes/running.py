@@ -2,6 +2,7 @@
 """Runs a node as a process, from start to shutdown."""
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -13,12 +14,26 @@ from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.ros.nodes.managed_node import ManagedNode
+from monodvps_ros.ros_environment import REFUSED
 from monodvps_ros.signals import Phase, StopRequest
 
-#: Exit code where a parameter, the weights, the data or the device are unusable.
-REFUSED = 2
 #: Time for a running callback to finish at shutdown.
 SHUTDOWN_TIMEOUT_S = 30.0
+
+
+def initialize(args: Sequence[str] = ()) -> None:
+    """Initialize rclpy without its signal handlers.
+
+    Args:
+        args: of ROS (``--ros-args ...``); the process' own do not count.
+
+    Raises:
+        ConfigError: rclpy refuses arguments, a parameter file or the environment.
+    """
+    try:
+        rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
+    except (RuntimeError, ValueError) as error:  # what rclpy's errors derive from
+        raise ConfigError(f"ROS 2 cannot be started: {' '.join(str(error).split())}") from error
 
 
 def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
@@ -42,14 +57,10 @@ def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], M
 
 
 def _run(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
-    try:
-        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
-    except (RuntimeError, ValueError) as error:  # what rclpy's errors of arguments and parameter files derive from
-        get_logger("monodvps_ros").fatal(" ".join(str(error).split()))
-        return REFUSED
     node = None
     try:
         try:
+            initialize(sys.argv if args is None else args)
             node = make()
         except ConfigError as error:
             get_logger("monodvps_ros").fatal(str(error))

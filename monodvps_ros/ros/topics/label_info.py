@@ -15,7 +15,7 @@ TOPIC = "label_info"
 
 
 class LabelInfoPublisher:
-    """Publishes the class names once, latched; does nothing without vision_msgs.
+    """Publishes the class names once, latched; does nothing where vision_msgs is not installed or cannot be loaded.
 
     Args:
         node: that publishes.
@@ -29,7 +29,14 @@ class LabelInfoPublisher:
             node.get_logger().info(f"vision_msgs is not installed: {TOPIC} is not published")
             return
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._publisher = node.create_publisher(LabelInfo, TOPIC, qos)
+        try:
+            self._publisher = node.create_publisher(LabelInfo, TOPIC, qos)
+        except Exception as error:  # loads the libraries of the messages; rclpy raises many kinds
+            node.get_logger().warning(
+                f"vision_msgs cannot be loaded: {TOPIC} is not published: {type(error).__name__} {error}; "
+                "install it for this distribution of ROS 2"
+            )
+            return
         message = LabelInfo()
         message.header.stamp = node.get_clock().now().to_msg()
         message.class_map = [VisionClass(class_id=index, class_name=name) for index, name in enumerate(labels.names)]
