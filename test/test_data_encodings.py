@@ -120,3 +120,36 @@ def test_a_depth_topic_of_another_factor_is_told_once(tmp_path, caplog):
         ] == [2500] * 3
     (told,) = [record.getMessage() for record in caplog.records if "median depth" in record.getMessage()]
     assert "depth of /cam/depth: the median depth is 2.5e+03 m, expected 0.5 to 200 m" in told
+
+
+def test_images_of_other_encodings_are_named_with_those_accepted(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.image("/cam/depth", 1, "cam", np.zeros(SIZE, np.float32), "32FC1")
+        writer.image("/cam/labels", 1, "cam", np.zeros(SIZE, np.uint16), "16UC1")
+    words = (
+        r"holds no camera images .*; /cam/depth: encoding '32FC1' is not one of rgb8, .*, nv12, nv21; "
+        r"/cam/labels: encoding '16UC1' is not one of rgb8, .*, nv21; its topics: /cam/depth \(sensor_msgs/msg/Image\)"
+    )
+    with pytest.raises(DataError, match=words):
+        open_source(tmp_path / "bag")
+
+
+def test_8uc1_is_read_as_grey_and_is_not_the_camera_beside_a_colour_image(tmp_path):
+    with BagWriter(tmp_path / "infrared") as writer:
+        writer.image("/cam/infra1", 1, "cam", np.full(SIZE, 77, np.uint8), "8UC1")
+    (sample,) = open_source(tmp_path / "infrared")
+    assert (sample.frame.image == 77).all()
+    with BagWriter(tmp_path / "labelled") as writer:
+        writer.image("/cam/labels", 1, "cam", np.zeros(SIZE, np.uint8), "8UC1")
+        writer.image("/cam/image_raw", 1, "cam", np.zeros((*SIZE, 3), np.uint8), "rgb8")
+    assert open_source(tmp_path / "labelled").topics.image == "/cam/image_raw"
+
+
+def test_nv12_of_a_recording(tmp_path):
+    rows = np.full((9, 8), 128, np.uint8)  # 6 rows of Y and 3 of U and V: grey
+    fields = {"height": 6, "width": 8, "encoding": "nv12", "is_bigendian": 0, "step": 8, "data": rows.reshape(-1)}
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.message("/cam/image_raw", "sensor_msgs/msg/Image", 1, "cam", fields)
+    (sample,) = open_source(tmp_path / "bag")
+    assert sample.frame.image.shape == (6, 8, 3)
+    assert np.unique(sample.frame.image).tolist() == [130]  # (128 - 16) * 255 / 219

@@ -61,7 +61,8 @@ def test_rows_may_be_padded():
 
 
 def test_grey_is_repeated():
-    assert decode_image(bytes([3, 200]), "mono8", 1, 2, 2).tolist() == [[[3, 3, 3], [200, 200, 200]]]
+    for encoding in ("mono8", "8UC1"):
+        assert decode_image(bytes([3, 200]), encoding, 1, 2, 2).tolist() == [[[3, 3, 3], [200, 200, 200]]]
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -98,9 +99,18 @@ def test_yuv_red_of_bt601(encoding, data):
     assert np.abs(decode_image(bytes(data), encoding, 1, 2, 4).astype(int) - RED).max() <= 2
 
 
-@pytest.mark.parametrize("encoding", ["8UC1", "8UC3", "16UC1", "32FC1", "nv21", "", "RGB8"])
+# Rows of four pixels and two bytes of padding: two red pixels of BT.601 (Y 81, U 90, V 240), then white and black.
+@pytest.mark.parametrize(("encoding", "colors"), [("nv12", [90, 240, 128, 128]), ("nv21", [240, 90, 128, 128])])
+def test_semi_planar_yuv(encoding, colors):
+    rows = [[81, 81, 235, 16, 7, 7], [81, 81, 16, 235, 7, 7], [*colors, 7, 7]]
+    decoded = decode_image(np.array(rows, np.uint8).reshape(-1), encoding, 2, 4, 6)
+    assert np.abs(decoded[:, :2].astype(int) - RED).max() <= 2
+    assert decoded[:, 2:].tolist() == [[[255] * 3, [0] * 3], [[0] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("encoding", ["8UC3", "16UC1", "32FC1", "nv24", "", "RGB8"])
 def test_other_encodings_are_refused_with_the_list(encoding):
-    with pytest.raises(EncodingError, match=f"'{encoding}' as a picture; accepted: rgb8, .*yuyv"):
+    with pytest.raises(EncodingError, match=f"'{encoding}' as a picture; accepted: rgb8, .*yuyv, nv12, nv21"):
         decode_image(bytes(100), encoding, 2, 2, 8)
 
 
@@ -113,6 +123,9 @@ def test_other_encodings_are_refused_with_the_list(encoding):
         ((b"", "rgb8", 0, 2, 6), "0 x 2 .*no pixels"),
         ((b"", "mono8", 2, 0, 0), "2 x 0 .*no pixels"),
         ((bytes(12), "yuv422", 2, 3, 6), "3 wide.*even"),
+        ((bytes(9), "nv12", 2, 3, 3), "3 wide.*even"),
+        ((bytes(12), "nv21", 3, 2, 2), "3 high.*even"),
+        ((bytes(8), "nv12", 2, 4, 4), "cut off: 8 bytes, but height 3 x step 4 is 12"),
         ((bytes(4), "bayer_rggb8", 2, 2, 2), "2 x 2; it must be at least 3 x 3"),
     ],
 )
@@ -122,7 +135,8 @@ def test_what_does_not_fit_is_refused(arguments, words):
 
 
 def test_every_accepted_encoding_is_tried_above():
-    tried = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16", "yuv422", "uyvy", "yuv422_yuy2", "yuyv"}
+    tried = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "8UC1", "mono16", "yuv422", "uyvy", "yuv422_yuy2", "yuyv"}
+    tried |= {"nv12", "nv21"}
     assert set(PICTURE_ENCODINGS) == tried | {
         f"bayer_{p}{b}" for p in ("rggb", "bggr", "gbrg", "grbg") for b in (8, 16)
     }
@@ -132,7 +146,20 @@ def png(pixels):
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-@pytest.mark.parametrize("text", ["png", "PNG", "", "rgb8; png compressed bgr8", "bgr8; png compressed "])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "png",
+        "PNG",
+        "",
+        "jpeg",
+        "bgr8",
+        "h264",
+        "rgb8; tiff compressed ",
+        "rgb8; png compressed bgr8",
+        "bgr8; png compressed ",
+    ],
+)
 def test_compressed_color(text):
     assert decode_compressed(png(TWO_BY_TWO[..., ::-1]), text).tolist() == TWO_BY_TWO.tolist()
 

@@ -42,6 +42,13 @@ def test_stamps_go_both_ways(stamp_ns):
     assert conversions.stamp_to_ns(stamp) == stamp_ns
 
 
+def bytes_per_pixel(encoding):
+    """Of a row of an image; nv12 and nv21 have more rows below."""
+    if encoding in {"8UC1", "nv12", "nv21"} or (encoding.startswith(("mono", "bayer")) and encoding.endswith("8")):
+        return 1
+    return {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}.get(encoding, 2)
+
+
 class TestImagesIn:
     def test_rgb8_is_a_view_of_the_message(self):
         message = image("rgb8", range(24), (2, 4), 12)
@@ -76,14 +83,14 @@ class TestImagesIn:
     @pytest.mark.parametrize("encoding", PICTURE_ENCODINGS)
     def test_every_accepted_encoding_gives_a_grey_picture_as_grey(self, encoding):
         """128 in every byte is grey in every layout: half brightness, and no colour in YUV."""
-        per_pixel = 1 if "8" in encoding and encoding.startswith(("mono", "bayer")) else 2
-        per_pixel = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}.get(encoding, per_pixel)
-        array = conversions.image_array(image(encoding, [128] * (8 * 6 * per_pixel), (6, 8), 8 * per_pixel))
+        per_pixel = bytes_per_pixel(encoding)
+        rows = 9 if encoding.startswith("nv") else 6
+        array = conversions.image_array(image(encoding, [128] * (8 * rows * per_pixel), (6, 8), 8 * per_pixel))
         assert array.shape == (6, 8, 3)
         assert array.dtype == np.uint8
         assert abs(array.astype(int) - 128).max() <= 3  # limited range: (128 - 16) * 255 / 219 = 130.4
 
-    @pytest.mark.parametrize("encoding", ["32FC1", "16UC1", "8UC1", "8UC3", "32SC1", "nv12", "jpeg", "", "RGB8"])
+    @pytest.mark.parametrize("encoding", ["32FC1", "16UC1", "8UC3", "32SC1", "nv24", "jpeg", "", "RGB8"])
     def test_any_other_encoding_is_refused_by_name(self, encoding):
         with pytest.raises(EncodingError, match=f"'{encoding}'"):
             conversions.image_array(image(encoding, [0] * 64, (2, 2), 16))
@@ -265,9 +272,9 @@ class TestCopies:
     @pytest.mark.parametrize("encoding", PICTURE_ENCODINGS)
     def test_in(self, encoding):
         height, width = self.SIZE
-        per_pixel = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(encoding, 2)
-        per_pixel = 1 if encoding.startswith("bayer") and encoding.endswith("8") else per_pixel
-        message = image(encoding, bytes(height * width * per_pixel), self.SIZE, width * per_pixel)
+        per_pixel = bytes_per_pixel(encoding)
+        rows = height * 3 // 2 if encoding.startswith("nv") else height
+        message = image(encoding, bytes(rows * width * per_pixel), self.SIZE, width * per_pixel)
         result = 0 if encoding == "rgb8" else 3 * height * width
         scaled = height * width if encoding.endswith("16") else 0  # 16 bits are brought to 8 first, in one channel
         assert peak_bytes(lambda: conversions.image_array(message)) <= result + scaled + self.SLACK

@@ -5,8 +5,8 @@
 they are, `encode_image` lays an array out for a message.
 
 What is decided here: 16-bit pictures are scaled over the whole range of 16 bits (``round(value / 257)``), so a 12-bit
-sensor that does not fill the range looks dark. ``8UC1``, ``8UC3`` and ``16UC1`` are refused as pictures: they say
-neither the order of colours nor whether the values are brightness at all.
+sensor that does not fill the range looks dark. ``8UC1``, as infrared cameras send it, is grey. ``8UC3`` and ``16UC1``
+are refused as pictures: they do not say the order of colours, or whether the values are brightness at all.
 """
 
 import re
@@ -29,6 +29,7 @@ _PICTURES: dict[str, tuple[int, int, int | None]] = {
     "rgba8": (8, 4, cv2.COLOR_RGBA2RGB),
     "bgra8": (8, 4, cv2.COLOR_BGRA2RGB),
     "mono8": (8, 1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (8, 1, cv2.COLOR_GRAY2RGB),
     "mono16": (16, 1, cv2.COLOR_GRAY2RGB),
     # cv2 names a pattern by its second row and column, ROS by its first.
     "bayer_rggb8": (8, 1, cv2.COLOR_BayerBG2RGB),
@@ -43,11 +44,16 @@ _PICTURES: dict[str, tuple[int, int, int | None]] = {
     "uyvy": (8, 2, cv2.COLOR_YUV2RGB_UYVY),
     "yuv422_yuy2": (8, 2, cv2.COLOR_YUV2RGB_YUY2),
     "yuyv": (8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    # A plane of Y, below it half as many rows of U and V in turn (nv21: V and U), one pair for 2 x 2 pixels.
+    "nv12": (8, 1, cv2.COLOR_YUV2RGB_NV12),
+    "nv21": (8, 1, cv2.COLOR_YUV2RGB_NV21),
 }
 
 #: Encodings that `decode_image` takes.
 PICTURE_ENCODINGS = tuple(_PICTURES)
 
+_SEMI_PLANAR = {"nv12", "nv21"}
+_COMPRESSED_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
 _LEAST_BAYER_SIZE = 3  # cv2 interpolates over 3 x 3 pixels
 _RAW_PATTERN = re.compile(r"(8|16|32|64)([USF])C([1-4])")
 _RAW_ALIASES = {"mono8": "8UC1", "mono16": "16UC1", "rgb8": "8UC3", "bgr8": "8UC3", "rgba8": "8UC4", "bgra8": "8UC4"}
@@ -61,7 +67,7 @@ def decode_image(
     """Decode the pixels of a picture.
 
     Args:
-        data: ``height * step`` bytes.
+        data: ``height * step`` bytes; half as many again for nv12 and nv21.
         encoding: one of `PICTURE_ENCODINGS`, named as in ``sensor_msgs/image_encodings``.
         height: rows.
         width: columns.
@@ -75,7 +81,8 @@ def decode_image(
 
     Raises:
         EncodingError: the encoding is not known, the size is not positive, a row does not fit into `step`, or `data`
-            has another length than `height` and `step` say; also an odd width of a YUV and a Bayer image below 3 x 3.
+            has another length than `height` and `step` say; also an odd width of a YUV, an odd height of an nv12 or
+            nv21 and a Bayer image below 3 x 3.
     """
     if encoding not in _PICTURES:
         raise EncodingError(
@@ -83,8 +90,12 @@ def decode_image(
             "convert the image before it comes here"
         )
     bits, channels, code = _PICTURES[encoding]
-    pixels = _rows(data, encoding, height, width, step, np.dtype(f"u{bits // 8}"), channels, is_bigendian)
-    if channels == 2 and width % 2:
+    planar = encoding in _SEMI_PLANAR
+    if planar and height % 2:
+        raise EncodingError(f"{encoding} image is {height} high; two rows share their colour: it must be even")
+    rows = height * 3 // 2 if planar else height
+    pixels = _rows(data, encoding, rows, width, step, np.dtype(f"u{bits // 8}"), channels, is_bigendian)
+    if (channels == 2 or planar) and width % 2:
         raise EncodingError(f"{encoding} image is {width} wide; two columns share their colour: it must be even")
     if encoding.startswith("bayer") and min(height, width) < _LEAST_BAYER_SIZE:
         raise EncodingError(f"{encoding} image is {height} x {width}; it must be at least 3 x 3 to be interpolated")
@@ -101,7 +112,8 @@ def decode_compressed(data: Bytes, format: str) -> NDArray[np.uint8]:
     Args:
         data: the file's bytes.
         format: as in ``sensor_msgs/CompressedImage``: "jpeg", "png" or image_transport's
-            "<encoding before>; <codec> compressed <encoding after>"; empty where nothing is known.
+            "<encoding before>; <codec> compressed <encoding after>". Another codec, or none, does not matter where the
+            data begin as JPEG or PNG do.
 
     Returns:
         (H, W, 3) uint8, red, green, blue.
@@ -110,6 +122,9 @@ def decode_compressed(data: Bytes, format: str) -> NDArray[np.uint8]:
         EncodingError: the format is a compressed depth image, label or depth values (16UC1, 32FC1), or no JPEG or PNG;
             or the data are damaged.
     """
+    problem = compressed_problem(data, format)
+    if problem:
+        raise EncodingError(f"compressed image {problem}")
     before, codec, after = _parse_format(format)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
     if pixels is None:
@@ -233,19 +248,28 @@ def _to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(pixels, alpha=1.0 / 257.0), np.uint8)
 
 
+def compressed_problem(data: Bytes, format: str) -> str:
+    """Say why a compressed image is no JPEG or PNG picture, by its format and beginning; empty where it may be one.
+
+    Args:
+        data: as `decode_compressed` takes.
+        format: likewise.
+    """
+    before, codec, _ = _parse_format(format)
+    if "compressedDepth" in format or before in {"16UC1", "32FC1"}:
+        return (
+            f"has format '{format}': that is a depth or label image, not a picture; "
+            "choose the topic of the camera's colour or grey image"
+        )
+    if codec in {"jpeg", "jpg", "png", ""} or bytes(data[:8]).startswith(_COMPRESSED_BEGINNINGS):
+        return ""
+    return f"has format '{format}'; accepted: jpeg, png"
+
+
 def _parse_format(text: str) -> tuple[str, str, str]:
-    """Part a CompressedImage's format into encoding before, codec and encoding after; refuse what is no picture."""
+    """Part a CompressedImage's format into encoding before, codec and encoding after."""
     before, semicolon, rest = text.partition(";")
     if not semicolon:
         before, rest = "", text
-    before, rest = before.strip(), rest.strip()
-    if "compressedDepth" in text or before in {"16UC1", "32FC1"}:
-        raise EncodingError(
-            f"compressed image has format '{text}': that is a depth or label image, not a picture; "
-            "choose the topic of the camera's colour or grey image"
-        )
     codec, _, after = rest.partition(" compressed")
-    codec = codec.strip().lower()
-    if codec not in {"jpeg", "jpg", "png", ""}:
-        raise EncodingError(f"compressed image has format '{text}'; accepted: jpeg, png")
-    return before, codec, after.strip().lower()
+    return before.strip(), codec.strip().lower(), after.strip().lower()

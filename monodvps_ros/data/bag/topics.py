@@ -2,9 +2,10 @@
 """Finds the camera, its camera_info and the truth among the topics of a recording."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
+from monodvps_ros.data.image_codec import PICTURE_ENCODINGS, compressed_problem
 from monodvps_ros.errors import DataError
 from monodvps_ros.outputs import CAMERA_INFO_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
@@ -48,7 +49,8 @@ def find_camera(reader: BagReader, image_topic: str | None, camera_info_topic: s
     Args:
         reader: the recording.
         image_topic: of the images; None finds it where there is only one. Truth, depth and label images, the pictures
-            that this package's node publishes, and ``<topic>/compressed`` beside ``<topic>`` do not count.
+            that this package's node publishes, and ``<topic>/compressed`` beside ``<topic>`` do not count; those of
+            8UC1, which may be labels, only where there are no others.
         camera_info_topic: of the camera_info; None takes ``camera_info`` beside the images.
 
     Raises:
@@ -119,25 +121,33 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
         for name, type_name in topics.items()
         if type_name in {IMAGE_TYPE, COMPRESSED_TYPE} and "/truth/" not in name and not name.endswith(_OWN_PICTURES)
     }
-    pictures = {name for name in candidates if _is_picture(reader, name)}
+    first = {name: next(reader.messages([name]), None) for name in sorted(candidates)}
+    problems = {name: _problem(message) for name, message in first.items()}
+    pictures = {name for name, problem in problems.items() if not problem}
+    named = {name for name in pictures if getattr(first[name][3], "encoding", "") != "8UC1"}
+    pictures = named or pictures
     pictures = {name for name in pictures if name.removesuffix("/compressed") not in pictures - {name}}
     if len(pictures) == 1:
         return pictures.pop()
     if not pictures:
+        refused = "".join(f"; {name}: {problem}" for name, problem in problems.items())
         raise DataError(
-            f"{reader.path}: holds no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding); "
-            f"its topics: {_listed(reader, topics)}"
+            f"{reader.path}: holds no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding)"
+            f"{refused}; its topics: {_listed(reader, topics)}"
         )
     raise DataError(f"{reader.path}: holds several image topics; choose one of: {', '.join(sorted(pictures))}")
 
 
-def _is_picture(reader: BagReader, topic: str) -> bool:
-    _, type_name, _, message = next(reader.messages([topic]), (None, None, None, None))
-    if message is None:
-        return False
-    if type_name == IMAGE_TYPE:
-        return message.encoding in PICTURE_ENCODINGS
-    return "compressedDepth" not in message.format and not message.format.startswith(("16UC1", "32FC1"))
+def _problem(first: tuple[str, str, int, Any] | None) -> str:
+    """Say why a topic's images are no pictures, by the first of them; empty where they are."""
+    if first is None:
+        return "no message can be read"
+    _, type_name, _, message = first
+    if type_name == COMPRESSED_TYPE:
+        return compressed_problem(message.data, message.format)
+    if message.encoding in PICTURE_ENCODINGS:
+        return ""
+    return f"encoding '{message.encoding}' is not one of {', '.join(PICTURE_ENCODINGS)}"
 
 
 def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:
