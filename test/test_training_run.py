@@ -141,6 +141,17 @@ def test_another_configuration_cannot_go_on(finished):
     assert config.batch_size == 2
 
 
+def test_settings_newer_than_the_checkpoint_have_their_defaults(finished):
+    _, out, config = finished
+    module = TrainingModule(config)
+    held = read_checkpoint(out / LAST_CHECKPOINT)
+    del held["monodvps_config"]["loss"]["moving_test"]
+    module.on_load_checkpoint(held)
+    held["monodvps_config"]["loss"]["no_longer"] = 1
+    with pytest.raises(WeightsError, match=r"no_longer.*another version of this package"):
+        module.on_load_checkpoint(held)
+
+
 def test_starting_from_weights(finished, tmp_path):
     result, _, config = finished
     module = TrainingModule(config, str(result.weights))

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from monodvps_ros.config import TrainingConfig, to_dict
+from monodvps_ros.config import TrainingConfig, from_dict, to_dict
 from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
@@ -179,9 +179,13 @@ class TrainingModule(LightningModule):
             ConfigError: it stands beyond `max_steps`.
             WeightsError: the configuration differs in what shapes the result; the message names the settings.
         """
-        there, here = checkpoint.get(CONFIG_KEY), to_dict(self.config)
-        if there is None:
+        if CONFIG_KEY not in checkpoint:
             raise WeightsError("the checkpoint is not of this package: it has no configuration; start anew")
+        try:  # settings that are newer than the checkpoint have their defaults
+            there = to_dict(from_dict(TrainingConfig, checkpoint[CONFIG_KEY], "the checkpoint"))
+        except ConfigError as error:
+            raise WeightsError(f"{error}; it was written by another version of this package; start anew") from error
+        here = to_dict(self.config)
         other = [f"{name} is {there.get(name)} there and {here[name]} here" for name in here
                  if name not in _MAY_CHANGE and there.get(name) != here[name]]  # fmt: skip
         if other:
