@@ -192,7 +192,7 @@ def _track(grouping: Grouping) -> Stage:
     flow = torch.full((2, *grouping.codes.shape), 0.5)
     present = (grouping.instance_class >= 0).nonzero()[:, 0] + 1
     masks = (grouping.codes == present[:, None, None]).numpy()
-    map_x, map_y = (np.ascontiguousarray(part) for part in _sampling_maps(grouping.codes.shape))
+    map_y, map_x = np.mgrid[: grouping.codes.shape[0], : grouping.codes.shape[1]].astype(np.float32) + 0.5
 
     def usual() -> Any:
         moved = np.stack([cv2.remap(mask.astype(np.float32), map_x, map_y, cv2.INTER_NEAREST) for mask in masks]) > 0
@@ -202,11 +202,6 @@ def _track(grouping: Grouping) -> Stage:
         return linear_sum_assignment(-shared / union)
 
     return Stage("tracker", lambda: tracker.update(grouping, flow), usual, "a mask each, warped, compared pair by pair")
-
-
-def _sampling_maps(size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    rows, columns = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
-    return columns + 0.5, rows + 0.5
 
 
 def _scale(frame: BenchmarkFrame, semantic: Tensor, depth: Tensor) -> Stage:

@@ -2,7 +2,6 @@
 """Pictures of single frames for the report: input, truth, prediction and where the depth is off, as data URIs."""
 
 import base64
-import heapq
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -109,23 +108,19 @@ class WorstFrames:
 
     def __init__(self, keep: int) -> None:
         self.keep = keep
-        self._entries: list[tuple[float, int, dict[str, Any]]] = []  # badness; a number of its own, later ones lower
-        self._number = 0
+        self._entries: list[tuple[float, dict[str, Any]]] = []  # the worst first; of equals, the earlier
 
     def wants(self, badness: float) -> bool:
         """Say whether a frame of this badness gets among the worst."""
-        return self.keep > 0 and (len(self._entries) < self.keep or badness > self._entries[0][0])
+        return self.keep > 0 and (len(self._entries) < self.keep or badness > self._entries[-1][0])
 
     def add(self, badness: float, content: dict[str, Any]) -> None:
         """Add a frame, and drop the least bad one where there are too many."""
-        self._number += 1
-        heapq.heappush(self._entries, (badness, -self._number, content))
-        if len(self._entries) > self.keep:
-            heapq.heappop(self._entries)
+        self._entries = sorted([*self._entries, (badness, content)], key=lambda entry: -entry[0])[: self.keep]
 
     def contents(self) -> list[dict[str, Any]]:
         """Return the frames kept, the worst first."""
-        return [content for _, _, content in sorted(self._entries, reverse=True)]
+        return [content for _, content in self._entries]
 
 
 class Filmstrip:

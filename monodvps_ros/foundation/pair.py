@@ -73,11 +73,6 @@ class FoundationModel:
 
     @torch.inference_mode()
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
-        """Look at one image.
-
-        Args:
-            image: (1, 3, H, W) in 0..1.
-            memory: not used; both models look at one image alone.
-        """
+        """Look at one image, (1, 3, H, W) in 0..1; `memory` is not used."""
         logits, instances = self._panoptic(image)
         return NetworkOutput(logits, instances=instances, depth_m=self._depth(image))

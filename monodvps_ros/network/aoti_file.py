@@ -23,12 +23,7 @@ _METADATA_ENDING = "_metadata.json"
 
 
 def write_aoti(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> None:
-    """Compile a graph for this machine and write it with its header.
-
-    Args:
-        path: file to write, ending in .pt2.
-        graph: in evaluation mode, on the device that it is to run on.
-        header: goes into the package, together with what it was compiled for.
+    """Compile a graph for the device that it lies on and write it to a .pt2 file, with its header and what it is for.
 
     Raises:
         MissingDependencyError: this torch has no AOTInductor, or there is no C++ compiler.

@@ -43,9 +43,8 @@ def measure_complexity(config: NetworkConfig) -> list[PartCost]:
         network = MonoDVPS(config).eval()
         image = torch.zeros(1, 3, config.input_height, config.input_width)
     training, live = _count(network, image, finest_only=False), _count(network, image, finest_only=True)
-    return [
-        PartCost(name, _parameters(part), training.get(name, 0), live.get(name, 0)) for name, part in _parts(network)
-    ]
+    sizes = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in _parts(network)}
+    return [PartCost(name, size, training.get(name, 0), live.get(name, 0)) for name, size in sizes.items()]
 
 
 def _parts(network: MonoDVPS) -> list[tuple[str, nn.Module]]:
@@ -56,10 +55,6 @@ def _parts(network: MonoDVPS) -> list[tuple[str, nn.Module]]:
     if network.flow_decoder is not None:
         names.append("flow_decoder")
     return [(name, network.get_submodule(name)) for name in names]
-
-
-def _parameters(part: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in part.parameters())
 
 
 class _Frame(nn.Module):

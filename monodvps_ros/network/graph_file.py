@@ -34,13 +34,9 @@ _PROBE = "probe"
 def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None:
     """Write a network as a graph for images of its input size, and check that the file computes the same.
 
-    The file appears only after it has been loaded again and its outputs for two made-up images, the second with the
-    memory of the first, lie within `graph.EXPORT_TOLERANCE` of the network's.
-
-    Args:
-        path: file to write: ending in .onnx, or in .pt2 for a package compiled for this machine.
-        network: the network; it is not changed.
-        card: what is known of the weights, as for `save_weights`.
+    The file ends in .onnx, or in .pt2 for a package compiled for this machine, and appears only after it has been
+    loaded again and its outputs for two made-up images, the second with the memory of the first, lie within
+    `graph.EXPORT_TOLERANCE` of the network's. The network is not changed; `card` is as for `save_weights`.
 
     Raises:
         MissingDependencyError: what writes or runs the file is not installed.

@@ -135,15 +135,7 @@ class MonoDVPS(ConfiguredModel, nn.Module):
         return self.decode(self.encode(image), memory)
 
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
-        """Predict what a live pipeline needs: the finest disparity and flow alone, without gradients.
-
-        Args:
-            image: (B, 3, H, W) in 0..1; H and W multiples of 32.
-            memory: `NetworkOutput.memory` of the previous frame; empty after a start or a reset.
-
-        Raises:
-            ShapeError: as `forward` says.
-        """
+        """Predict what a live pipeline needs, as `forward` does: finest disparity and flow alone, without gradients."""
         with torch.inference_mode():
             return self.decode(self.encode(image), memory, finest_only=True)
 

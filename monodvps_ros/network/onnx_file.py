@@ -20,12 +20,7 @@ OPSET = 18
 
 
 def write_onnx(path: Path, graph: InferenceGraph, header: Mapping[str, Any]) -> None:
-    """Write a graph with its header.
-
-    Args:
-        path: file to write.
-        graph: in evaluation mode.
-        header: goes into the metadata, so that the file says what it is wherever it is taken.
+    """Write a graph in evaluation mode with its header, which says what the file is wherever it is taken.
 
     Raises:
         MissingDependencyError: onnxscript is not installed, which torch exports with.

@@ -45,10 +45,7 @@ class Noise:
         fx, fy = fx * fx * (3.0 - 2.0 * fx), fy * fy * (3.0 - 2.0 * fy)
         left, low = column.long() & mask, (row.long() & mask) * _SIZE_2D
         right, high = (left + 1) & mask, (low + _SIZE_2D) & (_SIZE_2D * _SIZE_2D - 1)
-        table = self._flat
-        bottom = torch.lerp(table[low + left], table[low + right], fx)
-        top = torch.lerp(table[high + left], table[high + right], fx)
-        return torch.lerp(bottom, top, fy)
+        return _bilinear(self._flat, (low, high), (left, right), fx, fy)
 
     def space(self, points: Tensor) -> Tensor:
         """Evaluate 3-D value noise of unit wavelength at (N, 3) points: (N,) values 0..1."""
@@ -62,16 +59,8 @@ class Noise:
         y0, y1 = low[:, 1] * size, high[:, 1] * size
         z0, z1 = low[:, 2] * (size * size), high[:, 2] * (size * size)
         fx, fy, fz = fade.unbind(1)
-        table = self._cube
-        layers = [
-            torch.lerp(
-                torch.lerp(table[z + y0 + x0], table[z + y0 + x1], fx),
-                torch.lerp(table[z + y1 + x0], table[z + y1 + x1], fx),
-                fy,
-            )
-            for z in (z0, z1)
-        ]
-        return torch.lerp(layers[0], layers[1], fz)
+        near, far = (_bilinear(self._cube, (z + y0, z + y1), (x0, x1), fx, fy) for z in (z0, z1))
+        return torch.lerp(near, far, fz)
 
     def cloth(self, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
         """Evaluate a texture with detail from 0.1 m to 6.4 m, filtered to the (N,) metres that a pixel covers.
@@ -95,12 +84,7 @@ class Noise:
         left, low = column.long() & mask, row.long() & mask
         right, high = (left + 1) & mask, begin + (((low + 1) & mask) << shift)
         low = begin + (low << shift)
-        table = self._cloth
-        return torch.lerp(
-            torch.lerp(table[low + left], table[low + right], fx),
-            torch.lerp(table[high + left], table[high + right], fx),
-            fy,
-        )
+        return _bilinear(self._cloth, (low, high), (left, right), fx, fy)
 
     def clouds(self, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
         """Sum four octaves of 2-D noise from wavelength 1.6 down, each faded where a pixel's `footprint` covers it.
@@ -113,6 +97,14 @@ class Noise:
             value = self.plane(turned[0] / wavelength, turned[1] / wavelength)
             total += (value - 0.5) * (2.0 * amplitude) * fade(footprint, wavelength)
         return total
+
+
+def _bilinear(
+    table: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], share_x: Tensor, share_y: Tensor
+) -> Tensor:
+    """Look values up between two rows, as places of their first column, and two columns."""
+    low, high = (torch.lerp(table[row + columns[0]], table[row + columns[1]], share_x) for row in rows)
+    return torch.lerp(low, high, share_y)
 
 
 def _weave(generator: torch.Generator) -> list[Tensor]:

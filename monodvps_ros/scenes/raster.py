@@ -223,10 +223,10 @@ def _rows(view: View, grid: Grid) -> tuple[Tensor, Tensor]:
     """List the (solid, row) pairs whose row crosses the solid's bounds: two (R,) int64."""
     first = torch.searchsorted(grid.y, view.bounds[:, 2].contiguous())
     count = torch.searchsorted(grid.y, view.bounds[:, 3].contiguous(), right=True) - first
-    return _expand(first, count.clamp(min=0))
+    return expand_ranges(first, count.clamp(min=0))
 
 
-def _expand(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def expand_ranges(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Write out ranges: owner of each item, and first[owner] + 0, 1, ... count[owner] - 1."""
     owner = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     start = first - (count.cumsum(0) - count)
@@ -276,7 +276,7 @@ def _fragments(grid: Grid, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tens
     first = torch.searchsorted(grid.x, low)
     last = torch.maximum(torch.searchsorted(grid.x, high, right=True), first)
     begin, end = grid.starts[row, first], grid.starts[row, last]
-    return _expand(begin, end - begin)
+    return expand_ranges(begin, end - begin)
 
 
 def _hit_box(view: View, solid: Tensor, y: Tensor, owner: Tensor, x: Tensor) -> Tensor:

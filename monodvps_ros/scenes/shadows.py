@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.scenes.actors import Caster
+from monodvps_ros.scenes.raster import expand_ranges
 from monodvps_ros.scenes.weather import Weather
 
 _CONTACT = 0.62
@@ -95,10 +96,8 @@ def _pairs(table: NDArray[np.float64], x: Tensor, y: Tensor) -> tuple[Tensor, Te
     inside = ((column >= 0) & (column < int(size[0])) & (row >= 0) & (row < int(size[1]))).nonzero()[:, 0]
     home = column[inside] * int(size[1]) + row[inside]
     number_here, first = count[home], (count.cumsum(0) - count)[home]
-    point = inside.repeat_interleave(number_here)
-    start = first - (number_here.cumsum(0) - number_here)
-    place = torch.arange(len(point), device=x.device) + start.repeat_interleave(number_here)
-    return point, listed[place]
+    owner_point, place = expand_ranges(first, number_here)
+    return inside[owner_point], listed[place]
 
 
 def _soft_box(along: Tensor, left: Tensor, half_x: Tensor, half_y: Tensor, soft: float) -> Tensor:

@@ -96,7 +96,7 @@ class Street:
     def pose(self, s: NDArray[np.float64], d: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Return x, y and heading, (N, 3), of places (N,) s and (N,) or one d on the main street, metres."""
         s = np.asarray(s, np.float64)
-        row = self.segments[np.clip(np.searchsorted(self.segments[:, 0], s, side="right") - 1, 0, None)]
+        row = self._at(s)
         along, heading0, bend = s - row[:, 0], row[:, 4], row[:, 5]
         heading = heading0 + bend * along
         # sin(half)/half form of the chord: exact on arcs, without a division by zero on straights
@@ -108,10 +108,11 @@ class Street:
 
     def curvature(self, s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the curvature at (N,) places, 1/m."""
-        found: NDArray[np.float64] = self.segments[
-            np.clip(np.searchsorted(self.segments[:, 0], s, side="right") - 1, 0, None), 5
-        ]
-        return found
+        return self._at(s)[:, 5]
+
+    def _at(self, s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the segments that hold (N,) places: (N, 6)."""
+        return self.segments[np.clip(np.searchsorted(self.segments[:, 0], s, side="right") - 1, 0, None)]
 
 
 def lay_street(generator: np.random.Generator, length_m: float) -> Street:
@@ -126,9 +127,9 @@ def lay_street(generator: np.random.Generator, length_m: float) -> Street:
         rows.append((s, straight, x, y, heading, 0.0))
         at = s + generator.uniform(0.74, 0.82) * straight if first else s + 0.5 * straight
         if first or generator.random() < 0.75:
-            crossings.append(
-                _cross(generator, at, x + (at - s) * np.cos(heading), y + (at - s) * np.sin(heading), heading, first)
-            )
+            middle = x + (at - s) * np.cos(heading), y + (at - s) * np.sin(heading)
+            width, lights = generator.uniform(3.6, 5.0), first or generator.random() < 0.8
+            crossings.append(Crossing(at, *middle, heading, width, bool(lights), bool(generator.random() < 0.2)))
         s, x, y = s + straight, x + straight * np.cos(heading), y + straight * np.sin(heading)
         radius, angle = generator.uniform(28.0, 110.0), generator.uniform(0.25, 1.0)
         sign = -np.sign(heading) if abs(heading) > 0.5 else generator.choice([-1.0, 1.0])
@@ -139,18 +140,6 @@ def lay_street(generator: np.random.Generator, length_m: float) -> Street:
         s, heading = s + radius * angle, heading + sign * angle
         first = False
     return Street(np.array(rows), tuple(crossings), lanes)
-
-
-def _cross(generator: np.random.Generator, s: float, x: float, y: float, heading: float, lights: bool) -> Crossing:
-    return Crossing(
-        s=s,
-        x=x,
-        y=y,
-        heading=heading,
-        half_width=generator.uniform(3.6, 5.0),
-        has_lights=bool(lights or generator.random() < 0.8),
-        has_rails=bool(generator.random() < 0.2),
-    )
 
 
 @dataclass(frozen=True, eq=False)

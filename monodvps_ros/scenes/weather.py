@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.scenes.noise import Noise
-
-Color = tuple[float, float, float]
+from monodvps_ros.scenes.solids import Color
 
 
 @dataclass(frozen=True)
