@@ -376,9 +376,9 @@ class TestNotFinite:
         (value[0] if isinstance(value, tuple) else value)[1] = float("nan")
         prediction = dataclasses.replace(prediction, output=dataclasses.replace(prediction.output, **{field: value}))
         objective = Objective(EVERYTHING, CITYSCAPES)
-        with pytest.raises(NotFiniteError, match=rf"'{term}' is nan at step 17, from sample drive/1;"):
+        with pytest.raises(NotFiniteError, match=rf"'{term}' is nan at step 17, sample drive/1;"):
             objective(make_batch(), prediction, step=17, total_steps=100)
-        with pytest.raises(NotFiniteError, match="from sample number 1 of the batch"):
+        with pytest.raises(NotFiniteError, match="sample number 1 of the batch"):
             objective(make_batch(names=()), prediction)
 
     def test_motion_that_is_nan_is_not_taken_for_invalid(self):
@@ -386,7 +386,7 @@ class TestNotFinite:
         motion = prediction.source_from_target[0].clone()
         motion[0, 0, 3] = float("nan")
         prediction = dataclasses.replace(prediction, source_from_target=(motion, prediction.source_from_target[1]))
-        with pytest.raises(NotFiniteError, match=r"'photometric' is nan .* from sample drive/0"):
+        with pytest.raises(NotFiniteError, match=r"'photometric' is nan .* sample drive/0"):
             Objective(EVERYTHING, CITYSCAPES)(make_batch(), prediction)
 
     def test_an_image_that_is_nan_names_its_sample(self):

@@ -26,7 +26,7 @@ from monodvps_ros.ros.management.training_status import progress_message, traini
 from monodvps_ros.training.background_run import TrainingRun, prepare
 from monodvps_ros.training.checkpoints import read_checkpoint
 from monodvps_ros.training.progress import Phase, Progress
-from monodvps_ros.training.reporting import Cancelled, Reporter, WatchedSource
+from monodvps_ros.training.reporting import Cancelled, MonitoredSource, Reporter
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -138,7 +138,7 @@ class Broken:
 
 def test_a_watched_source_tells_goes_on_after_damage_and_stops():
     told, stop = [], threading.Event()
-    watched = WatchedSource(Broken(), "bag", Phase.PREPARING, Reporter(told.append, 9), stop)
+    watched = MonitoredSource(Broken(), "bag", Phase.PREPARING, Reporter(told.append, 9), stop)
     reading = iter(watched)
     assert next(reading) == 1
     with pytest.raises(DataError, match="damaged"):
@@ -154,8 +154,8 @@ def test_what_comes_often_is_told_at_a_pace_and_the_rest_always():
     told = []
     reporter = Reporter(told.append, 9)
     for step in range(50):
-        reporter.tell(Phase.TRAINING, often=True, step=step)
-    reporter.tell(Phase.EXPORTING)
+        reporter.update(Phase.TRAINING, throttled=True, step=step)
+    reporter.update(Phase.EXPORTING)
     assert len(told) < 50
     assert (told[-1].phase, told[-1].step) == (Phase.EXPORTING, 49)
 

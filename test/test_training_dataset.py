@@ -55,7 +55,7 @@ def test_a_damaged_frame_is_counted_and_parts_its_neighbours(tmp_path):
 
 def test_incomplete_frames_are_refused(tmp_path):
     (tmp_path / "frames.json").write_text("{")
-    with pytest.raises(DataError, match="no complete frames"):
+    with pytest.raises(DataError, match="no complete set of frames"):
         FrameStore(tmp_path)
 
 
@@ -92,7 +92,7 @@ def test_ends_and_gaps_have_no_sources(tmp_path):
     dataset = make_dataset(tmp_path, config, Clip(6, gap_after=2))
     flags = [dataset[Draw(place, 0)]["has_sources"] for place in range(6)]
     assert flags == [False, True, False, False, True, False]
-    assert dataset.alone == 4
+    assert dataset.without_motion == 4
     only_motion = make_config(
         loss={
             "semantic": 0,
@@ -108,8 +108,8 @@ def test_ends_and_gaps_have_no_sources(tmp_path):
 
 def entry(seconds, follows_previous=True, **changes):
     known = {"source": 0, "sequence": "a", "index": 0, "stamp_ns": round(seconds * 1e9), "frame_id": "camera",
-             "intrinsics": (1.0,) * 9, "follows_previous": follows_previous, "labelled": False, "measured": False,
-             "pseudo": False, "guessed": False, "name": ""}  # fmt: skip
+             "intrinsics": (1.0,) * 9, "follows_previous": follows_previous, "labelled": False, "has_depth": False,
+             "pseudo": False, "has_inverse_depth": False, "name": ""}  # fmt: skip
     return FrameEntry(**{**known, **changes})
 
 
@@ -128,7 +128,7 @@ def test_neighbours_are_no_farther_apart_than_the_greatest_gap():
 
 
 def test_depth_in_metres_needs_k_where_the_network_is_metric():
-    entries = [entry(0.0, measured=True), entry(0.1, measured=True, intrinsics=None)]
+    entries = [entry(0.0, has_depth=True), entry(0.1, has_depth=True, intrinsics=None)]
     metric = [needs_met(entries, n, 1.0, True) for n in (0, 1)]
     assert metric == [{Need.MEASURED_DEPTH}, set()]
     assert needs_met(entries, 1, 1.0, False) == {Need.MEASURED_DEPTH}
@@ -177,7 +177,7 @@ def test_nothing_to_learn_from_is_said(tmp_path):
     config = make_config(
         loss={"semantic": 0, "instance": 0, "panoptic_smoothness": 0, "panoptic_edges": 0, "triplet": 0}
     )
-    with pytest.raises(DataError, match="none of the 2 frames can be learnt from"):
+    with pytest.raises(DataError, match="none of the 2 frames can be used"):
         make_dataset(tmp_path, config, Clip(2))
 
 
@@ -201,5 +201,5 @@ def test_two_processes_share_one_large_batch():
 def test_sources_are_drawn_by_their_weights():
     draws = [draw.target for batch in StepSampler([0] * 90 + [1] * 10, 10, 100, weights=(1.0, 3.0)) for draw in batch]
     assert np.mean([target >= 90 for target in draws]) == pytest.approx(0.75, abs=0.05)
-    with pytest.raises(ConfigError, match="one for each of the 2 data sources"):
+    with pytest.raises(ConfigError, match="one for each of 2 data sources"):
         StepSampler([0, 1], 1, 1, weights=(1.0,))

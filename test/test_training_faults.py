@@ -92,7 +92,7 @@ def finished(clip, tmp_path_factory):
 @pytest.mark.slow
 def test_fewer_steps_than_were_made_are_refused(finished, clip, tmp_path):
     shutil.copytree(finished, tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"stands at step 4, beyond max_steps, which is 3; go on with --max-steps"):
+    with pytest.raises(ConfigError, match=r"is at step 4, beyond max_steps, which is 3; continue with --max-steps"):
         train(_config(max_steps=3), [open_source(clip)], tmp_path / "out", names=[str(clip)], resume=True)
     assert read_checkpoint(tmp_path / "out" / LAST_CHECKPOINT)["global_step"] == 4
 
@@ -119,7 +119,7 @@ def test_more_steps_go_on_at_the_rate_of_the_longer_run(finished, clip, tmp_path
 
 
 def test_nothing_to_go_on_from_is_said(clip, tmp_path):
-    with pytest.raises(DataError, match=r"no checkpoint to go on from yet; give the same command without --resume"):
+    with pytest.raises(DataError, match=r"there is no checkpoint yet; run the same command without --resume"):
         train(_config(), [open_source(clip)], tmp_path / "out", resume=True)
 
 
@@ -222,9 +222,9 @@ def small_files():
 
 def test_a_full_disk_while_frames_are_stored(clip, tmp_path, small_files):
     small_files(50_000)
-    with pytest.raises(DataError, match=r"frames cannot be stored: .*File too large.*make room"):
+    with pytest.raises(DataError, match=r"frames cannot be stored: .*File too large.*free disk space"):
         store_frames([open_source(clip)], SIZE, tmp_path / "frames", "")
-    with pytest.raises(DataError, match="no complete frames"):
+    with pytest.raises(DataError, match="no complete set of frames"):
         FrameStore(tmp_path / "frames")
     small_files(resource.RLIM_INFINITY)
     assert len(store_frames([open_source(clip)], SIZE, tmp_path / "frames", "")) == 6
@@ -238,7 +238,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(clip, tmp_path, small_
         if trainer.global_step == 3:
             small_files(100_000)
 
-    with pytest.raises(DataError, match=r"checkpoint cannot be written: .*the one before is kept; make room and --res"):
+    with pytest.raises(DataError, match=r"cannot be written: .*the previous one is kept; free disk space and --res"):
         train(_config(), [open_source(clip)], out, names=["a"], callbacks=[Wait(fill)])
     small_files(resource.RLIM_INFINITY)
     assert read_checkpoint(out / LAST_CHECKPOINT)["global_step"] == 2
@@ -247,7 +247,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(clip, tmp_path, small_
 
 
 def test_a_full_disk_anywhere_else(tmp_path):
-    with pytest.raises(DataError, match=r"the disk is full: .*No space left.*go on with --resume"), explained(tmp_path):
+    with pytest.raises(DataError, match=r"disk is full: .*No space left.*continue with --resume"), explained(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device", "log/events")
     with pytest.raises(PermissionError), explained(tmp_path):
         raise PermissionError(errno.EACCES, "no")
@@ -291,7 +291,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint(clip, tmp_path):
                 next(module.pose_network.parameters()).fill_(float("nan"))
 
     out = tmp_path / "out"
-    with pytest.raises(NotFiniteError, match=r"at step 4, such as pose_network.*the checkpoint before is kept"):
+    with pytest.raises(NotFiniteError, match=r"at step 4, such as pose_network.*the previous checkpoint is kept"):
         train(_config(), [open_source(clip)], out, callbacks=[Wait(spoil)])
     assert read_checkpoint(out / LAST_CHECKPOINT)["global_step"] == 2
 
@@ -309,7 +309,7 @@ def test_an_unreadable_image_is_left_out_and_said(clip, tmp_path, capsys):
         main(_command(damaged, given, tmp_path / "out")[3:])
     assert end.value.code == 3
     said = capsys.readouterr().err
-    assert "5 frames, 2 to learn from; 1 left out that cannot be used; 1 frames cannot be read; the first: " in said
+    assert "5 frames, 2 usable; 1 skipped; 1 frames cannot be read; the first: " in said
     assert "000001.png" in said
     store = FrameStore(tmp_path / "out" / "frames")
     assert [entry.index for entry in store.entries] == [0, 2, 3, 4, 5]
@@ -347,13 +347,13 @@ def test_stored_frames_that_were_removed_are_said(clip, tmp_path):
     ("error", "says"),
     [
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), r"out of GPU memory: .*smaller batch_size"),
-        (MemoryError(), r"out of memory: MemoryError; .*smaller batch_size.*set workers to less"),
+        (MemoryError(), r"out of memory: MemoryError; .*smaller batch_size.*reduce workers"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
          r"out of memory: .*smaller batch_size"),
         (RuntimeError("not enough memory: you tried to allocate 9 bytes."), r"out of memory: .*--weights .*last.ckpt"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), r"out of memory: .*set workers to less"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), r"a process that .* died.*shm-size"),
-        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), r"a process that reads samples died"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), r"out of memory: .*reduce workers"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), r"loading process died.*shm-size"),
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), r"a data-loading process died"),
     ],
 )  # fmt: skip
 def test_memory_that_runs_out_says_what_to_lower(tmp_path, error, says):

@@ -300,7 +300,7 @@ class TestCommand:
             (("lidar",), "is no recording; LiDAR points are read from rosbag2 only"),
             (("topic", "--depth-topic", "/x"), "is no recording; depth images are read from rosbag2 only"),
             (("stereo", "--extrinsics", "x.yaml"), "extrinsics are for the depth teacher 'lidar', not for 'stereo'"),
-            (("shipped", "--depth-topic", "/x"), "'shipped' measures nothing"),
+            (("shipped", "--depth-topic", "/x"), "not to 'shipped'"),
         ],
     )
     def test_what_does_not_go_together(self, tmp_path, capsys, words, said):

@@ -39,7 +39,7 @@ class Teacher:
     def __init__(self, labels=CITYSCAPES):
         self.labels, self.made_with, self.description, self.looks = labels, {"teacher": "bright"}, "bright", 0
 
-    def look(self, image):
+    def predict(self, image):
         self.looks += 1
         bright = image.mean(1) > 0.5
         scores = torch.full((1, 19, *image.shape[2:]), -50.0)

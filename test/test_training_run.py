@@ -128,7 +128,7 @@ def test_an_interrupt_ends_the_run_with_a_checkpoint(tmp_path):
 
 def test_a_folder_with_a_run_is_not_written_over(finished):
     _, out, config = finished
-    with pytest.raises(DataError, match="holds a training run; go on with --resume"):
+    with pytest.raises(DataError, match="contains a training run; continue it with --resume"):
         train(config, [Clip()], out)
 
 
@@ -181,7 +181,7 @@ def test_starting_from_what_fits(finished, tmp_path):
         module = TrainingModule(finer, str(start))
         stored = held if start.suffix == ".ckpt" else {f"network.{k}": v for k, v in load_file(result.weights).items()}
         own = module.state_dict()
-        new = {name.removeprefix("network.") for name in module.anew}
+        new = {name.removeprefix("network.") for name in module.initialized}
         assert "semantic_head.final.weight" in new
         assert not [
             name for name in new if name.startswith(("encoder.", "depth_head.", "flow_decoder.", "pose_network."))
@@ -194,7 +194,7 @@ def test_starting_from_what_fits(finished, tmp_path):
     console = Console(file=io.StringIO())
     train(finer, [Clip()], tmp_path / "out", weights=str(result.weights), console=console)
     told = console.file.getvalue()
-    assert "nothing fits center_head (6 tensors), instance_decoder (24 tensors)" in told
+    assert "initialised: center_head (6 tensors), instance_decoder (24 tensors)" in told
 
 
 def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
@@ -205,7 +205,7 @@ def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(DataError, match=r"No space left on device.*the one before is kept"):
+    with pytest.raises(DataError, match=r"No space left on device.*the previous one is kept"):
         AtomicCheckpoints().save_checkpoint({"step": 2}, path)
     assert read_checkpoint(path) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
@@ -217,7 +217,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
             return (print, ("run",))
 
     torch.save({"state": Evil()}, tmp_path / "evil.ckpt")
-    with pytest.raises(WeightsError, match="not a whole checkpoint"):
+    with pytest.raises(WeightsError, match="not a complete checkpoint"):
         AtomicCheckpoints().load_checkpoint(tmp_path / "evil.ckpt")
     with pytest.raises(WeightsError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "absent.ckpt")

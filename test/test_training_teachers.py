@@ -156,7 +156,7 @@ class TestLabels:
         class Fixed:
             labels = CITYSCAPES
 
-            def look(self, image):
+            def predict(self, image):
                 """Road for certain on the left; on the right half road, half building but a little."""
                 scores = torch.full((1, 19, *SIZE), -50.0)
                 scores[:, 0] = 0.0
@@ -177,7 +177,7 @@ class TestLabels:
 
     def test_another_size_can_be_asked_for(self, tiny):
         wide = PseudoLabelConfig(scales=(1.0,), flips=False, input_height=96, input_width=160, device="cpu")
-        output = NetworkTeacher(str(tiny), wide, CPU).look(noise())
+        output = NetworkTeacher(str(tiny), wide, CPU).predict(noise())
         assert output.class_logits.shape == (1, 19, 96, 160)
         with pytest.raises(ConfigError, match="multiples of 32"):
             NetworkTeacher(str(tiny), PseudoLabelConfig(input_height=100, input_width=160, device="cpu"), CPU)

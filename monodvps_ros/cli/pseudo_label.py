@@ -117,9 +117,9 @@ def pseudo_label(
     from monodvps_ros.training.ego_region import EgoRegion  # noqa: PLC0415
     from monodvps_ros.training.measuring_teachers import MeasuredDepth  # noqa: PLC0415
     from monodvps_ros.training.pseudo_labels import PseudoLabelling, Recording  # noqa: PLC0415
-    from monodvps_ros.training.teachers import is_own_weights, load_teacher  # noqa: PLC0415
+    from monodvps_ros.training.teachers import is_monodvps_weights, load_teacher  # noqa: PLC0415
 
-    if teacher is not None and not is_own_weights(teacher) and (scales is not None or flips):
+    if teacher is not None and not is_monodvps_weights(teacher) and (scales is not None or flips):
         raise ConfigError(f"--scales and --flips apply to MonoDVPS teachers only, but --teacher is '{teacher}'")
     _check_depth_options(depth_teacher, depth_topic, depth_within, extrinsics)
     views = {"scales": None if scales is None else parse_scales(scales), "flips": flips}

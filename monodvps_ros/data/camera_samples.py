@@ -22,8 +22,8 @@ class CameraSamples:
     """Makes the frames of one camera.
 
     Truth comes in the pixels of the recorded image and goes where the image's pixels go: labels and depth by the
-    nearest pixel, void or NaN where the camera saw nothing. Flow is not carried over: it is left out, and told. Depth
-    that is hardly in metres is told once.
+    nearest pixel, void or NaN where the camera saw nothing. Flow is not rectified but dropped, with a warning. Depth
+    that is hardly in metres is reported once.
 
     Args:
         where: path and topic, for what is logged.
@@ -37,7 +37,7 @@ class CameraSamples:
     def __init__(self, where: str, rectified: str = "auto", topic: str = "") -> None:
         self._where = where
         self._reader = CameraReader(rectified, topic)
-        self._flow_told, self._depth_check = False, DepthCheck()
+        self._flow_reported, self._depth_check = False, DepthCheck()
         self.problems: Counter[str] = Counter()
 
     def join(
@@ -67,8 +67,8 @@ class CameraSamples:
         frame = CameraFrame(image, stamp_ns, frame_id, camera.intrinsics, camera.rectification, camera.calibration)
         if camera.rectification is None:
             return frame, truth
-        if truth.flow_px is not None and not self._flow_told:
-            self._flow_told = True
+        if truth.flow_px is not None and not self._flow_reported:
+            self._flow_reported = True
             log.warning("%s: true flow is of the distorted image and is left out", self._where)
         return frame, _rectified(truth, camera.rectification)
 

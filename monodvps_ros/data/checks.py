@@ -115,13 +115,13 @@ class DepthCheck:
     """Warns of the first depth map of a stream that is hardly in metres."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._reported = False
 
     def warn(self, depth_m: NDArray[np.float32], where: str) -> None:
         """Take the next depth map, metres, NaN where there is none."""
-        problem = "" if self._told else depth_problem(depth_m)
+        problem = "" if self._reported else depth_problem(depth_m)
         if problem:
-            self._told = True
+            self._reported = True
             log.warning("%s: %s", where, problem)
 
 

@@ -66,7 +66,7 @@ def damage_of(source: object) -> Sequence[str]:
 
 
 class ReadableSamples:
-    """The samples of a source that can be read; whoever iterates over them is told in the end what is missing.
+    """The readable samples of a source; missing ones are reported at the end of the iteration.
 
     Args:
         source: to read; what its iterators raise is counted where they go on after it.

@@ -81,7 +81,7 @@ def in_order(items: Iterable[T], stamp_of: Callable[[T], int], left_out: LeftOut
     Args:
         items: in the order in which they were received.
         stamp_of: gives the stamp of an item in nanoseconds.
-        left_out: is told of what is not given.
+        left_out: counts the skipped frames.
     """
     number, held = 0, None
     last: int | None = None

@@ -33,16 +33,16 @@ class TrainingBatch:
             None where all have.
         panoptic: (B, H, W) or (B, 1, H, W) panoptic ids, integer, void 65535.
         labelled: (B,) bool, false where a sample has no panoptic label; None where all have.
-        pseudo: (B,) bool, true where the panoptic label is a teacher's guess; None where none is.
+        pseudo: (B,) bool, true where the panoptic label is a pseudo-label; None where none is.
         centers: (B, 1, H, W) heatmap, 1 at centres of instances.
         center_weights: (B, 1, H, W), 0 on void, else 1.
         offsets_px: (B, 2, H, W) (dy, dx) from a pixel to its instance's centre.
         offset_weights: (B, 1, H, W), 1 on instances, else 0.
         semantic_weights: (B, H, W) weight of each pixel's class loss; None for `small_instance_weights` of `panoptic`.
         depth_m: (B, 1, H, W) measured depth, not finite or 0 where there is none.
-        measured: (B,) bool, false where a sample has no measured depth; None where all have.
+        has_depth: (B,) bool, false where a sample has no measured depth; None where all have.
         inverse_depth: (B, 1, H, W) a teacher's inverse depth up to scale and shift, not finite where there is none.
-        guessed: (B,) bool, false where a sample has no teacher's inverse depth; None where all have.
+        has_inverse_depth: (B,) bool, false where a sample has no teacher's inverse depth; None where all have.
         names: of the samples, for error messages; empty for their numbers.
 
     Raises:
@@ -62,9 +62,9 @@ class TrainingBatch:
     offset_weights: Tensor | None = None
     semantic_weights: Tensor | None = None
     depth_m: Tensor | None = None
-    measured: Tensor | None = None
+    has_depth: Tensor | None = None
     inverse_depth: Tensor | None = None
-    guessed: Tensor | None = None
+    has_inverse_depth: Tensor | None = None
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -84,9 +84,9 @@ class TrainingBatch:
             offset_weights=(self.offset_weights, "B 1 H W"),
             semantic_weights=(self.semantic_weights, "B H W"),
             depth_m=(self.depth_m, "B 1 H W"),
-            measured=(self.measured, "B"),
+            has_depth=(self.has_depth, "B"),
             inverse_depth=(self.inverse_depth, "B 1 H W"),
-            guessed=(self.guessed, "B"),
+            has_inverse_depth=(self.has_inverse_depth, "B"),
             **{f"sources[{place}]": (source, "B 3 H W") for place, source in enumerate(self.sources)},
         )
 
@@ -164,7 +164,7 @@ class TermInputs:
 
     @property
     def label_weights(self) -> Tensor | None:
-        """(B,) weight of each image's label: 1 for a true one, less or more for a teacher's guess."""
+        """(B,) weight of each image's label: 1 for ground truth, `LossConfig.pseudo_labels` for a pseudo-label."""
         if self.batch.pseudo is None:
             return None
         return torch.where(self.batch.pseudo, self.config.pseudo_labels, 1.0)

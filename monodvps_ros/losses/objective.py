@@ -119,19 +119,19 @@ class Objective:
         self, terms: Sequence[Term], batch: TrainingBatch, prediction: TrainingPrediction, progress: float
     ) -> dict[str, Tensor]:
         """Compute terms, each on the samples that have what it needs."""
-        usable = {need: _having(need, batch, prediction) for need in {term.need for term in terms}}
+        usable = {need: _select_usable(need, batch, prediction) for need in {term.need for term in terms}}
         values = {}
         for term in terms:
-            of_use = usable[term.need]
-            if of_use is None:
+            usable_samples = usable[term.need]
+            if usable_samples is None:
                 values[term.name] = batch.image.new_zeros(())
                 continue
-            _check_given(term.name, term.reads, *of_use)
+            _check_given(term.name, term.reads, *usable_samples)
             if term.name == "photometric":
-                _check_given("mask_moving_objects", self._mask_reads, *of_use)
+                _check_given("mask_moving_objects", self._mask_reads, *usable_samples)
             values[term.name] = term.compute(
                 TermInputs(
-                    *of_use,
+                    *usable_samples,
                     self.config,
                     self.thing_ids,
                     self.depth_range_m,
@@ -159,20 +159,20 @@ class Objective:
             return
         name = names[finite.index(False)]
         broken = next(term for term in TERMS if term.name == name)
-        guilty = []
+        culprits = []
         with torch.no_grad():
             for row in range(len(batch.image)):
                 only = torch.tensor([row], device=batch.image.device)
-                alone = self._compute([broken], select(batch, only), select(prediction, only), progress)
-                if not bool(alone[name].isfinite()):
-                    guilty.append(batch.names[row] if batch.names else f"number {row} of the batch")
+                single = self._compute([broken], select(batch, only), select(prediction, only), progress)
+                if not bool(single[name].isfinite()):
+                    culprits.append(batch.names[row] if batch.names else f"number {row} of the batch")
         raise NotFiniteError(
-            f"loss term '{name}' is {terms[name].item()} at step {step}, from sample {', '.join(guilty) or 'unknown'}; "
-            "look at that sample's labels and camera, or lower the learning rate"
+            f"loss term '{name}' is {terms[name].item()} at step {step}, sample {', '.join(culprits) or 'unknown'}; "
+            "check the labels and camera of that sample, or lower the learning rate"
         )
 
 
-def _having(
+def _select_usable(
     need: Need, batch: TrainingBatch, prediction: TrainingPrediction
 ) -> tuple[TrainingBatch, TrainingPrediction] | None:
     """Take the samples that have what is needed, all where nothing is; None where none has it."""

@@ -25,8 +25,8 @@ class Need(str, Enum):
     NOTHING = ""  # computed for every sample, but of itself no reason to train on one
     MOTION = "has_sources"  # both adjacent frames, and K
     LABELS = "labelled"  # a panoptic map
-    MEASURED_DEPTH = "measured"  # depth in metres
-    TEACHER_DEPTH = "guessed"  # inverse depth up to scale and shift
+    MEASURED_DEPTH = "has_depth"  # depth in metres
+    TEACHER_DEPTH = "has_inverse_depth"  # inverse depth up to scale and shift
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training run in a thread of its own, from what the node was told to a checkpoint."""
+"""A training run in a thread of its own, from the node's parameters to a checkpoint."""
 
 import threading
 import traceback
@@ -14,21 +14,21 @@ from monodvps_ros.data import open_source
 from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError
 from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.progress import Phase, Progress
-from monodvps_ros.training.reporting import Cancelled, ProgressCallback, Reporter, WatchedSource
+from monodvps_ros.training.reporting import Cancelled, MonitoredSource, ProgressCallback, Reporter
 from monodvps_ros.training.run import LAST_CHECKPOINT, WEIGHTS_FILE, train
 from monodvps_ros.types import Sample, SampleSource
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What to train, on what, and where to.
+    """A configured training run.
 
     Attributes:
         config: of the run.
         data: sources to train on, by name.
-        validation: sources to measure on, by name.
-        weights: file to start from; empty for none.
-        out: folder for everything that the run writes.
+        validation: sources for validation, by name.
+        weights: initial weights file; empty for none.
+        out: output folder.
     """
 
     config: TrainingConfig
@@ -39,16 +39,16 @@ class TrainingJob:
 
     @property
     def checkpoint(self) -> Path:
-        """The last checkpoint, whether or not it is there yet."""
+        """Path of the last checkpoint, which need not exist yet."""
         return self.out / LAST_CHECKPOINT
 
 
 def prepare(config: TrainingNodeConfig) -> TrainingJob:
-    """Open and check what the node's parameters name.
+    """Open and check the data, configuration and folder that the parameters name.
 
     Raises:
-        ConfigError: a parameter that is needed is empty, two exclude each other, or the training config is wrong.
-        DataError: data is not there or not of a known kind, or the output folder does not fit `resume`.
+        ConfigError: a required parameter is empty, two exclude each other, or the training configuration is invalid.
+        DataError: data does not exist or is of an unknown format, or the output folder does not match `resume`.
     """
     data, validation = ([name for name in names if name] for names in (config.data, config.validate))
     if not data:
@@ -56,7 +56,7 @@ def prepare(config: TrainingNodeConfig) -> TrainingJob:
     if not config.out:
         raise ConfigError("parameter 'out' is empty; name a folder for checkpoints, logs and weights")
     if config.resume and config.weights:
-        raise ConfigError("parameter 'resume' goes on with the checkpoint's own weights; leave 'weights' empty")
+        raise ConfigError("parameter 'resume' continues with the weights of the checkpoint; leave 'weights' empty")
     overrides = {"max_steps": config.max_steps} if config.max_steps else {}
     settings = load(TrainingConfig, Path(config.config) if config.config else None, overrides)
     job = TrainingJob(
@@ -74,16 +74,16 @@ def prepare(config: TrainingNodeConfig) -> TrainingJob:
 
 
 class TrainingRun:
-    """Trains in a thread; goes on from the last checkpoint where there is one.
+    """Trains in a thread; continues from the last checkpoint if there is one.
 
     Attributes:
-        problem: why it failed; empty where it did not. One line, or a traceback where the fault is ours.
+        problem: reason of a failure, one line or, for an internal error, a traceback; empty if there was none.
 
     Args:
-        job: what to do.
-        report: takes progress; called from the thread.
-        ended: called last, from the thread.
-        console: takes what the trainer has to say.
+        job: the run.
+        report: called with the progress, from the thread.
+        ended: called at the end, from the thread.
+        console: for the output of the trainer.
     """
 
     def __init__(
@@ -97,38 +97,38 @@ class TrainingRun:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is under way."""
+        """Whether the run is in progress."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the step in hand, and wait until checkpoint and weights are written."""
+        """Stop after the current step, and wait until checkpoint and weights are written."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        self._reporter.tell(Phase.PREPARING, message="building the network")
+        self._reporter.update(Phase.PREPARING, message="building the network")
         try:
             self._train()
         except Cancelled:
-            self._leave()
+            self._end_cancelled()
         except MonoDVPSError as error:
             self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}", "")
-        except Exception as error:  # a thread would end without a word
+        except Exception as error:  # otherwise the thread would end silently
             self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}", traceback.format_exc())
         self._ended()
 
     def _train(self) -> None:
         job = self._job
-        validating = _Chained([self._watched(*entry, Phase.VALIDATING) for entry in job.validation.items()])
+        validating = _Chained([self._monitored(*entry, Phase.VALIDATING) for entry in job.validation.items()])
         resume = job.checkpoint.exists()
         result = train(
             job.config,
-            [self._watched(*entry, Phase.PREPARING) for entry in job.data.items()],
+            [self._monitored(*entry, Phase.PREPARING) for entry in job.data.items()],
             job.out,
             names=list(job.data),
             validation=validating if job.validation else None,
@@ -138,20 +138,20 @@ class TrainingRun:
             callbacks=[ProgressCallback(self._reporter, self._stop, job.checkpoint)],
         )
         finished = result.steps >= job.config.max_steps
-        self._reporter.tell(
+        self._reporter.update(
             Phase.FINISHED if finished else Phase.CANCELLED,
             message=f"{'finished' if finished else 'stopped'} at step {result.steps}: {result.weights}",
             step=result.steps,
             remaining_s=0.0 if finished else None,
         )
 
-    def _watched(self, name: str, source: SampleSource, phase: Phase) -> WatchedSource:
-        return WatchedSource(source, name, phase, self._reporter, self._stop)
+    def _monitored(self, name: str, source: SampleSource, phase: Phase) -> MonitoredSource:
+        return MonitoredSource(source, name, phase, self._reporter, self._stop)
 
-    def _leave(self) -> None:
-        """End a run that was stopped while it read data or measured."""
+    def _end_cancelled(self) -> None:
+        """End a run that was cancelled while reading data or validating."""
         if not self._job.checkpoint.exists():
-            self._reporter.tell(
+            self._reporter.update(
                 Phase.CANCELLED, message="stopped before the first step; no checkpoint", remaining_s=None
             )
             return
@@ -161,19 +161,19 @@ class TrainingRun:
             self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}", "")
             return
         step = self._reporter.newest.step
-        self._reporter.tell(
+        self._reporter.update(
             Phase.CANCELLED, message=f"stopped at step {step}: {self._job.checkpoint}", remaining_s=None
         )
 
     def _fail(self, line: str, details: str) -> None:
         self.problem = details or line
-        self._reporter.tell(Phase.FAILED, message=line, remaining_s=None)
+        self._reporter.update(Phase.FAILED, message=line, remaining_s=None)
 
 
 class _Chained:
-    """Sources one after the other; sequences tell them apart."""
+    """Sources one after the other."""
 
-    def __init__(self, sources: list[WatchedSource]) -> None:
+    def __init__(self, sources: list[MonitoredSource]) -> None:
         self._sources = sources
 
     def __iter__(self) -> Iterator[Sample]:

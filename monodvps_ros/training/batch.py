@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training step is given."""
+"""Input of a training step."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from monodvps_ros.shapes import check_shapes
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StepBatch:
-    """Samples as they are, for the losses, and as the networks are shown them.
+    """Samples for the losses, and the colour-jittered images for the networks.
 
-    The losses compare the camera's own colours; the networks see changed ones, alike in all frames of a sample, so that
-    they do not learn to rely on them (Godard et al. 2019).
+    The losses compare the original colours; the networks get jittered ones, the same for all frames of a sample, so
+    that they do not rely on them (Godard et al. 2019).
 
     Attributes:
-        truth: images and what is known of them.
-        shown: (B, 3, H, W) in 0..1, the target frames with changed colours.
-        shown_sources: the adjacent frames likewise, in the order of `truth.sources`.
+        truth: images and ground truth.
+        shown: (B, 3, H, W) in 0..1, the target frames, jittered.
+        shown_sources: the adjacent frames, jittered, in the order of `truth.sources`.
 
     Raises:
         ShapeError: sizes differ from those of `truth`.

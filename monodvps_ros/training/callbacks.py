@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens beside the steps: validation, and a line of progress for logs."""
+"""Callbacks of the trainer: validation, signals, and progress lines for logs."""
 
 import signal
 import threading
@@ -16,15 +16,14 @@ from monodvps_ros.types import Sample
 
 
 class Validation(Callback):
-    """Measure the network every so many steps, print the figures and log them as ``validation/<name>``.
+    """Validates the network at intervals; prints the metrics and logs them as ``validation/<name>``.
 
-    ``validation/score`` is the mean of PQ and 1 - absRel, or the one of them that was measured; the best checkpoint is
-    chosen by it.
+    ``validation/score`` is the mean of PQ and 1 - absRel, or the one that is available; it selects the best checkpoint.
 
     Args:
-        samples: frames with truth, in time order; gone through anew at each validation.
-        every: steps from one validation to the next.
-        frames: at most so many are looked at.
+        samples: frames with ground truth, in time order; iterated over at each validation.
+        every: steps between validations.
+        frames: maximum number of frames.
         console: to print to.
     """
 
@@ -42,7 +41,7 @@ class Validation(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Validate where it is time."""
+        """Validate at the interval and after the last step."""
         last = trainer.global_step >= pl_module.config.max_steps
         if trainer.global_step % self._every and not last:
             return
@@ -54,19 +53,19 @@ class Validation(Callback):
 
     def _measure(self, step: int, module: TrainingModule) -> dict[str, float]:
         found = figures(validate(module.network, self._samples, self._frames))
-        text = "  ".join(f"{name} {value:.3f}" for name, value in found.items()) or "no truth to measure against"
+        text = "  ".join(f"{name} {value:.3f}" for name, value in found.items()) or "no ground truth"
         if module.global_rank == 0:
             self._console.print(f"validation at step {step}: {text}", soft_wrap=True, highlight=False)
         return found
 
 
 class StopOnSignal(Callback):
-    """Let Ctrl-C, or SIGTERM, end training after the step in hand; a second one ends it at once.
+    """Ends training after the current step on Ctrl-C or SIGTERM; a second signal ends it immediately.
 
-    Only in the main thread, where Python takes signals. Processes that train together agree on the step.
+    Only in the main thread, where Python handles signals. Distributed processes stop at the same step.
 
     Attributes:
-        received: number of the signal that ended training; 0 where none did.
+        received: number of the signal that ended training; 0 if none.
     """
 
     def __init__(self, console: Console) -> None:
@@ -75,51 +74,51 @@ class StopOnSignal(Callback):
         self.received = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take over the signals."""
+        """Install the signal handlers."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """End training where one process at least was told to."""
-        told = self.received > 0
+        """Stop if any process received a signal."""
+        stop = self.received > 0
         if trainer.world_size > 1:
-            told = trainer.strategy.reduce_boolean_decision(told, all=False)
-        if told:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Give the signals back."""
-        self._give_back()
+        """Restore the signal handlers."""
+        self._restore_handlers()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._give_back()
+        """Restore the signal handlers."""
+        self._restore_handlers()
 
     def _stop(self, number: int, _: Any) -> None:
         self.received = number
-        self._give_back()
-        self._console.print("stopping after this step; press Ctrl-C again to end at once without a checkpoint")
+        self._restore_handlers()
+        self._console.print("stopping after this step; press Ctrl-C again to quit immediately without a checkpoint")
 
-    def _give_back(self) -> None:
+    def _restore_handlers(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
 
 class DataSummary(Callback):
-    """Print how many frames there are to learn from, once they are known."""
+    """Prints the number of training frames once it is known."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Print it."""
+        """Print the summary."""
         if trainer.global_rank == 0:
             self._console.print(trainer.datamodule.summary(), soft_wrap=True, highlight=False)  # type: ignore[attr-defined]
 
 
 class ProgressLines(Callback):
-    """Print one line every so many seconds where there is no terminal for a progress bar.
+    """Prints a line of progress at intervals, where there is no terminal for a progress bar.
 
     Args:
         console: to print to.
@@ -146,7 +145,7 @@ class ProgressLines(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Print where it is time, and after the last step."""
+        """Print at the interval and after the last step."""
         now, steps = time.monotonic(), pl_module.config.max_steps
         if trainer.global_rank or (now - self._printed < self._seconds and trainer.global_step < steps):
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are whole or not there, and that load without running pickled code."""
+"""Checkpoints that are written atomically and load without running pickled code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,17 +19,17 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write a checkpoint.
 
         Args:
-            checkpoint: what Lightning gathered.
-            path: where to.
+            checkpoint: as collected by Lightning.
+            path: to write to.
             storage_options: not used.
 
         Raises:
-            DataError: the disk is full or the folder cannot be written; the checkpoint before stays.
+            DataError: the disk is full or the folder cannot be written; the previous checkpoint is kept.
         """
         with written_whole(
             Path(path),
             what="the checkpoint",
-            advice="; the one before is kept; make room and --resume",
+            advice="; the previous one is kept; free disk space and --resume",
             caught=RuntimeError,  # in which torch wraps a full disk
             make_folder=True,
             durable=True,
@@ -42,9 +42,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Read a checkpoint without unpickling anything but tensors and plain values.
 
         Args:
-            path: where from.
+            path: to read.
             map_location: as for `torch.load`.
-            weights_only: not used; it is always so.
+            weights_only: not used; always true.
 
         Raises:
             WeightsError: there is no such checkpoint, or it is damaged.
@@ -67,6 +67,6 @@ def read_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
         raise WeightsError(f"{path}: no such checkpoint; start training without --resume")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # zip, pickle and torch each raise kinds of their own for a damaged file
-        raise WeightsError(f"{path}: not a whole checkpoint: {error}; resume from another one") from error
+    except Exception as error:  # zip, pickle and torch raise different types for a damaged file
+        raise WeightsError(f"{path}: not a complete checkpoint: {error}; resume from another one") from error
     return checkpoint

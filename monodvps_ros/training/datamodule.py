@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Lightning data module: from paths or sources to batches for each step."""
+"""The Lightning data module: from sources to batches."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -22,16 +22,16 @@ from monodvps_ros.types import SampleSource
 
 
 class TrainingData(LightningDataModule):
-    """Frames of all sources, resized once and kept in a folder, given in an order that the seed decides.
+    """Frames of all sources, resized once and stored in a folder, sampled in an order determined by the seed.
 
     Nothing is read before `prepare_data`.
 
     Args:
         sources: to train on.
         config: of the run.
-        objective: tells which terms are on.
-        folder: where frames are kept.
-        key: names the sources, so that another run in the same folder does not take their frames for its own.
+        objective: determines the active terms.
+        folder: of the stored frames.
+        key: identifies the sources, so that another run in the same folder does not use their frames.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class TrainingData(LightningDataModule):
         self.dataset: TrainingDataset | None = None
 
     def prepare_data(self) -> None:
-        """Read all sources through, in one process only."""
+        """Read all sources, in one process only."""
         network, zoom = self._config.network, self._config.augmentation.max_scale  # so that zoomed crops stay sharp
         size = (round(network.input_height * zoom), round(network.input_width * zoom))
         with progress_bar() as progress:
@@ -63,7 +63,7 @@ class TrainingData(LightningDataModule):
         """Open the stored frames.
 
         Raises:
-            DataError: no frame serves any term, or the classes are not the network's.
+            DataError: no frame can be used by any term, or the classes are not the network's.
         """
         store = FrameStore(self._folder)
         if store.labels.name != self._config.network.label_space:
@@ -74,19 +74,19 @@ class TrainingData(LightningDataModule):
         self.dataset = TrainingDataset(store, self._config, self._objective)
 
     def summary(self) -> str:
-        """Say in a line how many frames there are, and what cannot be used."""
+        """Return a line with the number of frames and of unusable ones."""
         assert self.dataset is not None
         store, dataset = self.dataset.store, self.dataset
-        parts = [f"{len(store)} frames, {len(dataset)} to learn from"]
-        if dataset.alone:
-            parts.append(f"{dataset.alone} of these without both neighbours or K, so for terms from labels alone")
+        parts = [f"{len(store)} frames, {len(dataset)} usable"]
+        if dataset.without_motion:
+            parts.append(f"{dataset.without_motion} of these only for terms from labels: they lack a neighbour or K")
         if store.skipped:
-            parts.append(f"{store.skipped} left out that cannot be used")
+            parts.append(f"{store.skipped} skipped")
         parts += store.damage
         return "; ".join(parts)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Make batches from the step on at which training stands."""
+        """Return the batches from the current step on."""
         assert self.dataset is not None and self.trainer is not None
         config = self._config
         entries = self.dataset.store.entries
@@ -111,10 +111,10 @@ class TrainingData(LightningDataModule):
 
 
 class _ShieldedLoader(DataLoader[dict[str, Any]]):
-    """Keeps Ctrl-C, which a terminal sends to all its processes, from those that read samples.
+    """Shields data-loading processes from Ctrl-C, which a terminal sends to all processes.
 
-    The main process hears it and ends training after the step in hand, for which it needs their samples. They inherit
-    what the thread blocks that starts them.
+    The main process handles it and ends training after the current step, which needs their samples. They inherit the
+    signals that the starting thread blocks.
     """
 
     def __iter__(self) -> Any:

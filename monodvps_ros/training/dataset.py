@@ -22,33 +22,33 @@ from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.frames import FrameEntry, FrameStore
 from monodvps_ros.types import Sample
 
-#: Places of the adjacent frames beside the target, in the order of `TrainingBatch.sources`.
+#: Offsets of the adjacent frames, in the order of `TrainingBatch.sources`.
 NEIGHBOURS = (-1, 1)
 _FLAGS = tuple(need for need in Need if need is not Need.NOTHING)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which sample to make, and the seed of its augmentation: the same draw gives the same sample anywhere."""
+    """Index of a sample and seed of its augmentation, which determine the sample completely."""
 
     target: int
     seed: int
 
 
 class TrainingDataset(Dataset[dict[str, Any]]):
-    """One sample for each stored frame from which an active term of the objective can learn.
+    """One sample for each stored frame that an active term of the objective can use.
 
     Attributes:
-        targets: places in the store of the frames that are samples.
-        alone: number of samples without both neighbours or without K, which photometric terms leave out.
+        targets: indices in the store of the frames that are samples.
+        without_motion: number of samples without both neighbours or K, which photometric terms skip.
 
     Args:
         store: the frames.
         config: augmentation and targets.
-        objective: tells which terms are on.
+        objective: determines the active terms.
 
     Raises:
-        DataError: no frame serves any term.
+        DataError: no frame can be used by any term.
     """
 
     def __init__(self, store: FrameStore, config: TrainingConfig, objective: Objective) -> None:
@@ -56,32 +56,32 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         self.config = config
         needs = {term.need for term in objective.active}
         metric = objective.canonical_focal_px > 0
-        self._moves = Need.MOTION in needs  # else neighbours are not even read
+        self._moves = Need.MOTION in needs  # otherwise neighbours are not read
         self._size = (config.network.input_height, config.network.input_width)
         self._given = [needs_met(store.entries, number, config.max_gap_s, metric) for number in range(len(store))]
         self.targets = [number for number, given in enumerate(self._given) if given & needs]
         if not self.targets:
             raise DataError(
-                f"none of the {len(store)} frames can be learnt from: there are no three in a row with a known camera "
-                f"(loss.photometric, loss.flow) and no labels (most other losses); terms that are on: "
+                f"none of the {len(store)} frames can be used: there are no three consecutive ones with a known camera "
+                f"(loss.photometric, loss.flow) and no labels (most other losses); active terms: "
                 f"{sorted(objective.active_terms)}"
             )
-        self.alone = sum(Need.MOTION not in self._given[number] for number in self.targets)
+        self.without_motion = sum(Need.MOTION not in self._given[number] for number in self.targets)
 
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.targets)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        """Make a sample: tensors without the batch axis, by the names of `TrainingBatch`, and the shown images."""
+        """Return a sample: tensors without batch axis, named as in `TrainingBatch`, and the jittered images."""
         generator = np.random.default_rng(draw.seed)
         augmentation, size = self.config.augmentation, self._size
         geometry = draw_geometry(size, generator, (augmentation.min_scale, augmentation.max_scale), augmentation.flip)
         jitter = draw_color_jitter(generator, augmentation.color, augmentation.color_reach, augmentation.hue_reach)
         number = self.targets[draw.target]
         given = self._given[number]
-        whole = Need.MOTION in given
-        places = [number + step if whole else number for step in NEIGHBOURS] if self._moves else []
+        has_motion = Need.MOTION in given
+        places = [number + step if has_motion else number for step in NEIGHBOURS] if self._moves else []
         target, *sources = (apply_geometry(self.store.sample(place), geometry) for place in (number, *places))
         images = [frame.frame.image for frame in (target, *sources)]
         return {
@@ -113,35 +113,35 @@ class TrainingDataset(Dataset[dict[str, Any]]):
 
 
 def needs_met(entries: Sequence[FrameEntry], number: int, max_gap_s: float, metric: bool) -> set[Need]:
-    """Say what a stored frame has of what terms need.
+    """Return what a stored frame has of what terms need.
 
     Args:
         entries: all stored frames.
-        number: place of the frame.
-        max_gap_s: frames farther apart than this are no neighbours.
-        metric: measured depth is of use only with K.
+        number: index of the frame.
+        max_gap_s: maximum time between neighbours.
+        metric: measured depth needs K.
     """
     entry = entries[number]
     known = entry.intrinsics is not None
-    whole = known and all(_adjacent(entries, place, max_gap_s) for place in (number, number + 1))
+    has_motion = known and all(_adjacent(entries, place, max_gap_s) for place in (number, number + 1))
     having = {
-        Need.MOTION: whole,
+        Need.MOTION: has_motion,
         Need.LABELS: entry.labelled,
-        Need.MEASURED_DEPTH: entry.measured and (known or not metric),
-        Need.TEACHER_DEPTH: entry.guessed,
+        Need.MEASURED_DEPTH: entry.has_depth and (known or not metric),
+        Need.TEACHER_DEPTH: entry.has_inverse_depth,
     }
     return {need for need, has in having.items() if has}
 
 
 def _adjacent(entries: Sequence[FrameEntry], number: int, max_gap_s: float) -> bool:
-    """Say whether a frame follows the one before it, and soon enough."""
+    """Return whether a frame follows the previous one within the maximum gap."""
     if number >= len(entries) or not entries[number].follows_previous:
         return False
     return 0 < entries[number].stamp_ns - entries[number - 1].stamp_ns <= 1e9 * max_gap_s
 
 
 def collate(samples: list[dict[str, Any]]) -> StepBatch:
-    """Join samples to a batch."""
+    """Collate samples into a batch."""
 
     def stack(name: str) -> Tensor:
         return torch.stack([sample[name] for sample in samples])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint, or a weights file, to what the node runs."""
+"""Export of checkpoints and weights files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +26,13 @@ def export_checkpoint(
         checkpoint: of a training run, or a weights file.
         out: file to write.
         half: store float16, half the size.
-        more: put into the model card as well.
+        more: further entries of the model card.
 
     Returns:
-        The model card that was written: training data, steps, last figures.
+        The model card that was written: training data, steps, last metrics.
 
     Raises:
-        WeightsError: the checkpoint is not there, damaged, not of this package, or the file cannot be written.
+        WeightsError: the checkpoint is missing, damaged or not of this package, or the file cannot be written.
     """
     network, card = _read_network(checkpoint)
     card |= more or {}
@@ -49,7 +49,7 @@ def export_checkpoint_graph(
         checkpoint: of a training run, or a weights file.
         out: file to write, ending in .onnx or .pt2.
         device: that the graph is traced on; a .pt2 package runs on that one only.
-        more: put into the model card as well.
+        more: further entries of the model card.
 
     Returns:
         The model card that was written.

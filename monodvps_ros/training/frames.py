@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames at the size that training wants, decoded once and read at random from then on.
+"""Frames at the size of training, decoded once and then read in random order.
 
-Recordings can be read in order only, and decoding a full-size image takes longer than a training step on a GPU. So each
-source is read through once, its frames shrunk, and written to flat files that all worker processes map into memory.
+Recordings can only be read sequentially, and decoding a full-size image takes longer than a training step on a GPU.
+So each source is read once, and its resized frames are written to flat files that all worker processes map into
+memory.
 """
 
 import json
@@ -27,20 +28,20 @@ _INDEX = "frames.json"
 
 @dataclass(frozen=True)
 class FrameEntry:
-    """What is known of a stored frame beside its maps.
+    """Metadata of a stored frame.
 
     Attributes:
-        source: number of its source.
+        source: index of its source.
         sequence: name of its sequence.
-        index: its place in the sequence.
+        index: position in the sequence.
         stamp_ns: time of acquisition.
         frame_id: of its camera.
-        intrinsics: K in pixels of the stored image, row by row; None where it is not known.
-        follows_previous: true where the entry before this one is the frame before this one, however long before.
-        labelled: true where it has a panoptic map.
-        measured: true where it has depth.
-        pseudo: true where its panoptic map is a teacher's guess.
-        guessed: true where it has a teacher's inverse depth.
+        intrinsics: K in pixels of the stored image, row-major; None if unknown.
+        follows_previous: whether the previous entry is the previous frame of the sequence.
+        labelled: whether it has a panoptic map.
+        has_depth: whether it has depth.
+        pseudo: whether its panoptic map is a pseudo-label.
+        has_inverse_depth: whether it has inverse depth of a teacher.
         name: for error messages.
     """
 
@@ -52,23 +53,23 @@ class FrameEntry:
     intrinsics: tuple[float, ...] | None
     follows_previous: bool
     labelled: bool
-    measured: bool
+    has_depth: bool
     pseudo: bool
-    guessed: bool
+    has_inverse_depth: bool
     name: str
 
 
 class FrameStore:
-    """Random access to shrunk frames and their truth.
+    """Random access to stored frames and their ground truth.
 
     Attributes:
-        folder: where they lie.
+        folder: of the files.
         entries: one per frame, in the order of the sources and of time.
         size: height and width of all maps.
         labels: label space of the panoptic maps.
-        skipped: frames that could not be read, or that have no use because of their stamps.
-        damage: what is missing of the sources, in sentences; empty for whole ones.
-        key: what was stored, as `store_frames` was told.
+        skipped: number of frames that could not be read, or were skipped because of their stamps.
+        damage: missing parts of the sources, in sentences.
+        key: identifies the sources, as given to `store_frames`.
 
     Raises:
         DataError: the folder is not complete.
@@ -84,7 +85,9 @@ class FrameStore:
             self.key: str = index["key"]
             self.entries = [FrameEntry(**values) for values in index["entries"]]
         except (OSError, json.JSONDecodeError) as error:
-            raise DataError(f"{folder}: holds no complete frames: {error}; delete it and start again") from error
+            raise DataError(
+                f"{folder}: contains no complete set of frames: {error}; delete it and start again"
+            ) from error
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"{folder}: was stored by another version of this package ({error!r}); delete it and start again"
@@ -97,10 +100,10 @@ class FrameStore:
         return len(self.entries)
 
     def sample(self, number: int) -> Sample:
-        """Return a frame with its truth; arrays are the caller's own.
+        """Return a frame with its ground truth, as copies.
 
         Args:
-            number: place in `entries`.
+            number: index in `entries`.
         """
         entry = self.entries[number]
         matrix = None if entry.intrinsics is None else np.array(entry.intrinsics).reshape(3, 3)
@@ -108,9 +111,9 @@ class FrameStore:
             CameraFrame(self._read("image", number), entry.stamp_ns, entry.frame_id, matrix),
             FrameTruth(
                 panoptic=self._read("panoptic", number) if entry.labelled else None,
-                depth_m=self._read("depth", number) if entry.measured else None,
+                depth_m=self._read("depth", number) if entry.has_depth else None,
                 panoptic_is_pseudo=entry.pseudo,
-                inverse_depth=self._read("inverse_depth", number) if entry.guessed else None,
+                inverse_depth=self._read("inverse_depth", number) if entry.has_inverse_depth else None,
             ),
             entry.sequence,
             entry.index,
@@ -128,7 +131,7 @@ class FrameStore:
         return np.array(self._maps[name][number])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the maps behind when sent to a worker process."""
+        """Drop the memory maps when pickled for a worker process."""
         return {**self.__dict__, "_maps": {}}
 
 
@@ -139,18 +142,17 @@ def store_frames(
     key: str,
     report: Callable[[int, int], None] = lambda done, whole: None,
 ) -> FrameStore:
-    """Read sources through and store their frames; a folder that is complete and of the same key is used again.
+    """Read sources and store their frames; a complete folder with the same key is reused.
 
     Args:
         sources: to read, all of one label space.
-        size: height and width to shrink to.
-        folder: to write to; made if it is not there.
-        key: says what is stored; another key than the folder's stores anew.
-        report: called with the number of frames done and of all frames.
+        size: height and width of the stored frames.
+        folder: to write to; created if missing.
+        key: identifies the sources; frames under another key are replaced.
+        report: called with the number of frames done and the total.
 
     Raises:
-        DataError: sources differ in their label spaces, one of them gives fewer frames than it loses, or the disk is
-            full.
+        DataError: sources differ in their label spaces, most frames of one are lost, or the disk is full.
     """
     if (folder / _INDEX).is_file():
         store = FrameStore(folder)
@@ -159,7 +161,7 @@ def store_frames(
         (folder / _INDEX).unlink()
     labels = {source.label_space.name for source in sources}
     if len(labels) != 1:
-        raise DataError(f"data sources have the label spaces {sorted(labels)}; train on those of one at a time")
+        raise DataError(f"data sources have the label spaces {sorted(labels)}; train on one label space at a time")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writer = _Writer(folder, size, sum(len(source) for source in sources), report)
@@ -168,7 +170,9 @@ def store_frames(
         index = {"key": key, "size": size, "label_space": labels.pop(), **writer.finish()}
         write_text(folder / _INDEX, json.dumps(index))
     except OSError as error:
-        raise DataError(f"{folder}: frames cannot be stored: {error}; make room, or choose another folder") from error
+        raise DataError(
+            f"{folder}: frames cannot be stored: {error}; free disk space, or choose another folder"
+        ) from error
     return FrameStore(folder)
 
 
@@ -191,7 +195,7 @@ class _Writer:
         }
 
     def take(self, source: SampleSource, number: int) -> None:
-        """Store a source's frames; what cannot be read, or never comes, is counted and told."""
+        """Store the frames of a source; missing and unreadable ones are counted and reported."""
         samples = ReadableSamples(source, f"data source {number + 1}")
         last = None
         for sample in samples:
@@ -203,7 +207,7 @@ class _Writer:
         if samples.left_out > samples.read:
             raise DataError(
                 f"data source {number + 1}: only {samples.read} of its {samples.read + samples.left_out} frames can be "
-                f"used: {'; '.join(samples.damage)}; mend it, or leave it out"
+                f"used: {'; '.join(samples.damage)}; repair it, or remove it"
             )
         self._skipped += samples.left_out
         self._damage += samples.damage
@@ -236,9 +240,9 @@ class _Writer:
                 intrinsics=None if matrix is None else tuple(matrix.flatten().tolist()),
                 follows_previous=follows_previous,
                 labelled=labelled,
-                measured=truth.depth_m is not None,
+                has_depth=truth.depth_m is not None,
                 pseudo=truth.panoptic_is_pseudo,
-                guessed=truth.inverse_depth is not None,
+                has_inverse_depth=truth.inverse_depth is not None,
                 name=f"{sample.source} {sample.sequence}/{sample.index}".strip(),
             )
         )

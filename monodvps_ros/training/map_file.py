@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One .npy file, written map by map with a full disk noticed, to be mapped into memory by whoever reads it."""
+"""An .npy file written map by map, with errors for a full disk; readers map it into memory."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class MapFile:
-    """Writes maps of one shape to their places in a file; how many there are is said at the end.
+    """Writes maps of one shape to positions in a file; the number of maps is given at the end.
 
-    Not mapped into memory: a process that writes to a map on a full disk is killed without a word (SIGBUS), while
-    writing to a file raises. What is never written takes no room on the disk and reads as 0.
+    Not memory-mapped: on a full disk, writing to a mapping kills the process with SIGBUS, while writing to a file
+    raises. Maps that are never written take no disk space and read as 0.
 
     Args:
         path: of the file, .npy.
@@ -40,7 +40,7 @@ class MapFile:
         self._file.write(np.ascontiguousarray(np.broadcast_to(values, self._shape), self._dtype).tobytes())
 
     def close(self, count: int) -> None:
-        """Bring the file to the length of a number of maps.
+        """Set the length of the file to a number of maps.
 
         Raises:
             OSError: the disk is full.

@@ -18,16 +18,16 @@ from monodvps_ros.losses.batch import map_tensors
 from monodvps_ros.network import MonoDVPS, PoseNetwork, copy_fitting, load_fitting_weights, load_weights
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.checkpoints import read_checkpoint
-from monodvps_ros.training.parts import freeze_rest, named_parts
+from monodvps_ros.training.parts import freeze_untrained, named_parts
 from monodvps_ros.training.predict import predict
 
-#: Keys of a checkpoint that hold what it was trained with.
+#: Keys of a checkpoint for configuration, data names and metrics.
 CONFIG_KEY = "monodvps_config"
 DATA_KEY = "monodvps_data"
 METRICS_KEY = "monodvps_metrics"
-#: How the name of a checkpoint ends.
+#: Suffix of checkpoints.
 _CHECKPOINT = ".ckpt"
-#: What of the configuration may change between a checkpoint and its continuation.
+#: Settings that may change when a run is resumed.
 _MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
                "picture_every"}  # fmt: skip
 
@@ -37,21 +37,21 @@ class TrainingModule(LightningModule):
 
     Attributes:
         config: of the run.
-        network: what is exported in the end.
-        pose_network: needed in training alone.
+        network: exported at the end.
+        pose_network: used in training only.
         objective: the weighted losses.
-        trained: names of the parts that learn.
-        anew: names of the tensors that weights to start from had nothing for; empty without `partial_start`.
+        trained: names of the trained parts.
+        initialized: names of the tensors that are not in the initial weights; empty without `partial_start`.
 
     Args:
         config: of the run.
-        weights: a weights file to start from, or a checkpoint, which brings the pose network as well; empty for
+        weights: a weights file to start from, or a checkpoint, which includes the pose network; empty for
             `config.encoder_weights` and random decoders.
-        data_names: what it is trained on, for the model card.
+        data_names: names of the training data, for the model card.
 
     Raises:
-        ConfigError: the network cannot be built so, or nothing is left to train.
-        WeightsError: weights that were asked for cannot be had, or do not fit.
+        ConfigError: the network cannot be built, or nothing is left to train.
+        WeightsError: weights cannot be loaded, or do not match.
     """
 
     def __init__(self, config: TrainingConfig, weights: str = "", data_names: Sequence[str] = ()) -> None:
@@ -60,27 +60,27 @@ class TrainingModule(LightningModule):
         self.data_names = tuple(data_names)
         torch.manual_seed(config.seed)
         self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
-        self.anew: list[str] = []
-        whole = weights.endswith(_CHECKPOINT)
+        self.initialized: list[str] = []
+        has_checkpoint = weights.endswith(_CHECKPOINT)
         self.pose_network = PoseNetwork(
-            config.pose_encoder, "" if whole else config.pose_encoder_weights, config.pose_shrink
+            config.pose_encoder, "" if has_checkpoint else config.pose_encoder_weights, config.pose_shrink
         )
-        if whole:
+        if has_checkpoint:
             self._start_from(weights)
         elif weights and config.partial_start:
-            self.anew = load_fitting_weights(self.network, weights)
+            self.initialized = load_fitting_weights(self.network, weights)
         elif weights:
             load_weights(self.network, weights)
         for part in (self.network, self.pose_network):
-            part.to(memory_format=torch.channels_last)  # convolutions are quicker so
+            part.to(memory_format=torch.channels_last)  # faster convolutions
         self.objective = Objective(
             config.loss,
             self.network.label_space,
             self.network.depth_range_m,
             canonical_focal_px=self.network.canonical_focal_px,
         )
-        self.trained = freeze_rest(self.network, self.pose_network, self.objective, config.frozen)
-        self.train()  # Lightning keeps the modes that it finds
+        self.trained = freeze_untrained(self.network, self.pose_network, self.objective, config.frozen)
+        self.train()  # Lightning keeps the current modes
 
     def _start_from(self, checkpoint: str) -> None:
         held = read_checkpoint(checkpoint).get("state_dict", {})
@@ -89,14 +89,14 @@ class TrainingModule(LightningModule):
                  if name not in held or name not in own or held[name].shape != own[name].shape]  # fmt: skip
         if other and not self.config.partial_start:
             raise WeightsError(
-                f"{checkpoint}: {len(other)} tensors are of another architecture, such as {other[0]}; take the network "
-                "and the pose_encoder of its run's config.yaml, or start from its weights.safetensors, or from what "
-                "fits with partial_start=true"
+                f"{checkpoint}: {len(other)} tensors are of another architecture, such as {other[0]}; use the network "
+                "and the pose_encoder of its run's config.yaml, or start from its weights.safetensors, or set "
+                "partial_start=true"
             )
-        self.anew = copy_fitting(self, held)
+        self.initialized = copy_fitting(self, held)
 
     def train(self, mode: bool = True) -> "TrainingModule":
-        """Switch to training; statistics of frozen parts stay as they are, or all of them where so configured."""
+        """Switch to training mode, except batch normalisation of frozen parts, or all of it if so configured."""
         super().train(mode)
         still = [module for name, modules in named_parts(self.network, self.pose_network).items()
                  for module in modules if name not in self.trained]  # fmt: skip
@@ -107,7 +107,7 @@ class TrainingModule(LightningModule):
         return self
 
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, _: int) -> StepBatch:
-        """Bring all tensors of a batch to a device."""
+        """Move all tensors of a batch to a device."""
         return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
@@ -122,14 +122,14 @@ class TrainingModule(LightningModule):
     def losses(self, batch: StepBatch) -> dict[str, Tensor]:
         """Compute all terms of the objective for a batch at the current step.
 
-        Dropout and tie-breaking noise are seeded by run, step and process, so that a resumed run draws the same.
+        Dropout and tie-breaking noise are seeded by run, step and process, so that resumed runs are reproducible.
 
         Args:
             batch: samples on this module's device.
 
         Raises:
             NotFiniteError: a term is not finite; the message names it, the sample and the step.
-            ConfigError: a term is on for which the data has nothing.
+            ConfigError: the data lacks what an active term needs.
         """
         seed = (self.config.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank
         torch.manual_seed(seed)
@@ -140,7 +140,7 @@ class TrainingModule(LightningModule):
         return self.objective(batch.truth, prediction, self.global_step, self.config.max_steps)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make Adam with decoupled decay, and the polynomial schedule of Panoptic-DeepLab."""
+        """Return AdamW with the polynomial schedule of Panoptic-DeepLab."""
         config = self.config.optimizer
         groups = [
             {"params": [p for p in self.network.parameters() if p.requires_grad], "lr": config.learning_rate},
@@ -151,57 +151,61 @@ class TrainingModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate_at(self, step: int) -> float:
-        """Return the share of the learning rate at a step: linear warm-up, then (1 - step / steps) ^ power."""
+        """Return the learning-rate factor at a step: linear warm-up, then (1 - step / steps) ^ power."""
         config = self.config.optimizer
         rising = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         return rising * max(0.0, 1.0 - step / self.config.max_steps) ** config.power
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the configuration beside the weights, as plain values that load without pickled code.
+        """Store the configuration with the weights, as plain values that load without unpickling code.
 
         Raises:
-            NotFiniteError: a weight is NaN or infinite; nothing is written then, and the checkpoint before stays.
+            NotFiniteError: a weight is NaN or infinite; nothing is written and the previous checkpoint is kept.
         """
         broken = [name for name, value in self.state_dict().items() if not bool(value.isfinite().all())]
         if broken:
             raise NotFiniteError(
                 f"{len(broken)} tensors are NaN or infinite at step {self.global_step}, such as {broken[0]}; the "
-                "checkpoint before is kept: start from it in another --out by --weights, with a lower learning rate"
+                "previous checkpoint is kept: start from it in another --out with --weights and a lower learning rate"
             )
         checkpoint[CONFIG_KEY] = to_dict(self.config)
-        checkpoint[DATA_KEY] = [Path(name).resolve().name for name in self.data_names]  # folders are no one's business
+        checkpoint[DATA_KEY] = [
+            Path(name).resolve().name for name in self.data_names
+        ]  # without folders, which are private
         checkpoint[METRICS_KEY] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another run, or one that has more steps than this run is to have.
+        """Refuse a checkpoint of another run, or one beyond this run's `max_steps`.
 
         Raises:
-            ConfigError: it stands beyond `max_steps`.
-            WeightsError: the configuration differs in what shapes the result; the message names the settings.
+            ConfigError: it is beyond `max_steps`.
+            WeightsError: settings that affect the result differ; the message names them.
         """
         if CONFIG_KEY not in checkpoint:
-            raise WeightsError("the checkpoint is not of this package: it has no configuration; start anew")
+            raise WeightsError("the checkpoint is not of this package: it has no configuration; start a new run")
         try:  # settings that are newer than the checkpoint have their defaults
             there = to_dict(from_dict(TrainingConfig, checkpoint[CONFIG_KEY], "the checkpoint"))
         except ConfigError as error:
-            raise WeightsError(f"{error}; it was written by another version of this package; start anew") from error
+            raise WeightsError(
+                f"{error}; it was written by another version of this package; start a new run"
+            ) from error
         here = to_dict(self.config)
         other = [f"{name} is {there.get(name)} there and {here[name]} here" for name in here
                  if name not in _MAY_CHANGE and there.get(name) != here[name]]  # fmt: skip
         if other:
             raise WeightsError(
                 f"the checkpoint was made with another configuration: {'; '.join(other)}; "
-                "resume with the same one, or start anew with --weights"
+                "resume with the same one, or start a new run with --weights"
             )
         step = checkpoint["global_step"]
         if step > self.config.max_steps:
             raise ConfigError(
-                f"the checkpoint stands at step {step}, beyond max_steps, which is {self.config.max_steps}; go on with "
-                f"--max-steps above {step}, or take it as it is with 'monodvps export'"
+                f"the checkpoint is at step {step}, beyond max_steps, which is {self.config.max_steps}; continue with "
+                f"--max-steps above {step}, or export it with 'monodvps export'"
             )
 
     def on_train_start(self) -> None:
-        """Take the rate of this step and this `max_steps`, where a run goes on with another number of steps."""
+        """Set the learning rate of this step, in case the run is resumed with another `max_steps`."""
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.rate_at(self.global_step)

@@ -24,13 +24,13 @@ def named_parts(network: MonoDVPS, pose_network: PoseNetwork) -> dict[str, list[
 
 
 def trained_parts(objective: Objective, frozen: Sequence[str]) -> set[str]:
-    """Tell which parts learn something: those that an active term reaches and that are not frozen.
+    """Return the trained parts: those that an active term reaches and that are not frozen.
 
     The semantic decoder also carries the depth head, so depth terms train it too.
 
     Args:
-        objective: tells which terms are on.
-        frozen: parts that are to stay.
+        objective: determines the active terms.
+        frozen: parts to keep unchanged.
 
     Raises:
         ConfigError: nothing is left to train.
@@ -38,18 +38,20 @@ def trained_parts(objective: Objective, frozen: Sequence[str]) -> set[str]:
     reached = {"encoder"}.union(*(term.trains for term in objective.active))
     left = reached - set(frozen)
     if not left:
-        raise ConfigError(f"nothing to train: the losses that are on reach {sorted(reached)}, and all are frozen")
+        raise ConfigError(f"nothing to train: the active losses reach {sorted(reached)}, and all are frozen")
     return left
 
 
-def freeze_rest(network: MonoDVPS, pose_network: PoseNetwork, objective: Objective, frozen: Sequence[str]) -> set[str]:
-    """Take gradients from all modules that the run does not train.
+def freeze_untrained(
+    network: MonoDVPS, pose_network: PoseNetwork, objective: Objective, frozen: Sequence[str]
+) -> set[str]:
+    """Disable gradients of all modules that the run does not train.
 
     Args:
         network: the network.
         pose_network: the pose network.
-        objective: tells which terms are on.
-        frozen: parts that are to stay.
+        objective: determines the active terms.
+        frozen: parts to keep unchanged.
 
     Returns:
         Names of the parts that are trained.

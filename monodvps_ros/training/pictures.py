@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the networks see and say of a training batch, as pictures for the log."""
+"""Images of training batches and predictions for the log."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.predict import predict
 
 _MOST_SAMPLES = 2
-_FLOW_RANGE = 0.1  # share of the image's width that full colour stands for
+_FLOW_RANGE = 0.1  # of full saturation, as a fraction of the image width
 
 
 class Pictures(Callback):
-    """Log pictures of the first samples of a batch every so many steps.
+    """Logs images of the first samples of a batch at intervals.
 
     Args:
         every: steps between images.
@@ -37,7 +37,7 @@ class Pictures(Callback):
         batch: StepBatch,
         batch_idx: int,
     ) -> None:
-        """Draw where it is time."""
+        """Draw at the interval."""
         if trainer.global_step % self._every or not isinstance(trainer.logger, TensorBoardLogger):
             return
         modes = [(module, module.training) for module in pl_module.modules()]
@@ -57,10 +57,10 @@ def draw(
     """Draw a batch.
 
     Args:
-        batch: what is known.
-        prediction: what the networks said.
-        labels: gives the colours.
-        depth_range_m: what disparities 1 and 0 stand for.
+        batch: images and ground truth.
+        prediction: of the networks.
+        labels: for the colours.
+        depth_range_m: depths at disparities 1 and 0.
 
     Returns:
         (B, 3, H, W) in 0..1 by name: the image; disparity, bright is near, scaled to each image's greatest; true and

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the networks say of a training batch: everything that the active terms of the objective ask for, once each."""
+"""Predictions for a training batch: everything that the active terms of the objective read, computed once."""
 
 import torch
 from torch import Tensor
@@ -11,21 +11,21 @@ from monodvps_ros.network import MonoDVPS, PoseNetwork
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.types import NetworkOutput
 
-#: What terms read of all scales; without any of these the network computes the finest alone.
+#: Read by terms at all scales; without any of these the network computes only the finest.
 _OF_ALL_SCALES = ("prediction.output.disparities", "prediction.output.depth_features", "prediction.output.flow_px")
 
 
 def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, objective: Objective) -> TrainingPrediction:
     """Run the networks on a batch.
 
-    The encoder sees t and t - 1 in one call. Flow is found from t to t - 1, and back where it is asked for; where
-    moving objects are masked, also between t and t + 1, without gradients, since that flow is only looked at.
+    The encoder sees t and t - 1 in one call. Flow is predicted from t to t - 1, and back where needed; with masks of
+    moving objects also between t and t + 1, without gradients, since that flow is not trained.
 
     Args:
         network: the network.
-        pose_network: finds the camera's motion; run only where the photometric term is on.
-        batch: what the networks are shown.
-        objective: tells which terms are on.
+        pose_network: predicts the camera motion; runs only if the photometric term is active.
+        batch: input of the networks.
+        objective: determines the active terms.
     """
     reads, moves = objective.reads, bool(batch.shown_sources)
     reprojects = moves and "prediction.source_from_target" in reads
@@ -57,7 +57,7 @@ def predict(network: MonoDVPS, pose_network: PoseNetwork, batch: StepBatch, obje
 def _flow_to_look_at(
     network: MonoDVPS, batch: StepBatch, output: NetworkOutput, first: tuple[Tensor, ...], to_target: bool
 ) -> tuple[Tensor, ...]:
-    """Find flow between the target and each source, at the images' size; that of the first source is known."""
+    """Predict flow between the target and each source, at image size; that of the first source is given."""
     found = [first[0].detach()]
     for source in batch.shown_sources[1:]:
         pair = network.remember(network.encode(source)), output.memory
@@ -70,9 +70,9 @@ def _part(maps: tuple[Tensor, ...], place: int, count: int) -> tuple[Tensor, ...
 
 
 def _motions(pose_network: PoseNetwork, batch: StepBatch) -> tuple[Tensor, ...]:
-    """Find the motion from the target to each source; the pose network is given every pair in temporal order.
+    """Predict the motion from the target to each source; the pose network gets every pair in temporal order.
 
-    All pairs go through it at once. The first source is the frame before, for which the motion is turned round.
+    All pairs are one batch. The motion to the first source, the previous frame, is inverted.
     """
     sources, target = batch.shown_sources, batch.shown
     earlier = [sources[0], *(target for _ in sources[1:])]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a training run has come."""
+"""Progress of a training run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """What a run is doing; names and values are those of the constants of TrainingProgress.msg."""
+    """Phase of a run; names and values of the constants of TrainingProgress.msg."""
 
     PREPARING = 0
     TRAINING = 1
@@ -24,17 +24,17 @@ ENDS = frozenset({Phase.FINISHED, Phase.FAILED, Phase.CANCELLED})
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        phase: what it is doing.
+        phase: current phase.
         message: one line for people.
-        epoch: passes over the data begun, less one.
+        epoch: 0-based pass over the data.
         step: optimiser steps done.
         max_steps: optimiser steps planned.
         losses: last value of each term by name, "total" first.
-        metrics: last validation figures by name.
-        remaining_s: expected time to the end; None where not known.
+        metrics: last validation metrics by name.
+        remaining_s: expected time to the end; None if unknown.
     """
 
     phase: Phase = Phase.PREPARING

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run tells while it goes on, and where it can be stopped. Knows nothing of ROS nodes."""
+"""Progress reports of a training run and its cancellation, without ROS."""
 
 import dataclasses
 import threading
@@ -15,54 +15,54 @@ from monodvps_ros.labels import LabelSpace
 from monodvps_ros.training.progress import Phase, Progress
 from monodvps_ros.types import Sample, SampleSource
 
-#: Steps and frames that follow one another faster than this are not all told.
+#: Minimum time between throttled reports.
 PERIOD_S = 0.1
 
 
 class Cancelled(BaseException):
-    """Ends a run that was told to stop where it cannot merely be left; no error, so nothing may handle it as one."""
+    """Cancels a run between steps; not an `Exception`, so that nothing handles it as an error."""
 
 
 class Reporter:
-    """Keeps the newest progress, and hands it on at a pace that can be followed.
+    """Keeps the latest progress and reports it, throttled.
 
     Attributes:
-        newest: progress, told or not.
+        newest: latest progress, reported or not.
 
     Args:
-        report: takes progress; called from the thread of the run.
-        max_steps: planned.
+        report: called with the progress, from the thread of the run.
+        max_steps: planned number of steps.
     """
 
     def __init__(self, report: Callable[[Progress], None], max_steps: int) -> None:
         self._report = report
-        self._told_at = 0.0
+        self._reported_at = 0.0
         self.newest = Progress(max_steps=max_steps)
 
-    def tell(self, phase: Phase, *, often: bool = False, **changes: Any) -> None:
-        """Change the progress, and tell it.
+    def update(self, phase: Phase, *, throttled: bool = False, **changes: Any) -> None:
+        """Update the progress and report it.
 
         Args:
-            phase: that it is in now.
-            often: true where the next one follows soon, so that this one may be left out.
-            **changes: of `Progress`.
+            phase: current phase.
+            throttled: skip the report if the last one was less than `PERIOD_S` ago.
+            **changes: changed fields of `Progress`.
         """
         self.newest = dataclasses.replace(self.newest, phase=phase, **changes)
         now = time.monotonic()
-        if not often or now - self._told_at >= PERIOD_S:
-            self._told_at = now
+        if not throttled or now - self._reported_at >= PERIOD_S:
+            self._reported_at = now
             self._report(self.newest)
 
 
-class WatchedSource:
-    """A source that tells how far it was read, and that can be stopped.
+class MonitoredSource:
+    """A source that reports reading progress and can be cancelled.
 
     Args:
         source: to read from.
-        name: for people.
-        phase: that reading it is.
-        reporter: to tell.
-        stop: once it is set, reading ends with `Cancelled`.
+        name: for messages.
+        phase: reported while reading.
+        reporter: receives the progress.
+        stop: once set, reading ends with `Cancelled`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class WatchedSource:
 
     @property
     def damage(self) -> Sequence[str]:
-        """What cannot be read of it."""
+        """Unreadable parts of the source."""
         return damage_of(self._source)
 
     def __len__(self) -> int:
@@ -91,37 +91,37 @@ class WatchedSource:
 
     def __iter__(self) -> Iterator[Sample]:
         """Read from the first sample."""
-        return _Reading(iter(self._source), self._watch)
+        return _Reading(iter(self._source), self._check)
 
-    def _watch(self, place: int) -> None:
+    def _check(self, place: int) -> None:
         if self._stop.is_set():
             raise Cancelled
         text = f"{self._name}: frame {place} of {len(self._source)}"
-        self._reporter.tell(self._phase, often=place > 1, message=text)
+        self._reporter.update(self._phase, throttled=place > 1, message=text)
 
 
 class _Reading:
-    """No generator: one is at its end after an error, and a frame that cannot be read must not end a recording."""
+    """An iterator, not a generator, which would end at the first frame that cannot be read."""
 
-    def __init__(self, reading: Iterator[Sample], watch: Callable[[int], None]) -> None:
-        self._reading, self._watch, self._place = reading, watch, 0
+    def __init__(self, reading: Iterator[Sample], check: Callable[[int], None]) -> None:
+        self._reading, self._check, self._place = reading, check, 0
 
     def __iter__(self) -> Iterator[Sample]:
         return self
 
     def __next__(self) -> Sample:
         self._place += 1
-        self._watch(self._place)
+        self._check(self._place)
         return next(self._reading)
 
 
 class ProgressCallback(Callback):
-    """Tells each step, and ends training after the step in hand where that is asked for.
+    """Reports each step, and ends training after the current step on request.
 
     Args:
-        reporter: to tell.
-        stop: once it is set, training ends.
-        checkpoint: to write where a validation is given up, for the steps before it.
+        reporter: receives the progress.
+        stop: once set, training ends.
+        checkpoint: written when a validation is aborted, to keep the steps before it.
     """
 
     def __init__(self, reporter: Reporter, stop: threading.Event, checkpoint: Path) -> None:
@@ -133,16 +133,16 @@ class ProgressCallback(Callback):
         if self._stop.is_set():
             raise Cancelled
         self._first, self._started_at = trainer.global_step, time.monotonic()
-        self._reporter.tell(Phase.TRAINING, message="training", step=trainer.global_step)
+        self._reporter.update(Phase.TRAINING, message="training", step=trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Tell the step."""
+        """Report the step."""
         config, step = pl_module.config, trainer.global_step
         store = trainer.datamodule.dataset  # type: ignore[attr-defined]
         pace_s = (time.monotonic() - self._started_at) / max(1, step - self._first)
-        self._reporter.tell(
+        self._reporter.update(
             Phase.TRAINING,
-            often=step < config.max_steps,
+            throttled=step < config.max_steps,
             message=f"training: step {step} of {config.max_steps}",
             step=step,
             epoch=(step - 1) * config.batch_size // len(store.targets),
@@ -154,8 +154,8 @@ class ProgressCallback(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Tell what follows."""
-        self._reporter.tell(
+        """Report the next phase."""
+        self._reporter.update(
             Phase.EXPORTING,
             message="writing checkpoint and weights",
             losses=_named(trainer, "loss/"),
@@ -163,13 +163,13 @@ class ProgressCallback(Callback):
         )
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Keep the steps that were done before a validation that is given up."""
+        """Save the steps done before an aborted validation."""
         if isinstance(exception, Cancelled) and trainer.global_step > self._first:
             trainer.save_checkpoint(self._checkpoint)
 
 
 def _named(trainer: Trainer, prefix: str) -> dict[str, float]:
-    """Figures of one kind by name, the total before its terms."""
+    """Return the logged values with a prefix by name, the total first."""
     found = {
         name.removeprefix(prefix): float(value)
         for name, value in trainer.callback_metrics.items()

@@ -38,8 +38,8 @@ BEST_CHECKPOINT = "checkpoints/best.ckpt"
 WEIGHTS_FILE = "weights.safetensors"
 FRAMES_FOLDER = "frames"
 LOG_FOLDER = "log"
-#: Warnings of Lightning that do not hold here: the sampler starts at the step, and a folder is resumed on purpose.
-_NOT_HERE = (
+#: Warnings of Lightning that do not apply: the sampler starts at the step, and folders are resumed on purpose.
+_IGNORED_WARNINGS = (
     ".*your dataloader is not resumable.*",
     ".*exists and is not empty.*",
     ".*have overridden `transfer_batch_to_device`.*",
@@ -51,14 +51,14 @@ _NOT_HERE = (
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run leaves.
+    """Result of a run.
 
     Attributes:
         weights: the exported network.
-        steps: step that it ended at.
-        figures: last values of losses and validation figures by name.
-        stopped_by: number of the signal that ended it before its last step; 0 where none did.
-        damage: what is missing of the data, in sentences.
+        steps: last step.
+        figures: last values of losses and validation metrics by name.
+        stopped_by: number of the signal that ended it early; 0 if none.
+        damage: missing parts of the data, in sentences.
     """
 
     weights: Path
@@ -83,32 +83,32 @@ def train(
     callbacks: Sequence[Callback] = (),
     frames: Path | None = None,
 ) -> RunResult:
-    """Train.
+    """Run a training.
 
     Args:
         config: of the run.
         sources: to train on.
-        out: folder for everything that the run writes.
+        out: output folder.
         names: of the sources, for the stored frames and the model card.
-        validation: frames with truth, in time order, to measure on; None for none.
-        weights: a weights file to start from, or a checkpoint, which brings the pose network as well.
-        resume: go on from the folder's last checkpoint.
-        devices: processes on each machine.
+        validation: frames with ground truth, in time order; None for none.
+        weights: a weights file to start from, or a checkpoint, which includes the pose network.
+        resume: continue from the last checkpoint of the folder.
+        devices: processes per machine.
         nodes: machines.
         console: to print to; None for stderr.
-        callbacks: more of Lightning's callbacks.
-        frames: folder for the shrunk frames, which runs on the same data may share; None for one in `out`.
+        callbacks: further Lightning callbacks.
+        frames: folder of the resized frames, which runs on the same data can share; None: in `out`.
 
     Returns:
         The weights file and the last figures.
 
     Raises:
-        ConfigError: the checkpoint stands beyond `max_steps`.
-        DataError: nothing can be learnt from the data, the folder holds another run or none, or the disk is full.
-        WeightsError: weights or the checkpoint do not fit.
+        ConfigError: the checkpoint is beyond `max_steps`.
+        DataError: no frame can be used, the folder contains another run or none, or the disk is full.
+        WeightsError: weights or checkpoint do not match.
         NotFiniteError: a loss, or a weight at a checkpoint, is NaN or infinite.
-        DeviceError: the device is not there, or memory ran out.
-        KeyboardInterrupt: Ctrl-C before the first step, or twice; what was done since the last checkpoint is lost.
+        DeviceError: the device does not exist or is out of memory.
+        KeyboardInterrupt: Ctrl-C before the first step, or twice; steps since the last checkpoint are lost.
     """
     console = console or Console(stderr=True)
     checkpoint = out / LAST_CHECKPOINT
@@ -132,11 +132,9 @@ def train(
 
 def _prepare_folder(out: Path, checkpoint: Path, resume: bool, config: TrainingConfig) -> None:
     if not resume and checkpoint.exists():
-        raise DataError(f"{out} holds a training run; go on with --resume, or choose another --out")
+        raise DataError(f"{out} contains a training run; continue it with --resume, or choose another --out")
     if resume and not checkpoint.exists():
-        raise DataError(
-            f"{checkpoint}: there is no checkpoint to go on from yet; give the same command without --resume"
-        )
+        raise DataError(f"{checkpoint}: there is no checkpoint yet; run the same command without --resume")
     with explained(checkpoint):
         out.mkdir(parents=True, exist_ok=True)
         for unfinished in partials(checkpoint.parent):  # of a run that was killed
@@ -151,22 +149,22 @@ def _result(out: Path, trainer: Trainer, data: TrainingData, stop: StopOnSignal)
 
 
 def _announce(module: TrainingModule, weights: str, out: Path, console: Console) -> None:
-    if module.anew:
-        console.print(f"of {weights} nothing fits {_parts_of(module.anew)}, which start anew", soft_wrap=True)
+    if module.initialized:
+        console.print(f"not in {weights}, initialised: {_parts_of(module.initialized)}", soft_wrap=True)
     parts = ", ".join(sorted(module.trained))
     console.print(f"training {parts} for {module.config.max_steps} steps, into {out}", soft_wrap=True)
 
 
 def _parts_of(tensors: Sequence[str]) -> str:
-    """Name the parts that tensors belong to, each with how many."""
+    """List the parts that tensors belong to, with their counts."""
     parts = Counter(name.removeprefix("network.").split(".")[0] for name in tensors)
     return ", ".join(f"{part} ({count} tensors)" for part, count in sorted(parts.items()))
 
 
-def _quieten() -> None:
+def _ignore_warnings() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in _NOT_HERE:
+    for text in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", text)
 
 
@@ -174,13 +172,13 @@ def _callbacks(config: TrainingConfig, validation: Iterable[Sample] | None, cons
     if validation is not None and config.validate_every:
         yield Validation(validation, config.validate_every, config.validation_frames, console)
     if config.optimizer.average > 0:
-        yield WeightAveraging(avg_fn=partial(_running_mean, config.optimizer.average))
+        yield WeightAveraging(avg_fn=partial(_moving_average, config.optimizer.average))
     if config.picture_every:
         yield Pictures(config.picture_every)
 
 
-def _running_mean(decay: float, mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Average weights; the share of old ones grows from a tenth to `decay`, so that the first ones are soon forgotten.
+def _moving_average(decay: float, mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """Average weights exponentially; the decay rises from a tenth to `decay`, so that initial weights fade quickly.
 
     Source: tf.train.ExponentialMovingAverage with num_updates.
     """
@@ -191,7 +189,7 @@ def _running_mean(decay: float, mean: Tensor, current: Tensor, count: Tensor | i
 def _trainer(
     config: TrainingConfig, out: Path, extra: list[Callback], console: Console, devices: int, nodes: int
 ) -> Trainer:
-    _quieten()
+    _ignore_warnings()
     folder = out / Path(LAST_CHECKPOINT).parent
     last = ModelCheckpoint(
         dirpath=folder,
@@ -215,7 +213,7 @@ def _trainer(
     terminal = sys.stderr.isatty()
     callbacks.append(RichProgressBar() if terminal else ProgressLines(console))
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device]
-    # A batch without labels, or without neighbours, leaves parts of the network without gradients.
+    # A batch without labels or neighbours leaves parts of the network without gradients.
     options: dict[str, Any] = {"strategy": "ddp_find_unused_parameters_true"} if devices * nodes > 1 else {}
     return Trainer(
         accelerator=accelerator,

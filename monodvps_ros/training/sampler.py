@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of the data: a function of the seed and the step alone, so that any step can be the first one."""
+"""Data order: a function of seed and step only, so that a run can start at any step."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,20 +12,20 @@ from monodvps_ros.training.dataset import Draw
 
 
 class StepSampler(Sampler[list[Draw]]):
-    """Batches for the steps of a run, from any step on.
+    """Batches of a run, from any step on.
 
-    All samples are gone through in a new order again and again; with weights, each draw takes a source by its weight
-    and any of its samples. Processes that train together get different parts of one large batch.
+    Each epoch is a new permutation of all samples; with weights, each draw selects a source by its weight and a
+    sample of it uniformly. Distributed processes get different parts of one large batch.
 
     Args:
-        sources: of each sample, the number of its source.
-        batch_size: samples in a batch of one process.
+        sources: source index of each sample.
+        batch_size: per process.
         steps: of the whole run.
         seed: of the order.
-        start: first step to give a batch for.
-        process: number of this process among those that train together.
-        processes: their number.
-        weights: how often each source is drawn from; empty for as often as it has samples.
+        start: first step.
+        process: rank of this process.
+        processes: number of processes.
+        weights: sampling weight of each source; empty: proportional to its size.
 
     Raises:
         ConfigError: the weights are not one for each source, or none of them is above 0.
@@ -46,7 +46,7 @@ class StepSampler(Sampler[list[Draw]]):
         count = max(sources) + 1
         if weights and (len(weights) != count or sum(weights) <= 0):
             raise ConfigError(
-                f"source_weights is {list(weights)}; give one for each of the {count} data sources, and one above 0"
+                f"source_weights is {list(weights)}; give one for each of {count} data sources, at least one above 0"
             )
         self._sources = np.asarray(sources)
         self._weights = np.asarray(weights, np.float64) if weights else None
@@ -62,7 +62,7 @@ class StepSampler(Sampler[list[Draw]]):
         return self._steps
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        """Give the batches from the first step on."""
+        """Yield the batches from the first step on."""
         for step in range(self._start, self._steps):
             first = (step * self._processes + self._process) * self._batch_size
             yield [self._draw(position) for position in range(first, first + self._batch_size)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who labels frames: our own network, looking several times, or a panoptic model of the Hugging Face hub."""
+"""Teachers of classes and instances: MonoDVPS with test-time augmentation, or a panoptic model of the hub."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,47 +21,47 @@ from monodvps_ros.perception.grouping import classify, group, panoptic_without_t
 from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image, view_size
 from monodvps_ros.types import NetworkOutput
 
-#: Names of our own network's weights that are no files: the file that ships, and untrained ones.
+#: Names of MonoDVPS weights that are not files: the shipped file, and untrained weights.
 SHIPPED, RANDOM = "shipped", "random"
 _WEIGHTS_SUFFIX = ".safetensors"
-#: Rows of the images that models of the hub are shown where nothing else is asked for; columns keep their shape.
+#: Default input height of hub models; the width keeps the aspect ratio.
 _HUB_HEIGHT = 512
 
 
 class Teacher(Protocol):
-    """Tells classes and instances of an image.
+    """Predicts classes and instances of an image.
 
     Attributes:
         labels: its classes.
-        made_with: what must be the same for its labels to be the same, of JSON's types.
-        description: what it is, in words.
+        made_with: everything that determines its labels, as JSON types.
+        description: for messages.
     """
 
     labels: LabelSpace
     made_with: dict[str, Any]
     description: str
 
-    def look(self, image: Tensor) -> NetworkOutput:
-        """Look at an image (1, 3, H, W) in 0..1 of any size; the answer's maps are all of one size (h, w)."""
+    def predict(self, image: Tensor) -> NetworkOutput:
+        """Predict for an image (1, 3, H, W) in 0..1 of any size; all maps of the output have one size (h, w)."""
         ...
 
 
 class NetworkTeacher:
-    """Our own network with test-time augmentation.
+    """MonoDVPS with test-time augmentation.
 
     Args:
         weights: a weights file, ``shipped`` or ``random``.
         config: scales, flips, input size.
-        device: where to run it.
+        device: to run on.
 
     Raises:
         ConfigError: the input size is not in multiples of 32.
-        DeviceError: the device is not there.
+        DeviceError: the device does not exist.
         WeightsError: there is no such file, or it does not fit.
     """
 
     def __init__(self, weights: str, config: PseudoLabelConfig, device: torch.device) -> None:
-        self._network = load_own(weights, device)
+        self._network = load_network_teacher(weights, device)
         self._config = config
         self._size = (config.input_height, config.input_width) if config.input_height else self._network.input_size
         if self._size[0] % SIZE_STEP or self._size[1] % SIZE_STEP:
@@ -81,25 +81,25 @@ class NetworkTeacher:
             "flips": config.flips,
         }
 
-    def look(self, image: Tensor) -> NetworkOutput:
-        """Look at an image in all views; see `Teacher`."""
+    def predict(self, image: Tensor) -> NetworkOutput:
+        """Average over all views; see `Teacher`."""
         half = image.device.type == "cuda"
         with torch.autocast(image.device.type, torch.float16, enabled=half):
             return average_views(self._network.infer, image, self._size, self._config.scales, self._config.flips)
 
 
 class HubTeacher:
-    """A panoptic model of the hub, which looks once: its instances are queries, and cannot be averaged over views.
+    """A panoptic model of the hub, with a single view: its instances are queries and cannot be averaged.
 
     Args:
         name: on the hub, or a folder.
         config: input size.
-        device: where to run it.
+        device: to run on.
 
     Raises:
-        LabelError: the model has classes without a counterpart.
+        LabelError: the model has classes without a counterpart in the label space.
         MissingDependencyError: transformers is not installed.
-        WeightsError: the model cannot be had.
+        WeightsError: the model cannot be loaded.
     """
 
     def __init__(self, name: str, config: PseudoLabelConfig, device: torch.device) -> None:
@@ -109,8 +109,8 @@ class HubTeacher:
         self.description = f"{name}, one view" + (f" of {self._size[0]}x{self._size[1]}" if self._size else "")
         self.made_with = {"teacher": name, "size": None if self._size is None else list(self._size)}
 
-    def look(self, image: Tensor) -> NetworkOutput:
-        """Look at an image once; see `Teacher`."""
+    def predict(self, image: Tensor) -> NetworkOutput:
+        """Predict from one view; see `Teacher`."""
         size = self._size or view_size((_HUB_HEIGHT, round(image.shape[3] * _HUB_HEIGHT / image.shape[2])), 1.0)
         logits, instances = self._model(resize_image(image, size))
         return NetworkOutput(logits, instances=instances, depth_m=torch.ones_like(logits[:, :1]))
@@ -120,43 +120,43 @@ def load_teacher(spec: str, config: PseudoLabelConfig, device: torch.device) -> 
     """Load a teacher.
 
     Args:
-        spec: a weights file of our own network, ``shipped``, ``random``; or a panoptic model of the hub by its short
-            name, its name there or a folder.
-        config: how it looks at images.
-        device: where to run it.
+        spec: a MonoDVPS weights file, ``shipped``, ``random``; or a panoptic model of the hub by its short name, its
+            name on the hub or a folder.
+        config: views and input size.
+        device: to run on.
 
     Raises:
         ConfigError: the spec is none of these.
-        LabelError: as `HubTeacher` says.
-        MissingDependencyError: as `HubTeacher` says.
-        WeightsError: a file or model cannot be had.
+        LabelError: as for `HubTeacher`.
+        MissingDependencyError: as for `HubTeacher`.
+        WeightsError: a file or model cannot be loaded.
     """
-    if is_own_weights(spec):
+    if is_monodvps_weights(spec):
         return NetworkTeacher(spec, config, device)
     try:
         name = resolve(spec, PANOPTIC_MODELS, "panoptic")
     except ConfigError as error:
-        raise ConfigError(f"{error}; or a weights file, '{SHIPPED}' for the one that ships") from None
+        raise ConfigError(f"{error}; or a weights file, or '{SHIPPED}' for the shipped one") from None
     return HubTeacher(name, config, device)
 
 
-def load_own(weights: str, device: torch.device) -> MonoDVPS:
-    """Load our own network by a name for which `is_own_weights` holds.
+def load_network_teacher(weights: str, device: torch.device) -> MonoDVPS:
+    """Load MonoDVPS by a name for which `is_monodvps_weights` holds.
 
     Raises:
-        DeviceError: the device is not there.
+        DeviceError: the device does not exist.
         WeightsError: there is no such file, or it does not fit.
     """
     return load_network("" if weights == SHIPPED else weights, device)
 
 
 def weights_digest(weights: str) -> str | None:
-    """Return the SHA-256 of the file behind such a name; None for untrained weights, which have none."""
+    """Return the SHA-256 of a weights file; None for untrained weights."""
     return None if weights == RANDOM else file_digest(weights_file("" if weights == SHIPPED else weights))
 
 
-def is_own_weights(spec: str) -> bool:
-    """Say whether a spec names weights of our own network, and not a model of the hub."""
+def is_monodvps_weights(spec: str) -> bool:
+    """Return whether a spec names MonoDVPS weights rather than a model of the hub."""
     return spec in (SHIPPED, RANDOM, *SHIPPED_NAMES) or Path(spec).is_file() or spec.endswith(_WEIGHTS_SUFFIX)
 
 
@@ -164,19 +164,19 @@ def is_own_weights(spec: str) -> bool:
 def label_image(
     teacher: Teacher, image: NDArray[np.uint8], config: PseudoLabelConfig, device: torch.device
 ) -> NDArray[np.uint16]:
-    """Label an image: classes, grouping and numbers of instances as in the live pipeline, without tracks.
+    """Label an image: classes and instances as in the live pipeline, without tracking.
 
     Args:
-        teacher: tells classes and instances.
+        teacher: predicts classes and instances.
         image: (H, W, 3) uint8.
         config: thresholds.
         device: of the teacher.
 
     Returns:
-        (H, W) uint16 panoptic ids; 65535, void, where the teacher is less sure than `config.confidence`, where a thing
-        has no centre, and on stuff that is too small.
+        (H, W) uint16 panoptic ids; 65535, void, where the class probability is below `config.confidence`, on things
+        without a centre, and on stuff that is too small.
     """
-    output = teacher.look(as_image_tensor(image, device))
+    output = teacher.predict(as_image_tensor(image, device))
     size = (output.class_logits.shape[2], output.class_logits.shape[3])
     semantic, probability = classify(output, size, with_probability=True)
     assert probability is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good the network is on frames: through the live pipeline, measured with the field's metrics."""
+"""Validation: the network in the live pipeline, evaluated with the usual metrics."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,17 +18,17 @@ from monodvps_ros.types import Sample
 
 
 def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int, against_teacher: bool = False) -> Result:
-    """Measure a network in evaluation mode; depth is given the truth's median in each frame.
+    """Evaluate a network in evaluation mode; depth is median-scaled per frame.
 
     Args:
         network: the network, on its device.
-        samples: in time order; frames without truth are gone through for the tracker's sake.
-        frames: at most so many are looked at.
-        against_teacher: measure agreement with pseudo-labels, which are a teacher's and not the truth.
+        samples: in time order; frames without ground truth still pass through the tracker.
+        frames: maximum number of frames.
+        against_teacher: accept pseudo-labels, to measure agreement with the teacher.
 
     Raises:
-        DataError: there are pseudo-labels and it was not said that they are to be measured against.
-        LabelError: the truth has a class that the network has not.
+        DataError: there are pseudo-labels and `against_teacher` is false.
+        LabelError: the ground truth has a class that the network lacks.
     """
     device = str(next(network.parameters()).device)
     config = PipelineConfig(device=device, precision="float32", scale=ScaleConfig(mode="none"))
@@ -40,7 +40,7 @@ def validate(network: MonoDVPS, samples: Iterable[Sample], frames: int, against_
 
 
 def figures(result: Result) -> dict[str, float]:
-    """Return the figures that were measured of PQ and VPQ, 0..1, and absRel, by name."""
+    """Return PQ and VPQ, 0..1, and absRel by name, as far as available."""
     found = result["figures"][DepthScaling.MEDIAN.value]
     shares = {"PQ": found["pq"], "VPQ": found["vpq"]}
     named = {name: None if value is None else value / 100 for name, value in shares.items()}
@@ -49,7 +49,7 @@ def figures(result: Result) -> dict[str, float]:
 
 @contextmanager
 def _evaluating(network: MonoDVPS) -> Iterator[None]:
-    """Switch to evaluation, and back to what each module was in."""
+    """Switch to evaluation mode, and restore the modes at the end."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -102,7 +102,7 @@ class BagSource:
     def __iter__(self) -> Iterator[Sample]:
         """Read from the first image; goes on after a frame that cannot be read.
 
-        Images are left out, and told in `damage`, whose stamps do not come after the one before. Where stamps jump back
+        Images whose stamps do not increase are skipped and listed in `damage`. Where stamps jump back
         and go on from there, a new sequence begins.
 
         Raises:

@@ -98,7 +98,7 @@ class VideoSource:
                     index=index,
                     source=f"{self.path} frame {number}",
                 )
-        self._tell_missing(decoded, left_out)
+        self._report_missing(decoded, left_out)
 
     def _stamp_ns(self, numbered: tuple[int, tuple[NDArray[np.uint8], float | None]]) -> int:
         """Stamp of a decoded frame; 0 where the file says no time."""
@@ -107,7 +107,7 @@ class VideoSource:
             return START_NS + round(number * 1e9 / self._rate_hz)
         return 0 if time_s is None else START_NS + round((time_s - self._packets.times_s[0]) * 1e9)
 
-    def _tell_missing(self, decoded: int, left_out: LeftOut) -> None:
+    def _report_missing(self, decoded: int, left_out: LeftOut) -> None:
         found = [*self._packets.trouble(str(self.path)), *self._missing_end()]
         if str(left_out):
             found.append(f"{self.path}: left out: {left_out}")
@@ -230,7 +230,7 @@ def _note(found: _Packets, packet: Any, stream: Any) -> None:
 def _frames(container: Any, stream: Any) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
     """Give images and their times in seconds; leaves out what cannot be decoded, or is but damaged."""
     packets = container.demux(stream)
-    with suppress(av.FFmpegError, ValueError):  # what is missing is told by the count
+    with suppress(av.FFmpegError, ValueError):  # missing packets show in the count
         while True:
             packet = next(packets, None)
             if packet is None:
