@@ -77,6 +77,16 @@ def test_a_resumed_run_equals_the_unbroken_one(finished, tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_a_run_of_another_number_of_processes_is_not_resumed(finished, tmp_path):
+    _, out, config = finished
+    checkpoint = read_checkpoint(out / LAST_CHECKPOINT)
+    assert checkpoint["monodvps_processes"] == 1
+    (tmp_path / LAST_CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({**checkpoint, "monodvps_processes": 2}, tmp_path / LAST_CHECKPOINT)
+    with pytest.raises(WeightsError, match=r"made by 2 processes .* and here are 1, .*resume with as many"):
+        train(config, [Clip()], tmp_path, names=["clip"], resume=True)
+
+
 def test_an_exported_checkpoint_is_the_network_of_the_run(finished, tmp_path, capsys):
     result, out, _ = finished
     file = tmp_path / "w.safetensors"

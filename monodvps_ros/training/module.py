@@ -25,6 +25,7 @@ from monodvps_ros.training.predict import predict
 CONFIG_KEY = "monodvps_config"
 DATA_KEY = "monodvps_data"
 METRICS_KEY = "monodvps_metrics"
+PROCESSES_KEY = "monodvps_processes"
 #: Suffix of checkpoints.
 _CHECKPOINT = ".ckpt"
 #: Settings that may change when a run is resumed.
@@ -169,6 +170,7 @@ class TrainingModule(LightningModule):
                 "previous checkpoint is kept: start from it in another --out with --weights and a lower learning rate"
             )
         checkpoint[CONFIG_KEY] = to_dict(self.config)
+        checkpoint[PROCESSES_KEY] = self.trainer.world_size
         checkpoint[DATA_KEY] = [
             Path(name).resolve().name for name in self.data_names
         ]  # without folders, which are private
@@ -179,7 +181,7 @@ class TrainingModule(LightningModule):
 
         Raises:
             ConfigError: it is beyond `max_steps`.
-            WeightsError: settings that affect the result differ; the message names them.
+            WeightsError: settings that affect the result, or the number of processes, differ; the message names them.
         """
         if CONFIG_KEY not in checkpoint:
             raise WeightsError("the checkpoint is not of this package: it has no configuration; start a new run")
@@ -196,6 +198,13 @@ class TrainingModule(LightningModule):
             raise WeightsError(
                 f"the checkpoint was made with another configuration: {'; '.join(other)}; "
                 "resume with the same one, or start a new run with --weights"
+            )
+        now = self.trainer.world_size
+        before = checkpoint.get(PROCESSES_KEY, now)  # absent from older checkpoints
+        if before != now:
+            raise WeightsError(
+                f"the checkpoint was made by {before} processes (--devices times --nodes) and here are {now}, which "
+                "changes batches and the order of the data; resume with as many, or start a new run with --weights"
             )
         step = checkpoint["global_step"]
         if step > self.config.max_steps:

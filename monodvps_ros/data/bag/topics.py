@@ -124,8 +124,7 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
     first = {name: next(reader.messages([name]), None) for name in sorted(candidates)}
     problems = {name: _problem(message) for name, message in first.items()}
     pictures = {name for name, problem in problems.items() if not problem}
-    named = {name for name in pictures if getattr(first[name][3], "encoding", "") != "8UC1"}
-    pictures = named or pictures
+    pictures = {name for name in pictures if not _is_8uc1(first[name])} or pictures
     pictures = {name for name in pictures if name.removesuffix("/compressed") not in pictures - {name}}
     if len(pictures) == 1:
         return pictures.pop()
@@ -148,6 +147,10 @@ def _problem(first: tuple[str, str, int, Any] | None) -> str:
     if message.encoding in PICTURE_ENCODINGS:
         return ""
     return f"encoding '{message.encoding}' is not one of {', '.join(PICTURE_ENCODINGS)}"
+
+
+def _is_8uc1(first: tuple[str, str, int, Any] | None) -> bool:
+    return first is not None and getattr(first[3], "encoding", "") == "8UC1"
 
 
 def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:

@@ -21,7 +21,7 @@ from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.ros.management import parameters
 from monodvps_ros.ros.management.training_status import progress_message, training_status
 from monodvps_ros.ros.nodes.managed_node import ManagedNode
-from monodvps_ros.ros.nodes.running import REFUSED
+from monodvps_ros.ros_environment import REFUSED
 from monodvps_ros.training.background_run import TrainingJob, TrainingRun, prepare
 from monodvps_ros.training.progress import ENDS, Phase, Progress
 
