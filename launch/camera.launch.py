@@ -17,37 +17,41 @@ SHARE = Path(get_package_share_directory("monodvps_ros"))
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 ARGUMENTS = (
-    DeclareLaunchArgument("namespace", default_value="", description="Of the node and of what it publishes."),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
     DeclareLaunchArgument(
         "params_file",
         default_value=str(SHARE / "config" / "perception.yaml"),
-        description="Parameters; the arguments below stand above it.",
+        description="Parameter file; the arguments below override it.",
     ),
-    DeclareLaunchArgument("weights", default_value="", description="Weights file; empty: as params_file says."),
+    DeclareLaunchArgument("weights", default_value="", description="Weights file; empty: as in params_file."),
     DeclareLaunchArgument(
-        "device", default_value="", description="auto, cpu, cuda, cuda:N; empty: as params_file says."
+        "device", default_value="", description="Device: auto, cpu, cuda or cuda:N; empty: as in params_file."
     ),
-    DeclareLaunchArgument("image", default_value="image", description="Topic of the camera's images."),
+    DeclareLaunchArgument("image", default_value="image", description="Image topic of the camera."),
     DeclareLaunchArgument(
-        "camera_info", default_value="", description="Topic of its camera_info; empty: the one beside the images."
+        "camera_info", default_value="", description="camera_info topic of the camera; empty: beside the image topic."
     ),
     DeclareLaunchArgument(
-        "camera_height", default_value="", description="Metres above the road; empty: as params_file says."
+        "camera_height",
+        default_value="",
+        description="Height of the camera above the road (m); empty: as in params_file.",
     ),
-    DeclareLaunchArgument("use_sim_time", default_value="false", description="Take time from /clock."),
+    DeclareLaunchArgument("use_sim_time", default_value="false", description="Use the time of /clock."),
+    DeclareLaunchArgument("compressed", default_value="false", description="Subscribe to <image>/compressed instead."),
+    DeclareLaunchArgument("rviz", default_value="false", description="Start RViz too."),
     DeclareLaunchArgument(
-        "compressed", default_value="false", description="Subscribe to the compressed images beside the topic."
+        "fixed_frame",
+        default_value="camera",
+        description="Fixed frame of RViz; with the frame_id of the images, no tf is needed.",
     ),
-    DeclareLaunchArgument("rviz", default_value="false", description="Start RViz beside it."),
     DeclareLaunchArgument(
-        "fixed_frame", default_value="camera", description="For RViz: frame_id that the images bear, so it needs no tf."
+        "record", default_value="", description="Folder to record all outputs to; empty: no recording."
     ),
-    DeclareLaunchArgument("record", default_value="", description="Folder to record all outputs to; empty: none."),
 )
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe the node, and RViz and a recorder where they are asked for."""
+    """Describe the node and, on request, RViz and a recorder."""
     entities: list[LaunchDescriptionEntity] = list(ARGUMENTS)
     if not any(name in os.environ for name in PROFILE_VARIABLES):
         profile = SHARE / "config" / "fastdds_large_messages.xml"
@@ -56,7 +60,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Make the processes from the arguments' values."""
+    """Create the processes from the values of the arguments."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context).strip() for argument in ARGUMENTS}
     namespace, image = values["namespace"], values["image"]
     remappings = [
@@ -91,7 +95,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def parameters(values: dict[str, str]) -> dict[str, object]:
-    """Return the node's parameters that an argument sets."""
+    """Return the parameters that are set by arguments."""
     chosen: dict[str, object] = {"use_sim_time": is_true(values["use_sim_time"])}
     if is_true(values["compressed"]):
         chosen["compressed"] = True
@@ -121,7 +125,7 @@ def is_true(text: str) -> bool:
     """Read a launch argument as true or false.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is something else.
     """
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError(f"'{text}' is neither true nor false")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The perception node on a recording: ``ros2 launch monodvps_ros replay.launch.py bag:=drive record:=out``.
 
-The recording may be whatever ``monodvps play`` takes: a rosbag2 folder, a data set, a folder of images or a video.
+The recording can be anything that ``monodvps play`` reads: a rosbag2 folder, a data set, a folder of images or a video.
 """
 
 from pathlib import Path
@@ -26,22 +26,26 @@ from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
 
-#: For the last frame to come out after the last one was played.
+#: Time for the outputs of the last frame after it was played.
 LINGER_S = 3.0
 
 ARGUMENTS = (
     DeclareLaunchArgument("bag", description="Recording to play."),
-    DeclareLaunchArgument("rate", default_value="1.0", description="2.0 plays twice as fast."),
-    DeclareLaunchArgument("loop", default_value="false", description="Play it over and over."),
-    DeclareLaunchArgument("image_topic", default_value="", description="In a bag of several cameras: the one to play."),
-    DeclareLaunchArgument("namespace", default_value="", description="Of camera and node."),
-    DeclareLaunchArgument("compressed", default_value="false", description="Play and subscribe to JPEG images."),
-    DeclareLaunchArgument("record", default_value="", description="Folder to record all outputs to; empty: none."),
+    DeclareLaunchArgument("rate", default_value="1.0", description="Playback speed; 2.0 plays twice as fast."),
+    DeclareLaunchArgument("loop", default_value="false", description="Repeat the recording endlessly."),
+    DeclareLaunchArgument(
+        "image_topic", default_value="", description="Image topic to play, in a bag with several cameras."
+    ),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of camera and node."),
+    DeclareLaunchArgument("compressed", default_value="false", description="Play, and subscribe to, JPEG images."),
+    DeclareLaunchArgument(
+        "record", default_value="", description="Folder to record all outputs to; empty: no recording."
+    ),
 )
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe the node, the player, and the end after the last frame. Further arguments: of camera.launch.py."""
+    """Describe the node, the player, and the shutdown after the last frame. Also takes camera.launch.py's arguments."""
     camera = Path(get_package_share_directory("monodvps_ros")) / "launch" / "camera.launch.py"
     return LaunchDescription(
         [
@@ -53,7 +57,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Make the player from the arguments' values."""
+    """Create the player from the values of the arguments."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context).strip() for argument in ARGUMENTS}
     program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "monodvps"
     options = ["--rate", values["rate"]]
@@ -68,7 +72,7 @@ def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def once_the_recorder_is_ready(player: ExecuteProcess) -> list[LaunchDescriptionEntity]:
-    """Start the player when every output is connected to the recorder of camera.launch.py; end where that gives up."""
+    """Start the player once the recorder of camera.launch.py is connected to every output; shut down if it fails."""
     waiting = [player]
 
     def on_stdout(event: ProcessIO) -> ExecuteProcess | None:
@@ -78,7 +82,7 @@ def once_the_recorder_is_ready(player: ExecuteProcess) -> list[LaunchDescription
     def on_exit(event: ProcessExited, _: LaunchContext) -> list[LaunchDescriptionEntity] | None:
         if not event.process_name.startswith("recorder") or not waiting:
             return None
-        reason = "the recorder ended before it began, so nothing is played; its last line says why"
+        reason = "the recorder failed to start, so nothing is played; its last line gives the reason"
         return [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
 
     return [

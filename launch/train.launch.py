@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train on recordings: ``ros2 launch monodvps_ros train.launch.py data:=drive_1,drive_2 out:=runs/first``.
 
-It ends with the training. Ctrl-C stops with a checkpoint; ``resume:=true`` goes on from it.
+It exits when training ends. Ctrl-C stops with a checkpoint; ``resume:=true`` continues from it.
 """
 
 from pathlib import Path
@@ -19,28 +19,34 @@ SHARE = Path(get_package_share_directory("monodvps_ros"))
 SHUTDOWN_TIMEOUT_S = 120
 
 ARGUMENTS = (
-    DeclareLaunchArgument("namespace", default_value="", description="Of the node and of training/progress."),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
     DeclareLaunchArgument(
         "params_file",
         default_value=str(SHARE / "config" / "training_node.yaml"),
-        description="Parameters; the arguments below stand above it.",
+        description="Parameter file; the arguments below override it.",
     ),
     DeclareLaunchArgument(
-        "data", default_value="", description="Bags or data sets, with commas between them; empty: as params_file says."
+        "data", default_value="", description="Comma-separated bags or data sets to train on; empty: as in params_file."
     ),
-    DeclareLaunchArgument("out", default_value="", description="Folder to write to; empty: as params_file says."),
-    DeclareLaunchArgument("config", default_value="", description="Training config; empty: as params_file says."),
-    DeclareLaunchArgument("weights", default_value="", description="File to start from; empty: as params_file says."),
+    DeclareLaunchArgument("out", default_value="", description="Output folder; empty: as in params_file."),
     DeclareLaunchArgument(
-        "validate", default_value="", description="Data with truth, with commas; empty: as params_file says."
+        "config", default_value="", description="Training configuration (YAML); empty: as in params_file."
     ),
     DeclareLaunchArgument(
-        "max_steps", default_value="", description="Steps of the whole training; empty: as params_file says."
+        "weights", default_value="", description="Weights file to start from; empty: as in params_file."
+    ),
+    DeclareLaunchArgument(
+        "validate",
+        default_value="",
+        description="Comma-separated data with ground truth for validation; empty: as in params_file.",
+    ),
+    DeclareLaunchArgument(
+        "max_steps", default_value="", description="Total number of training steps; empty: as in params_file."
     ),
     DeclareLaunchArgument(
         "resume",
         default_value="",
-        description="true: go on from the last checkpoint in out; empty: as params_file says.",
+        description="true: continue from the last checkpoint in out; empty: as in params_file.",
     ),
 )
 
@@ -51,7 +57,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Make the process from the arguments' values."""
+    """Create the process from the values of the arguments."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context).strip() for argument in ARGUMENTS}
     training = Node(
         package="monodvps_ros",
@@ -67,10 +73,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def parameters(values: dict[str, str]) -> dict[str, object]:
-    """Return the node's parameters that an argument sets.
+    """Return the parameters that are set by arguments.
 
     Raises:
-        ValueError: max_steps is no whole number, or resume is neither true nor false.
+        ValueError: max_steps is not an integer, or resume is neither true nor false.
     """
     chosen: dict[str, object] = {name: values[name] for name in ("out", "config", "weights") if values[name]}
     for name in ("data", "validate"):

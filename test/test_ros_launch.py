@@ -213,7 +213,7 @@ def test_replay_ends_where_the_recorder_cannot_begin(tmp_path):
         launched.process.wait(150.0)
     text = "".join(launched.lines)
     assert "recorder: " in text
-    assert "the recorder ended before it began" in text
+    assert "the recorder failed to start" in text
     assert "frames published" not in text
 
 
