@@ -109,10 +109,8 @@ class TownPlanner:
                 d, model = edge + 0.15, buildings.town_house(self._generator, width - 0.05, depth)
             else:
                 width, depth = self._generator.uniform(13.0, 19.0), self._generator.uniform(8.0, 11.0)
-                d, model = (
-                    edge + self._generator.uniform(5.0, 9.0),
-                    buildings.detached_house(self._generator, width - 5.0, depth),
-                )
+                d = edge + self._generator.uniform(5.0, 9.0)
+                model = buildings.detached_house(self._generator, width - 5.0, depth)
                 self._garden(s, s + width, side)
             bend = abs(float(self._street.curvature(np.array([s + width / 2]))[0]))
             pose = self._place(s + width / 2, side * (d + bend * width * width / 8), -side * np.pi / 2)
@@ -137,13 +135,8 @@ class TownPlanner:
         generator, edge, middle = self._generator, self._street.half_width + WALK_M, (s_from + s_to) / 2
         length = s_to - s_from - 3.0
         model = self._border(str(generator.choice(["fence", "wall", "hedge", "wall"])), length)
-        self._put_if_free(
-            model,
-            self._place(middle, side * (edge + 0.6), -side * np.pi / 2),
-            (0.3, length / 2),
-            0.0,
-            WALK_M - 0.1,
-        )
+        pose = self._place(middle, side * (edge + 0.6), -side * np.pi / 2)
+        self._put_if_free(model, pose, (0.3, length / 2), 0.0, WALK_M - 0.1)
         for _ in range(int(generator.integers(1, 4))):
             s, d = generator.uniform(s_from, s_to), edge + generator.uniform(1.8, 4.5)
             is_tree = generator.random() < 0.4
@@ -203,9 +196,8 @@ class TownPlanner:
         draw = generator.random()
         if draw > 0.93:
             for shift in (-1.6, 0.0, 1.6)[: int(generator.integers(1, 4))]:
-                self._stage.put(
-                    vehicles.motorcycle(generator), self._place(s + shift, d, heading + side * 1.1, 0.0), "motorcycle"
-                )
+                pose = self._place(s + shift, d, heading + side * 1.1, 0.0)
+                self._stage.put(vehicles.motorcycle(generator), pose, "motorcycle")
             return 1
         kind, slots = self._parked_kind(draw)
         pose = self._place(s + (slots - 1) * _SLOT_M / 2, d, heading + turn, 0.0)
