@@ -41,9 +41,7 @@ def scenes(
     out: Annotated[Path, typer.Option(help="Output folder; existing drives in it are kept.")],
     split_name: Annotated[
         Split | None,
-        typer.Option(
-            "--split", help="Render this split of the data set 'drives' (docs/drives.md) instead of a single drive."
-        ),
+        typer.Option("--split", help="Render this split of 'drives' (docs/drives.md) instead of a single drive."),
     ] = None,
     check: Annotated[
         bool,
@@ -87,16 +85,16 @@ def scenes(
     if jobs != 1:
         raise ConfigError("--jobs requires --split: a single drive is rendered by one process")
     rows, columns = parse_size(size)
+    begin = time.perf_counter()
     config = SceneConfig(
         frames=frames, rate_hz=rate, start_s=start, height=rows, width=columns, focal_px=focal, camera_height_m=height,
         camera_pitch_deg=pitch, max_speed_mps=speed, traffic=traffic, large_vehicles=large_vehicles,
         weather=weather, view_distance_m=view_distance, antialias=antialias, device=device,
     )  # fmt: skip
-    begin = time.perf_counter()
     write = write_bag if format_ == "bag" else write_cityscapes_dvps
     path = write(Drive(config, seed), out, _show)
-    seconds = time.perf_counter() - begin
-    Console().print(f"{path}: {frames} frames of {rows} x {columns}, {frames / seconds:.1f} frames/s", soft_wrap=True)
+    pace = frames / (time.perf_counter() - begin)
+    Console().print(f"{path}: {frames} frames of {rows} x {columns}, {pace:.1f} frames/s", soft_wrap=True)
 
 
 def _refuse_drive_options(context: typer.Context) -> None:
