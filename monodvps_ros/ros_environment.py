@@ -57,7 +57,7 @@ def run_checked(program: str, run: Callable[[], int]) -> int:
 def _check_domain(text: str) -> None:
     if text and not (text.isascii() and text.isdigit() and int(text) <= LAST_DOMAIN):
         raise ConfigError(
-            f"environment variable ROS_DOMAIN_ID is '{text}'; expected a whole number from 0 to {LAST_DOMAIN}; "
+            f"environment variable ROS_DOMAIN_ID is '{text}'; expected an integer from 0 to {LAST_DOMAIN}; "
             "correct or unset it"
         )
 

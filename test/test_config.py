@@ -103,7 +103,7 @@ def test_replace_changes_one_setting_only():
         ({"cloud.stride": True}, r"must be of type int but is True"),
         ({"scale.mode": "guess"}, r"'guess'; it must be one of auto, camera_height, fixed, none"),
         ({"scale.camera_height_m": float("nan")}, r"NaN"),
-        ({"scale": 3}, r"'scale' must hold a group of keys but is 3"),
+        ({"scale": 3}, r"'scale' must contain a group of keys but is 3"),
         ({"grouping.nms_kernel": 4}, r"nms_kernel is 4; it must be odd"),
         ({"tracker.min_iuo": 0.1}, r"\(is 'min_iou' meant\?\)$"),
         ({"device": "[cuda"}, r"'device=\[cuda': cannot be read as YAML"),

@@ -80,7 +80,7 @@ def test_transforms_without_a_rotation_are_left_out_and_logged_once(quaternion, 
     assert list(messages.read_transforms(message, refused)) == []
     assert list(messages.read_transforms(message, refused)) == []
     assert [record.getMessage() for record in caplog.records] == [
-        f"transforms of frame 'cam' are left out: their quaternion is zero or not finite, as at {START} ns"
+        f"transforms of frame 'cam' are skipped: their quaternion is zero or not finite, as at {START} ns"
     ]
 
 
@@ -100,7 +100,7 @@ def test_raw_messages_keep_every_byte_and_their_definition(tmp_path, storage):
 def test_an_unknown_type_is_refused_by_name(tmp_path):
     with BagWriter(tmp_path / "bag") as writer, pytest.raises(DataError, match="definition of nobody/msg/Thing is not"):
         writer.raw("/x", "nobody/msg/Thing", b"", 0)
-    with BagWriter(tmp_path / "two") as writer, pytest.raises(DataError, match="'Thing' is no message type"):
+    with BagWriter(tmp_path / "two") as writer, pytest.raises(DataError, match="'Thing' is not a message type"):
         writer.raw("/x", "Thing", b"", 0)
 
 
@@ -251,7 +251,7 @@ def test_several_cameras_must_be_chosen_from(tmp_path):
 def test_no_images_at_all(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         writer.transform(START, "world", "cam", np.eye(4))
-    with pytest.raises(DataError, match=r"holds no camera images.*its topics: /tf"):
+    with pytest.raises(DataError, match=r"contains no camera images.*its topics: /tf"):
         open_source(tmp_path / "bag")
 
 
@@ -277,7 +277,9 @@ def test_what_is_a_recording(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         BagReader(tmp_path / "nothing")
     (tmp_path / "x.txt").write_text("")
-    with pytest.raises(DataError, match=r"is no recording; expected a folder or a file that ends in \.mcap or \.db3"):
+    with pytest.raises(
+        DataError, match=r"is not a recording; expected a folder or a file that ends in \.mcap or \.db3"
+    ):
         BagReader(tmp_path / "x.txt")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd/metadata.yaml").write_text("a: [")

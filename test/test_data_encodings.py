@@ -73,11 +73,13 @@ def test_label_space_that_begins_with_things():
 
 def test_classes_of_another_encoding_are_refused():
     check_classes(np.array([0, 18, 255]), SEMKITTI, "map")
-    with pytest.raises(DataError, match=r"map: holds class 40; .* has 0\.\.18 and 255 for void; .*SemanticKITTI's raw"):
+    with pytest.raises(
+        DataError, match=r"map: contains class 40; .* has 0\.\.18 and 255 for void; .*SemanticKITTI's raw"
+    ):
         check_classes(np.array([0, 10, 40, 70, 252]), SEMKITTI, "map")
-    with pytest.raises(DataError, match=r"holds class 19; label space 'semkitti' has 0\.\.18 and 255 for void$"):
+    with pytest.raises(DataError, match=r"contains class 19; label space 'semkitti' has 0\.\.18 and 255 for void$"):
         check_classes(np.array([0, 19]), SEMKITTI, "map")
-    with pytest.raises(DataError, match="holds class 19; label space 'cityscapes'"):
+    with pytest.raises(DataError, match="contains class 19; label space 'cityscapes'"):
         check_classes(np.array([19]), CITYSCAPES, "map")
 
 
@@ -127,7 +129,7 @@ def test_images_of_other_encodings_are_named_with_those_accepted(tmp_path):
         writer.image("/cam/depth", 1, "cam", np.zeros(SIZE, np.float32), "32FC1")
         writer.image("/cam/labels", 1, "cam", np.zeros(SIZE, np.uint16), "16UC1")
     words = (
-        r"holds no camera images .*; /cam/depth: encoding '32FC1' is not one of rgb8, .*, nv12, nv21; "
+        r"contains no camera images .*; /cam/depth: encoding '32FC1' is not one of rgb8, .*, nv12, nv21; "
         r"/cam/labels: encoding '16UC1' is not one of rgb8, .*, nv21; its topics: /cam/depth \(sensor_msgs/msg/Image\)"
     )
     with pytest.raises(DataError, match=words):

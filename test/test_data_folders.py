@@ -89,13 +89,13 @@ def test_images_may_lie_in_the_folder_itself(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda f: [file.unlink() for file in (f / "image").iterdir()], "image: holds no images"),
+        (lambda f: [file.unlink() for file in (f / "image").iterdir()], "image: contains no images"),
         (lambda f: write_image(f / "image/frame_1.png", picture(1)[:5]), r"frame_1\.png: is 5 x 8 .*json is 6 x 8"),
         (lambda f: (f / "image/frame_2.png").write_bytes(b"x"), r"frame_2\.png: cannot be read as an image"),
-        (lambda f: (f / "poses.txt").write_text("1 2 3\n"), r"poses\.txt: holds 1 lines of 3 numbers; expected 3"),
+        (lambda f: (f / "poses.txt").write_text("1 2 3\n"), r"poses\.txt: contains 1 lines of 3 numbers; expected 3"),
         (lambda f: (f / "poses.txt").write_text("a b\n"), r"poses\.txt: cannot be read as numbers"),
         (lambda f: truth(f, "depth", "frame_7", np.uint16), r"frame_7\.png: has no image of its name \(1 such"),
-        (lambda f: truth(f, "depth", "frame_1", np.uint8), r"frame_1\.png: holds 1 channels of uint8; expected 1"),
+        (lambda f: truth(f, "depth", "frame_1", np.uint8), r"frame_1\.png: contains 1 channels of uint8; expected 1"),
         (lambda f: truth(f, "depth", "frame_1", np.uint16, (5, 8)), r"depth/frame_1\.png: is 5 x 8 .* image is 6 x 8"),
         (lambda f: truth(f, "panoptic", "frame_1", np.uint16, SIZE, 20001), "panoptic id 20001 is of class 20"),
     ],
@@ -132,7 +132,7 @@ def test_camera_file_refusals(tmp_path, change, words):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("{", "cannot be read as JSON"), ("[]", "must hold keys"), ("{}", "missing")]
+    ("text", "words"), [("{", "cannot be read as JSON"), ("[]", "must contain keys"), ("{}", "missing")]
 )
 def test_camera_file_that_is_none(tmp_path, text, words):
     (tmp_path / "camera.json").write_text(text)
@@ -167,9 +167,9 @@ def test_pictures_of_any_depth_and_names_in_order(tmp_path):
     assert [path.name for path in list_images(tmp_path)][3:] == ["i01.png", "i1.png", "i2.JPG", "i10.jpg"]
     with pytest.raises(DataError, match=r"none\.png: does not exist"):
         read_picture(tmp_path / "none.png")
-    with pytest.raises(DataError, match=r"x\.png: an array \(2, 2\) of float64 is no image"):
+    with pytest.raises(DataError, match=r"x\.png: an array \(2, 2\) of float64 is not an image"):
         write_image(tmp_path / "x.png", np.zeros((2, 2)))
-    with pytest.raises(DataError, match=r"an array \(2, 2, 4\) of uint8 is no image"):
+    with pytest.raises(DataError, match=r"an array \(2, 2, 4\) of uint8 is not an image"):
         write_image(tmp_path / "x.png", np.zeros((2, 2, 4), np.uint8))
     with pytest.raises(DataError, match=r"cannot be written: No such file"):
         write_image(tmp_path / "nowhere/x.png", picture(1))
@@ -209,7 +209,7 @@ def test_options_that_do_not_apply_are_refused(folder, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         open_source(tmp_path / "nothing")
     (tmp_path / "x.txt").touch()
-    with pytest.raises(DataError, match=r"of no known format; expected .* a recording .*, or a folder of images"):
+    with pytest.raises(DataError, match=r"of an unknown format; expected .* a recording .*, or a folder of images"):
         open_source(tmp_path / "x.txt")
 
 
@@ -288,10 +288,10 @@ def test_cityscapes_as_it_is_published(tmp_path):
     [
         (lambda d: next(d.glob("*1_*depth.png")).unlink(), r"_depth: is missing \(1 of 6 such files\)"),
         (lambda d: next(d.glob("*leftImg8bit.png")).unlink(), r"_gtFine_instanceTrainIds: has no image \(1 such"),
-        (lambda d: (d / "notes.png").touch(), r"notes\.png: has no name of Cityscapes-DVPS"),
+        (lambda d: (d / "notes.png").touch(), r"notes\.png: is not named as in Cityscapes-DVPS"),
         (lambda d: relabel(d, 32001), "panoptic id 32001 is of class 32"),
         (lambda d: relabel(d, 19000), "panoptic id 19000 is of class 19"),
-        (lambda d: relabel(d, 65535), "holds value 65535; void is 32000"),
+        (lambda d: relabel(d, 65535), "contains value 65535; void is 32000"),
         (lambda d: relabel(d, 1, (5, 8)), "is 5 x 8 .* but the image is 6 x 8"),
         (renumber, r"stamp \d+ ns does not come after"),
         (lambda d: (d / "000000_camera.json").write_text(json.dumps({**CAMERA, "width": 9})), "camera.json is 6 x 9"),
@@ -308,7 +308,7 @@ def test_several_splits_must_be_chosen_from(cityscapes):
     for sample in drive(1, None):
         writer.add(sample)
     assert writer.sequence == 0 and writer.folder == cityscapes / "video_sequence/train"
-    with pytest.raises(DataError, match=r"holds several splits; choose one of: .*train, .*val"):
+    with pytest.raises(DataError, match=r"contains several splits; choose one of: .*train, .*val"):
         open_source(cityscapes)
     (only,) = open_source(writer.folder)
     assert only.frame.intrinsics is None
@@ -348,10 +348,13 @@ def test_semkitti(semkitti):
     ("change", "words"),
     [
         (lambda d: (d / "000008_000001_gtFine_instance.png").unlink(), r"_gtFine_instance: is missing \(1 of 2"),
-        (lambda d: [f.unlink() for f in d.glob("*class.png")], r"holds \*_gtFine_instance.png but no"),
-        (lambda d: write_image(d / "000008_000000_gtFine_class.png", np.full(SIZE, 19, np.uint8)), "holds class 19;"),
+        (lambda d: [f.unlink() for f in d.glob("*class.png")], r"contains \*_gtFine_instance.png but no"),
+        (
+            lambda d: write_image(d / "000008_000000_gtFine_class.png", np.full(SIZE, 19, np.uint8)),
+            "contains class 19;",
+        ),
         (lambda d: write_image(d / "000008_000000_gtFine_class.png", np.full((5, 8), 1, np.uint8)), "is 5 x 8"),
-        (lambda d: (d / "x.png").touch(), "has no name of SemKITTI-DVPS"),
+        (lambda d: (d / "x.png").touch(), "is not named as in SemKITTI-DVPS"),
     ],
 )  # fmt: skip
 def test_semkitti_refusals(semkitti, change, words):

@@ -36,16 +36,16 @@ def test_folder_labels_of_another_data_set(folder, caplog):
     labels.write_text("values: {0: [sky, building], 1: car, 2: other}")
     assert next(iter(open_source(folder))).truth.panoptic[0, :3].tolist() == [65535, 13000, 65535]
     labels.write_text("values: {0: sky, 1: car}")
-    with pytest.raises(DataError, match=r"frame_1\.png: holds label 2, which .*labels\.yaml does not name"):
+    with pytest.raises(DataError, match=r"frame_1\.png: contains label 2, which .*labels\.yaml does not name"):
         next(iter(open_source(folder)))
     for text, words in (
         ("values: {0: heaven}", "no class 'heaven'"),
         ("values: {}", "must say what each label value means"),
-        ("values: {300: sky}", r"label value 300 is no whole number 0\.\.255"),
+        ("values: {300: sky}", r"label value 300 is not an integer 0\.\.255"),
         ("values: {0: [sky, car], 1: car}", "value 1 names 'car': a class may be in one group only"),
         ("values: {0: [sky, sky]}", "a class may be in one group only, once"),
-        ("colour: red", "must hold 'values', 'moving' or both"),
-        ("{}", "must hold"),
+        ("colour: red", "must contain 'values', 'moving' or both"),
+        ("{}", "must contain"),
         ("[", "cannot be read as YAML"),
     ):
         labels.write_text(text)

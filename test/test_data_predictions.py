@@ -88,10 +88,10 @@ def test_refusals_of_the_reader(tmp_path, layout):
         open_predictions(tmp_path, "kitti")
     with pytest.raises(DataError, match="does not exist"):
         open_predictions(tmp_path / "x", layout.name)
-    with pytest.raises(DataError, match="pan: is no folder"):
+    with pytest.raises(DataError, match="pan: is not a folder"):
         open_predictions(tmp_path, layout.name)
     whole_frames(tmp_path, layout)
-    with pytest.raises(DataError, match="holds no predictions"):
+    with pytest.raises(DataError, match="contains no predictions"):
         open_predictions(tmp_path, layout.name)
     write(tmp_path, layout)
     depth = next((tmp_path / "dep").iterdir())
@@ -106,7 +106,7 @@ def test_refusals_of_the_reader(tmp_path, layout):
 def test_a_class_beyond_void_is_refused(tmp_path):
     write(tmp_path, prediction_layout("cityscapes-dvps"))
     cv2.imwrite(str(next((tmp_path / "pan").iterdir())), np.full((2, 3, 3), 20, np.uint8))
-    with pytest.raises(DataError, match=r"holds class 20; expected 0..18, or 19 for void"):
+    with pytest.raises(DataError, match=r"contains class 20; expected 0..18, or 19 for void"):
         list(open_predictions(tmp_path, "cityscapes-dvps"))
 
 
@@ -145,7 +145,7 @@ def test_predictions_of_a_recording(tmp_path):
     np.testing.assert_array_equal(frames[0].depth_m, DEPTH)
     with BagWriter(tmp_path / "x") as writer:
         writer.image("/image", 1, "cam", np.zeros((2, 3), np.uint8), "mono8")
-    with pytest.raises(DataError, match=r"must hold one topic panoptic/image .*; found none"):
+    with pytest.raises(DataError, match=r"must contain one topic panoptic/image .*; found none"):
         open_predictions(tmp_path / "x", "recording")
 
 

@@ -225,7 +225,7 @@ def test_a_recording_without_truth_is_an_error(tmp_path):
         bag.image("/depth/image", 5, "camera", depth, "32FC1")
     done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run")
     assert isinstance(done.exception, DataError)
-    assert "holds no truth" in str(done.exception)
+    assert "contains no ground truth" in str(done.exception)
 
 
 def test_scaling_of_a_recording_by_its_median(tmp_path):

@@ -233,7 +233,7 @@ class TestFolder:
         cv2.imwrite(str(tmp_path / "0.png"), np.zeros((64, 96, 3), np.uint8))
         weights = given / "road.safetensors"
         assert run("--data", tmp_path, "--weights", weights, "--against", weights) == 2
-        assert "holds no truth" in capsys.readouterr().err
+        assert "contains no ground truth" in capsys.readouterr().err
         assert run("--data", given / "road", "--weights", weights, "--against", "gone.safetensors") == 2
         assert "no such weights file" in capsys.readouterr().err
 

@@ -211,11 +211,11 @@ class TestMinimumReprojection:
             minimum_reprojection_loss([image], (), image, torch.ones(1, 4, 5))
         with pytest.raises(ShapeError, match=r"mask is \(4, 4\)"):
             minimum_reprojection_loss([image], (), image, torch.ones(4, 4))
-        with pytest.raises(ShapeError, match="holds 2 images but sources holds 1"):
+        with pytest.raises(ShapeError, match="contains 2 images but sources contains 1"):
             minimum_reprojection_loss([image, image], [image], image)
         with pytest.raises(ShapeError, match="one or more"):
             minimum_reprojection_loss([], [], image)
-        with pytest.raises(ShapeError, match="valid holds 1"):
+        with pytest.raises(ShapeError, match="valid contains 1"):
             minimum_reprojection_loss([image, image], (), image, valid=[torch.ones(1, 1, 4, 4, dtype=torch.bool)])
         with pytest.raises(ShapeError, match=r"valid\[0\] is \(1, 1, 4, 5\) but target"):
             minimum_reprojection_loss([image], (), image, valid=[torch.ones(1, 1, 4, 5, dtype=torch.bool)])

@@ -226,7 +226,9 @@ def test_without_onnxruntime_says_what_to_install(tmp_path, monkeypatch):
         GraphModel(tmp_path / "w.onnx", CPU)
 
 
-@pytest.mark.parametrize(("name", "says"), [("w.onnx", "onnxruntime cannot load it"), ("w.pt2", "not a whole package")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("w.onnx", "onnxruntime cannot load it"), ("w.pt2", "not a complete package")]
+)
 def test_a_file_of_another_kind_is_refused(tmp_path, name, says):
     if name.endswith(".onnx"):
         pytest.importorskip("onnxruntime")

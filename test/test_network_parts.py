@@ -165,7 +165,7 @@ def test_asked_for_encoder_weights_are_never_replaced_by_random_ones(tmp_path, m
         Encoder("mobilenetv3_small_050", weights=str(tmp_path / "absent.safetensors"))
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"not weights")
-    with pytest.raises(WeightsError, match=r"cannot be had"):
+    with pytest.raises(WeightsError, match=r"cannot be loaded"):
         Encoder("mobilenetv3_small_050", weights=str(damaged))
 
     def no_connection(*_, **__):

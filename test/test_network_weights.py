@@ -138,14 +138,14 @@ def test_truncated_file(file):
     whole = file.read_bytes()
     for length in (0, 4, 200, len(whole) - 100):
         file.write_bytes(whole[:length])
-        with pytest.raises(WeightsError, match=r"not a whole safetensors file"):
+        with pytest.raises(WeightsError, match=r"not a complete safetensors file"):
             load_network(file)
 
 
 def test_not_safetensors(tmp_path):
     file = tmp_path / "w.pth"
     torch.save({"a": torch.zeros(1)}, file)
-    with pytest.raises(WeightsError, match=r"not a whole safetensors file"):
+    with pytest.raises(WeightsError, match=r"not a complete safetensors file"):
         load_network(file)
 
 

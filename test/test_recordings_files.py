@@ -60,7 +60,7 @@ def test_a_compressed_file_without_its_end(tmp_path):
     try:
         source = open_source(file)
     except DataError as error:
-        assert "holds no camera images" in str(error) or "does not begin like" in str(error)
+        assert "contains no camera images" in str(error) or "does not begin like" in str(error)
         return
     assert numbers(source) == list(range(len(source))) and source.damage
 

@@ -127,7 +127,7 @@ def test_a_definition_that_cannot_be_read_concerns_its_own_topic(tmp_path):
 
 def test_foreign_topics_are_named_where_there_is_no_camera(tmp_path):
     path = write_mcap(tmp_path / "drive.mcap", [], [("/points", "protobuf", START, b"\x08\x01")])
-    with pytest.raises(DataError, match=r"holds no camera images .*/points \(protobuf, not of ROS 2\)"):
+    with pytest.raises(DataError, match=r"contains no camera images .*/points \(protobuf, not of ROS 2\)"):
         open_source(path)
 
 
@@ -174,7 +174,7 @@ def test_a_record_whose_length_is_wrong_costs_what_is_up_to_the_next_chunk(tmp_p
     source = open_source(path)
     found = numbers(source)
     assert len(found) == 5 and found[-1] == 5
-    assert any("hold no whole record" in sentence for sentence in source.damage)
+    assert any("contain no whole record" in sentence for sentence in source.damage)
 
 
 def test_a_second_file_behind_the_first_is_told(tmp_path):
@@ -225,7 +225,7 @@ def test_a_chunk_that_lies_about_itself(tmp_path, field):
     if field == "size":
         check_whole(path, 3)
     else:
-        with pytest.raises(DataError, match="holds no camera images"):
+        with pytest.raises(DataError, match="contains no camera images"):
             open_source(path)
 
 

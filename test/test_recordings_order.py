@@ -67,7 +67,7 @@ def test_frames_out_of_order_are_left_out_and_the_rest_is_read(tmp_path, offsets
     assert [sample.index for sample in samples] == list(range(len(kept)))
     assert {sample.sequence for sample in samples} == {"bag"}
     (sentence,) = source.damage
-    assert f"{IMAGE}: left out: {told}" in sentence
+    assert f"{IMAGE}: skipped: {told}" in sentence
     assert len(source) == len(offsets) and source.rate_hz == pytest.approx(10)
 
 
@@ -107,7 +107,7 @@ def test_a_source_of_nothing_that_can_be_read_is_an_error(tmp_path):
     source = open_source(write_bag(tmp_path / "bag", found).parent)
     assert numbers(ReadableSamples(source, "it")) == [0]
     found[0][2].encoding = "rgb9"
-    with pytest.raises(DataError, match="holds no camera images"):
+    with pytest.raises(DataError, match="contains no camera images"):
         open_source(write_bag(tmp_path / "other", found).parent)
 
 
@@ -121,7 +121,7 @@ def test_predict_reads_on_and_says_so_in_its_exit_code(tmp_path, capsys):
     bag = bag_of(tmp_path / "bag", [0, 1, 2, 2, 3, 4])
     assert run("predict", "--input", bag, "--out", tmp_path / "p", "--weights", "random") == 3
     assert len(list((tmp_path / "p/pan").iterdir())) == 5
-    assert "the input is not whole: " in capsys.readouterr().err
+    assert "the input is incomplete: " in capsys.readouterr().err
     whole = bag_of(tmp_path / "whole", range(2))
     assert run("predict", "--input", whole, "--out", tmp_path / "q", "--weights", "random") == 0
 
@@ -133,7 +133,7 @@ def test_play_publishes_the_rest_and_says_so_in_its_exit_code(tmp_path):
     done = subprocess.run(command, capture_output=True, check=False, timeout=120)
     assert done.returncode == 3, done.stderr
     assert b"3 frames published" in done.stdout
-    assert b"the input is not whole: " in done.stderr and b"1 stamps repeat the one before" in done.stderr
+    assert b"the input is incomplete: " in done.stderr and b"1 stamps repeat the one before" in done.stderr
 
 
 def test_evaluate_says_in_its_exit_code_that_frames_are_missing(tmp_path, capsys):

@@ -174,5 +174,5 @@ def test_any_name(tmp_path, name):
 )
 def test_what_is_no_video(tmp_path, content):
     (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.mp4: (cannot be read as a video|holds no frame)"):
+    with pytest.raises(DataError, match=r"a\.mp4: (cannot be read as a video|contains no frame)"):
         open_source(tmp_path / "a.mp4")

@@ -41,7 +41,7 @@ def test_domains(clean, text):
 @pytest.mark.parametrize("text", ["abc", "-1", "233", "1.5", "3 ", "٣"])
 def test_domains_that_are_refused(clean, text):
     clean.setenv("ROS_DOMAIN_ID", text)
-    with pytest.raises(ConfigError, match=f"ROS_DOMAIN_ID is '{text}'; expected a whole number from 0 to 232"):
+    with pytest.raises(ConfigError, match=f"ROS_DOMAIN_ID is '{text}'; expected an integer from 0 to 232"):
         environment.check_environment()
 
 

@@ -75,7 +75,7 @@ class TestStatistics:
 
 
 class Camera:
-    """A stream that holds as many images as it is told."""
+    """A stream that contains as many images as it is told."""
 
     def __init__(self, images, served):
         self.images, self.served, self.served_at = images, served, 0.0

@@ -74,7 +74,7 @@ def test_an_unknown_key_is_refused(given, tmp_path):
 def test_a_folder_of_another_run_is_refused(given, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    with pytest.raises(DataError, match="holds a training run; set 'resume' to true"):
+    with pytest.raises(DataError, match="contains a training run; set 'resume' to true"):
         prepare(_config(given, tmp_path))
 
 

@@ -88,7 +88,7 @@ class TestCommand:
         words = ("--out", tmp_path, "--seed", 4, "--format", "cityscapes-dvps", *self.WORDS)
         assert self.run(*words) == 0
         assert self.run(*words) == 2
-        assert "holds a drive of seed 4 already" in capsys.readouterr().err
+        assert "contains a drive of seed 4 already" in capsys.readouterr().err
 
     def test_refuses_what_it_cannot_render(self, tmp_path, capsys):
         assert self.run("--out", tmp_path, "--size", "64") == 2

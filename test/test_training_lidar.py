@@ -223,7 +223,7 @@ class TestCommand:
         assert self.label(data, tmp_path / "labels", "lidar") == 0
         said = capsys.readouterr()
         assert "in metres, by LiDAR" in said.err
-        assert "2 frames labelled" in said.out and "1 frames have no depth; the recording holds nothing" in said.out
+        assert "2 frames labelled" in said.out and "1 frames have no depth; the recording contains nothing" in said.out
         first, second, third = open_source(tmp_path / "labels")
         # (1, -0.5, 10): u = 32 + 5, v = 24 - 2.5 -> 22 (round half to even). (20, 2, -0.5) of the base is -2 m right,
         # 0.5 m down at 20 m: u = 32 - 5, v = 24 + 1.25.
@@ -238,7 +238,7 @@ class TestCommand:
     def test_the_bound_in_time_is_an_option(self, tmp_path, capsys):
         data = write_drive(tmp_path / "drive", {1.04: self.POINTS}, frames=1)
         assert self.label(data, tmp_path / "labels", "lidar", "--depth-within", "0.03") == 2
-        assert "no frame can be labelled: the recording holds nothing" in capsys.readouterr().err
+        assert "no frame can be labelled: the recording contains nothing" in capsys.readouterr().err
 
     def test_extrinsics_of_a_file(self, tmp_path):
         data = write_drive(tmp_path / "drive", {1.0: self.POINTS}, frames=1, transforms=False)
@@ -291,14 +291,14 @@ class TestCommand:
         assert self.label(data, tmp_path / "none", "topic", "--depth-topic", "/camera/camera_info") == 2
         assert "expected sensor_msgs/msg/Image" in capsys.readouterr().err
         assert self.label(data, tmp_path / "none", "lidar") == 2
-        assert "holds no point clouds" in capsys.readouterr().err
+        assert "contains no point clouds" in capsys.readouterr().err
         assert not (tmp_path / "none").exists()
 
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (("lidar",), "is no recording; LiDAR points are read from rosbag2 only"),
-            (("topic", "--depth-topic", "/x"), "is no recording; depth images are read from rosbag2 only"),
+            (("lidar",), "is not a recording; LiDAR points are read from rosbag2 only"),
+            (("topic", "--depth-topic", "/x"), "is not a recording; depth images are read from rosbag2 only"),
             (("stereo", "--extrinsics", "x.yaml"), "extrinsics are for the depth teacher 'lidar', not for 'stereo'"),
             (("shipped", "--depth-topic", "/x"), "not to 'shipped'"),
         ],

@@ -214,7 +214,7 @@ class TestGoingOn:
         assert [sample.index for sample in made] == [0, 2, 3]
         assert (made.written, made.unreadable) == (3, 1)
         assert any("1 frames could not be read" in line for line in made.summary())
-        with pytest.raises(DataError, match="gives no frame that can be read: frame 1 is damaged"):
+        with pytest.raises(DataError, match="has no readable frame: frame 1 is damaged"):
             list(labelling(tmp_path / "clip", tmp_path / "none", source=Clip(2, broken=(0, 1))))
 
     def test_a_teacher_of_other_classes_is_refused(self, bag, tmp_path):

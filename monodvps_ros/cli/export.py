@@ -51,7 +51,7 @@ def export(
     if format_ == "safetensors":
         card = export_checkpoint(checkpoint, out, half, measured)
     elif half:
-        raise ConfigError(f"--half is for safetensors; a graph of format {format_} holds float32")
+        raise ConfigError(f"--half is for safetensors; a graph of format {format_} contains float32")
     else:
         card = export_checkpoint_graph(checkpoint, out, device, measured)
     size = out.stat().st_size / 1e6

@@ -50,7 +50,7 @@ def play(
     console = Console(highlight=False)
     source = open_source(input, image_topic=image_topic, rectified=rectified)
     if not len(source):
-        raise DataError(f"{input} holds no frames; give a recording with at least one")
+        raise DataError(f"{input} contains no frames; give a recording with at least one")
     samples = ReadableSamples(source, str(input), frames)
     count = PlayCount()
     initialize()

@@ -60,7 +60,7 @@ def predict(
     overrides = only_settings(words or [], PipelineConfig)
     source = open_source(input_, image_topic=image_topic, rectified=rectified)
     if not len(source):
-        raise DataError(f"{input_}: holds no frames")
+        raise DataError(f"{input_}: contains no frames")
     height_m = getattr(source, "camera_height_m", None)
     if height_m is not None:
         overrides.setdefault("scale.camera_height_m", str(height_m))

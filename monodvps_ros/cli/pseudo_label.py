@@ -153,7 +153,7 @@ def _open(data: Path, image_topic: str | None, rectified: str, labeller: Any) ->
 
     source = open_source(data, image_topic=image_topic, rectified=rectified)
     if not len(source):
-        raise DataError(f"{data}: holds no frames")
+        raise DataError(f"{data}: contains no frames")
     if labeller is None or source.label_space.name == labeller.labels.name:
         return source
     return open_source(data, image_topic=image_topic, labels=labeller.labels, rectified=rectified)

@@ -213,7 +213,7 @@ def _read_file(path: Path, from_files: tuple[Path, ...] = ()) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: must hold keys and values at the top but holds {type(values).__name__}")
+        raise ConfigError(f"{path}: must contain keys and values at the top but contains {type(values).__name__}")
     base = values.pop(BASE_KEY, None)
     if base is None:
         return values
@@ -248,7 +248,7 @@ def _convert(value: Any, kind: Any, where: str, name: str) -> Any:
         if isinstance(value, (list, tuple)):
             return tuple(_convert(item, typing.get_args(kind)[0], where, name) for item in value)
     elif issubclass(kind, Config):
-        expected = "hold a group of keys"
+        expected = "contain a group of keys"
         if isinstance(value, Mapping):
             return from_dict(kind, value, where, f"{name}.")
     elif kind is float and isinstance(value, (float, int, str)) and not isinstance(value, bool):

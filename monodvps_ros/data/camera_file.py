@@ -72,7 +72,7 @@ def read_camera(path: Path) -> CameraFile:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(values, dict):
-        raise DataError(f"{path}: must hold keys and values but holds {type(values).__name__}")
+        raise DataError(f"{path}: must contain keys and values but contains {type(values).__name__}")
     unknown = values.keys() - set(_KEYS)
     if unknown:
         raise DataError(f"{path}: unknown key '{min(unknown)}'; known are {', '.join(_KEYS)}")

@@ -89,7 +89,7 @@ def check_classes(classes: NDArray[np.integer[Any]], labels: LabelSpace, where: 
     if unknown.size:
         raw = np.isin(ids, _SEMANTIC_KITTI_IDS).all()
         raise DataError(
-            f"{where}: holds class {unknown[0]}; label space '{labels.name}' has 0..{len(labels) - 1} and "
+            f"{where}: contains class {unknown[0]}; label space '{labels.name}' has 0..{len(labels) - 1} and "
             f"{VOID_CLASS_ID} for void"
             + ("; these look like SemanticKITTI's raw label ids (car 10, road 40): map them to classes" if raw else "")
         )

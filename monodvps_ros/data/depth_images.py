@@ -38,7 +38,7 @@ class BagDepthImages:
     def __init__(self, path: Path, topic: str | None, within_s: float) -> None:
         bags = bags_by_sequence(path)
         if not bags:
-            raise DataError(f"{path}: is no recording; depth images are read from rosbag2 only")
+            raise DataError(f"{path}: is not a recording; depth images are read from rosbag2 only")
         if topic is None:
             raise DataError(f"{path}: which topic has the depth images? Give it")
         self._topic, self._check = topic, DepthCheck()

@@ -130,12 +130,14 @@ def decode_compressed(data: Bytes, format: str) -> NDArray[np.uint8]:
     if pixels is None:
         raise EncodingError(
             f"compressed image of {len(data)} bytes in format '{format}' cannot be decoded: "
-            f"not a whole {codec or 'JPEG or PNG'} file"
+            f"not a complete {codec or 'JPEG or PNG'} file"
         )
     if pixels.dtype == np.uint16:
         pixels = _to_8_bits(pixels)
     if pixels.dtype != np.uint8:
-        raise EncodingError(f"compressed image in format '{format}' holds {pixels.dtype}; a picture has 8 or 16 bits")
+        raise EncodingError(
+            f"compressed image in format '{format}' contains {pixels.dtype}; a picture has 8 or 16 bits"
+        )
     if pixels.ndim == 2:
         height, width = pixels.shape
         bayer = before.startswith("bayer")

@@ -56,7 +56,7 @@ def read_map(path: Path, dtypes: Iterable[type], channels: int = 1) -> NDArray[A
     found = 1 if values.ndim == 2 else values.shape[2]
     names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
     if found != channels or values.dtype not in list(dtypes):
-        raise DataError(f"{path}: holds {found} channels of {values.dtype}; expected {channels} of {names}")
+        raise DataError(f"{path}: contains {found} channels of {values.dtype}; expected {channels} of {names}")
     return np.asarray(values if channels == 1 else cv2.cvtColor(values, cv2.COLOR_BGR2RGB))
 
 
@@ -102,7 +102,7 @@ def write_image(path: Path, pixels: NDArray[Any], make_folder: bool = False) -> 
         DataError: the array has another shape or dtype, or cannot be written.
     """
     if pixels.dtype not in (np.uint8, np.uint16) or not (pixels.ndim == 2 or pixels.shape[2:] == (3,)):
-        raise DataError(f"{path}: an array {pixels.shape} of {pixels.dtype} is no image of 8 or 16 bits")
+        raise DataError(f"{path}: an array {pixels.shape} of {pixels.dtype} is not an image of 8 or 16 bits")
     _, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
     write_bytes(path, data.tobytes(), make_folder)
 

@@ -13,5 +13,5 @@ def exit_code(damage: Sequence[str]) -> int:
     """Tell on stderr what is missing of the input, and return the exit code: 0, or `EXIT_INCOMPLETE`."""
     console = Console(stderr=True, highlight=False)
     for sentence in damage:
-        console.print(f"the input is not whole: {sentence}", soft_wrap=True, markup=False)
+        console.print(f"the input is incomplete: {sentence}", soft_wrap=True, markup=False)
     return EXIT_INCOMPLETE if damage else 0

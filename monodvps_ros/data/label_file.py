@@ -74,7 +74,7 @@ class LabelFile:
         groups: NDArray[np.uint8] = self.table[values]
         if (groups == _UNKNOWN).any():
             value = values[groups == _UNKNOWN][0]
-            raise DataError(f"{path}: holds label {value}, which {self.path} does not name")
+            raise DataError(f"{path}: contains label {value}, which {self.path} does not name")
         return groups
 
     def read_moving(self, data: Path, stem: str, size: tuple[int, int]) -> NDArray[np.int8] | None:
@@ -124,7 +124,7 @@ def read_label_file(path: Path, space: LabelSpace) -> LabelFile:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(read, dict) or not read.keys() <= set(_KEYS) or not ({"values", "moving"} & read.keys()):
-        raise DataError(f"{path}: must hold 'values', 'moving' or both, and may hold 'folder'; it is {read!r}")
+        raise DataError(f"{path}: must contain 'values', 'moving' or both, and may contain 'folder'; it is {read!r}")
     values = read.get("values")
     groups, table = (None, np.full(256, _UNKNOWN, np.uint8)) if values is None else _groups(path, values, space)
     moving = read.get("moving")
@@ -143,7 +143,7 @@ def _groups(path: Path, values: Any, space: LabelSpace) -> tuple[ClassGroups, ND
     members: list[tuple[int, ...]] = []
     for value, meaning in values.items():
         if not isinstance(value, int) or not 0 <= value <= 255:
-            raise DataError(f"{path}: label value {value!r} is no whole number 0..255")
+            raise DataError(f"{path}: label value {value!r} is not an integer 0..255")
         if meaning is None or meaning == _OTHER:
             table[value] = VOID_CLASS_ID if meaning is None else OTHER_GROUP
             continue

@@ -39,7 +39,7 @@ class BagClouds:
     def __init__(self, path: Path, topic: str | None, within_s: float, extrinsics: Path | None) -> None:
         bags = bags_by_sequence(path)
         if not bags:
-            raise DataError(f"{path}: is no recording; LiDAR points are read from rosbag2 only")
+            raise DataError(f"{path}: is not a recording; LiDAR points are read from rosbag2 only")
         self._extrinsics = None if extrinsics is None else read_extrinsics(extrinsics)
         self._topics: dict[Path, str] = {}
         self._trees: dict[str, TransformTree] = {}

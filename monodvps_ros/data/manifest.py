@@ -29,7 +29,7 @@ def check_manifest(path: Path, expected: dict[str, Any], what: str = "prediction
     if different:
         key = different[0]
         raise DataError(
-            f"{path.parent}: holds {what} that were made with {key} {found.get(key)!r}, which is now "
+            f"{path.parent}: contains {what} that were made with {key} {found.get(key)!r}, which is now "
             f"{expected[key]!r} ({len(different)} differences); choose another folder"
         )
 
@@ -45,7 +45,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(found, dict):
-        raise DataError(f"{path}: cannot be read as JSON: it must hold keys and values but is {type(found).__name__}")
+        raise DataError(
+            f"{path}: cannot be read as JSON: it must contain keys and values but is {type(found).__name__}"
+        )
     return found
 
 

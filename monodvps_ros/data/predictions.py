@@ -110,7 +110,7 @@ class FolderPredictions:
                     "run the prediction again to complete it"
                 )
         if not self.names:
-            raise DataError(f"{path}: holds no predictions; expected files {PANOPTIC_FOLDER}/*{layout.depth_ending}")
+            raise DataError(f"{path}: contains no predictions; expected files {PANOPTIC_FOLDER}/*{layout.depth_ending}")
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -154,7 +154,7 @@ def read_panoptic(path: Path, name: str, layout: PredictionLayout) -> tuple[NDAr
     classes, instances = layout.decode(files)
     void = len(layout.labels)
     if int(classes.max()) > void:
-        raise DataError(f"{files[0]}: holds class {classes.max()}; expected 0..{void - 1}, or {void} for void")
+        raise DataError(f"{files[0]}: contains class {classes.max()}; expected 0..{void - 1}, or {void} for void")
     return np.where(classes == void, np.uint8(VOID_CLASS_ID), classes).astype(np.uint8), instances.astype(np.int32)
 
 
@@ -210,5 +210,5 @@ def whole_frames(path: Path, layout: PredictionLayout) -> set[str]:
 
 def _names(folder: Path, ending: str) -> set[str]:
     if not folder.is_dir():
-        raise DataError(f"{folder}: is no folder; predictions lie in {PANOPTIC_FOLDER}/ and {DEPTH_FOLDER}/")
+        raise DataError(f"{folder}: is not a folder; predictions lie in {PANOPTIC_FOLDER}/ and {DEPTH_FOLDER}/")
     return {file.name.removesuffix(ending) for file in entries(folder) if file.name.endswith(ending)}

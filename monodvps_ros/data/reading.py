@@ -101,7 +101,7 @@ class ReadableSamples:
                 self.left_out = unreadable
                 self._trouble = f"{unreadable} frames cannot be read; the first: {first}"
                 if not self.read and unreadable == _MOST_TRIES:
-                    raise DataError(f"{self._name} gives no frame that can be read: {last}") from None
+                    raise DataError(f"{self._name} has no readable frame: {last}") from None
                 continue
             if sample is None:
                 self._end(unreadable, last)
@@ -117,6 +117,6 @@ class ReadableSamples:
     def _end(self, unreadable: int, last: str) -> None:
         self.left_out = max(unreadable, len(self._source) - self.read)
         if not self.read:
-            raise DataError(f"{self._name} gives no frame that can be read: {last or 'it is empty'}")
+            raise DataError(f"{self._name} has no readable frame: {last or 'it is empty'}")
         if self.left_out > unreadable and not self.damage:
             self._trouble = f"{self._name} ends {self.left_out} frames before its length"

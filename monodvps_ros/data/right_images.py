@@ -150,9 +150,9 @@ def open_right_images(
     if bags:
         return BagRightImages(bags, topic, left_topic, within_s, rectified)
     if not path.is_dir():
-        raise DataError(f"{path}: is no recording and no folder with {RIGHT_FOLDER}/; depth from stereo needs one")
+        raise DataError(f"{path}: is not a recording and no folder with {RIGHT_FOLDER}/; depth from stereo needs one")
     if topic is not None:
-        raise DataError(f"{path}: is no recording: the topic {topic} does not apply to it")
+        raise DataError(f"{path}: is not a recording: the topic {topic} does not apply to it")
     return FolderRightImages(path)
 
 
@@ -174,7 +174,7 @@ def _baseline_m(reader: BagReader, topic: str) -> float:
         raise DataError(f"{reader.path}: {topic} has no camera_info beside it; depth from stereo needs its P")
     message = next(reader.messages([info_topic]), None)
     if message is None:
-        raise DataError(f"{reader.path}: {info_topic} holds no message that can be read")
+        raise DataError(f"{reader.path}: {info_topic} contains no message that can be read")
     p = Calibration.from_message(message[3]).p
     baseline_m = -p[0, 3] / p[0, 0] if p[0, 0] else 0.0
     if not (np.isfinite(baseline_m) and baseline_m > 0):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens whatever holds a sequence."""
+"""Opens whatever contains a sequence."""
 
 from pathlib import Path
 

@@ -52,7 +52,7 @@ class OutputFolder:
 
     def _clear(self) -> None:
         if not (self.path / MARKER).is_file():
-            raise DataError(f"{self.path} holds files that the demo did not make; empty it, or give another --out")
+            raise DataError(f"{self.path} contains files that the demo did not make; empty it, or give another --out")
         own = [self.path / name for name in _FILES]
         recorded = list(self.recording.iterdir()) if self.recording.is_dir() else []
         foreign = [item for item in recorded if item.suffix not in _RECORDING_SUFFIXES or not item.is_file()]

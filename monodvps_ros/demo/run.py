@@ -98,7 +98,7 @@ def _source(
     if path is not None:
         source = open_source(path, image_topic=image_topic, rectified=rectified)
         if not len(source):
-            raise DataError(f"{path} holds no frames; give a recording with at least one")
+            raise DataError(f"{path} contains no frames; give a recording with at least one")
         return source, str(path), getattr(source, "camera_height_m", None)  # from a folder's camera.json
     config = SceneConfig(frames=frames or SYNTHETIC_FRAMES, rate_hz=SYNTHETIC_RATE_HZ)
     rendered = _Rendered(Drive(config, seed))

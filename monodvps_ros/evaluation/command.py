@@ -236,8 +236,8 @@ def _check_any(evaluation: Evaluation, without_truth: Names, truth: Path) -> Non
         return
     if not missing.count:
         raise DataError(
-            f"{truth}: holds no truth, neither panoptic labels nor depth; give --data the data set or recording that "
-            "has it (a recording of the node alone has predictions only; label images need --labels or a labels.yaml)"
+            f"{truth}: contains no ground truth: neither panoptic labels nor depth; give --data one that "
+            "does (a recording of the node alone has predictions only; label images need --labels or a labels.yaml)"
         )
     raise DataError(
         f"no prediction belongs to a true frame: true frames are named {', '.join(missing.names[:2])}, "
@@ -277,7 +277,7 @@ def _print_notes(console: Console, result: Result) -> None:
         unpaired = result["unpaired"][side]
         if unpaired["count"]:
             more = ", …" if unpaired["count"] > 5 else ""
-            console.print(f"{unpaired['count']} {what} left out: {', '.join(unpaired['names'][:5])}{more}")
+            console.print(f"{unpaired['count']} {what} skipped: {', '.join(unpaired['names'][:5])}{more}")
     if result.get("reference") == "pseudo-labels":
         console.print("panoptic figures are against pseudo-labels: agreement with a teacher, not accuracy")
     live = result["by_depth_scaling"].get("live", {}).get("factor", {})

@@ -70,7 +70,7 @@ class ModelPairs:
             pair = self._truth.read(sample)
             self.against_pseudo_labels |= pair.against_pseudo_labels
             if pair.against_pseudo_labels and not self._allow_pseudo_labels:
-                raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give data with true labels")
+                raise DataError(f"{sample.source}: has a pseudo-label, not ground truth; give data with true labels")
             begin = time.perf_counter()
             seen = self.pipeline.step(sample.frame, _WANTED)
             self._times_ms.append(1e3 * (time.perf_counter() - begin))

@@ -167,7 +167,7 @@ class PredictionPairs:
         for sample in samples:
             pair = self._truth.read(sample)
             if pair.against_pseudo_labels:
-                raise DataError(f"{sample.source}: has a pseudo-label, a teacher's guess; give --data with true labels")
+                raise DataError(f"{sample.source}: has a pseudo-label, not ground truth; give --data with true labels")
             if not pair.has_truth:
                 continue
             while predicted is not None and operator.lt(*self._keys(predicted, sample)):

@@ -124,7 +124,7 @@ class FolderPrediction:
         lines = self._run.summary(seconds)
         limit = self._layout.largest_instance
         if self._reused:
-            lines.append(f"{self._reused} times an instance id was given anew: the format holds {limit} of a class")
+            lines.append(f"{self._reused} times an instance id was given anew: the format contains {limit} of a class")
         if self._dropped:
             lines.append(f"{self._dropped} instances became void: more than {limit} of a class in one frame")
         return [*lines, f"{self._out}: pan/ and dep/ as {self._layout.name} has them"]

@@ -79,6 +79,6 @@ def _transformers() -> Any:
 def _cannot_be_had(name: str, error: Exception) -> WeightsError:
     reason = " ".join(str(error).split())[:300]
     return WeightsError(
-        f"model '{name}' cannot be had: {reason}; check the name and the network connection, or give a folder that "
-        "holds the model's files"
+        f"model '{name}' cannot be loaded: {reason}; check the name and the network connection, or give a folder that "
+        "contains the model's files"
     )

@@ -194,5 +194,5 @@ def _rotation(r: NDArray[np.float64]) -> NDArray[np.float64]:
     if not r.any():
         return np.eye(3)
     if not np.isfinite(r).all() or np.abs(r @ r.T - np.eye(3)).max() > 1e-3 or np.linalg.det(r) < 0:
-        raise CameraInfoError(f"R is no rotation: {r.ravel().tolist()}")
+        raise CameraInfoError(f"R is not a rotation: {r.ravel().tolist()}")
     return r

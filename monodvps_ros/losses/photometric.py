@@ -121,11 +121,11 @@ def minimum_reprojection_loss(
 def _check_numbers(warped: int, sources: int, valid: int | None) -> None:
     if warped == 0 or sources not in (0, warped):
         raise ShapeError(
-            f"warped holds {warped} images but sources holds {sources}: "
+            f"warped contains {warped} images but sources contains {sources}: "
             "give one or more, and as many of the one as of the other"
         )
     if valid not in (None, warped):
-        raise ShapeError(f"valid holds {valid} masks but warped holds {warped} images")
+        raise ShapeError(f"valid contains {valid} masks but warped contains {warped} images")
 
 
 def reprojection_errors(images: Sequence[Tensor], target: Tensor, name: str = "warped", alpha: float = 0.85) -> Tensor:

@@ -22,7 +22,7 @@ PanopticMap: TypeAlias = ArrayLike | Tensor | tuple[ArrayLike | Tensor, ArrayLik
 
 
 def as_array(values: ArrayLike | Tensor) -> NDArray[Any]:
-    """Return an array of numpy, on the CPU, of whatever holds numbers."""
+    """Return an array of numpy, on the CPU, of whatever contains numbers."""
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
@@ -77,7 +77,7 @@ def instance_of(segment_id: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _whole_numbers(values: NDArray[Any], name: str) -> NDArray[Any]:
     if values.dtype.kind not in "iu":
-        raise ShapeError(f"{name} must hold whole numbers but is {values.dtype}; give ids, not scores")
+        raise ShapeError(f"{name} must contain integers but is {values.dtype}; give ids, not scores")
     if values.size and values.dtype.kind == "i" and values.min() < 0:
         raise LabelError(f"{name} has id {values.min()}; ids must not be negative")
     # numpy counts no uint64; ids fit into int64

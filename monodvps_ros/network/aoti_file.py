@@ -96,5 +96,5 @@ def _read_metadata(path: Path) -> dict[str, str]:
             found = [name for name in package.namelist() if name.endswith(_METADATA_ENDING)]
             metadata: dict[str, str] = json.loads(package.read(found[0])) if found else {}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: not a whole package: {error}; copy or export it again") from error
+        raise WeightsError(f"{path}: not a complete package: {error}; copy or export it again") from error
     return metadata

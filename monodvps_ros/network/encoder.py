@@ -130,6 +130,6 @@ def _create(name: str, output_stride: int, in_channels: int, weights: str, indic
             else "give the file of a timm classification model of that name"
         )
         raise WeightsError(
-            f"encoder weights '{weights}' for '{name}' cannot be had: {type(error).__name__}: {error}; {advice}"
+            f"encoder weights '{weights}' for '{name}' cannot be loaded: {type(error).__name__}: {error}; {advice}"
         ) from error
     return model

@@ -152,7 +152,7 @@ def _check(where: str, name: str, difference: float, largest: float, tolerance: 
 
 
 def _pattern(shape: tuple[int, ...]) -> Tensor:
-    """Make an image of stripes and blocks from whole numbers, the same on every machine."""
+    """Make an image of stripes and blocks from integers, the same on every machine."""
     _, channels, height, width = shape
     channel, row, column = torch.meshgrid(*(torch.arange(size) for size in (channels, height, width)), indexing="ij")
     values = (37 * channel + 5 * (row // 4) * (column // 8) + 3 * row + 2 * column) % 256

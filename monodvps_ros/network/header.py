@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The header of every file that holds a network: JSON that says what the network is and where it comes from."""
+"""The header of every file that contains a network: JSON that says what the network is and where it comes from."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def header_text(header: Mapping[str, Any]) -> str:
     try:
         return json.dumps(header)
     except TypeError as error:
-        raise WeightsError(f"the model card must hold numbers, texts, lists and groups only: {error}") from error
+        raise WeightsError(f"the model card must contain numbers, texts, lists and groups only: {error}") from error
 
 
 def parse_header(path: Path, metadata: Mapping[str, str], kind: str) -> dict[str, Any]:

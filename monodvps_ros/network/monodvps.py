@@ -186,7 +186,7 @@ class MonoDVPS(ConfiguredModel, nn.Module):
             return ()
         if [entry.shape for entry in current] != [entry.shape for entry in previous]:
             raise ShapeError(
-                f"memory holds maps of {[tuple(entry.shape) for entry in previous]} but the image gives "
+                f"memory contains maps of {[tuple(entry.shape) for entry in previous]} but the image gives "
                 f"{[tuple(entry.shape) for entry in current]}; start anew with empty memory when the size changes"
             )
         found: tuple[Tensor, ...] = self.flow_decoder(current, previous)

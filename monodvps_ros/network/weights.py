@@ -166,7 +166,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
     path = weights_file(path)
     if path.suffix in GRAPH_SUFFIXES:
         raise WeightsError(
-            f"{path}: an exported graph, which can be run but holds no weights to load; give the .safetensors file"
+            f"{path}: an exported graph, which can be run but contains no weights to load; give the .safetensors file"
         )
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; give a file written by 'monodvps export', or 'random'")
@@ -174,7 +174,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a whole safetensors file: {error}; copy or export it again") from error
+        raise WeightsError(f"{path}: not a complete safetensors file: {error}; copy or export it again") from error
     return parse_header(path, metadata, "safetensors")
 
 

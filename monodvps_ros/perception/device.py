@@ -34,7 +34,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def process_memory_mb() -> float:
-    """Return how much memory of the machine this process holds now, in millions of bytes."""
+    """Return the resident memory of this process in megabytes."""
     resident_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return resident_pages * resource.getpagesize() / 1e6
 

@@ -45,7 +45,7 @@ class SplitDrive:
 
     @property
     def folder(self) -> str:
-        """Folder below that of the data set that holds it: a split, or a part of one."""
+        """Folder below that of the data set that contains it: a split, or a part of one."""
         if self.split != "train":
             return self.split
         return "train/labelled" if self.labelled else "train/unlabelled"

@@ -83,7 +83,7 @@ def write_cityscapes_dvps(
     there = sorted((folder / "video_sequence" / split).glob(f"*_{city}_*"))
     if there:
         raise DataError(
-            f"{there[0].parent}: holds a drive of seed {drive.seed} already ({there[0].name}); drives are not "
+            f"{there[0].parent}: contains a drive of seed {drive.seed} already ({there[0].name}); drives are not "
             "overwritten: remove its files, or choose another folder or seed"
         )
     writer = CityscapesDvpsWriter(folder, drive.rate_hz, split, city, drive.config.camera_height_m, sequence)

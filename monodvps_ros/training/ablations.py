@@ -151,7 +151,7 @@ def finished(ablations: Ablations, variant: Variant, seed: int) -> dict[str, Any
     here = _settings(ablations, variant, seed)
     other = [f"{key} is {there.get(key)!r} there and {here[key]!r} here" for key in here if there.get(key) != here[key]]
     if other:
-        raise DataError(f"{path.parent}: holds a run of other settings: {'; '.join(other)}; choose another --out")
+        raise DataError(f"{path.parent}: contains a run of other settings: {'; '.join(other)}; choose another --out")
     return result
 
 

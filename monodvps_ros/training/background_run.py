@@ -67,7 +67,7 @@ def prepare(config: TrainingNodeConfig) -> TrainingJob:
         Path(config.out),
     )
     if job.checkpoint.exists() and not config.resume:
-        raise DataError(f"{job.out} holds a training run; set 'resume' to true, or choose another 'out'")
+        raise DataError(f"{job.out} contains a training run; set 'resume' to true, or choose another 'out'")
     if config.resume and not job.checkpoint.exists():
         raise DataError(f"{job.checkpoint}: no such checkpoint; set 'resume' to false, or name the folder of the run")
     return job

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth teachers that measure, in metres, with what the recording holds beside its images."""
+"""Depth teachers that measure, in metres, with what the recording contains beside its images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

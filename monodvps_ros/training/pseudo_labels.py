@@ -33,7 +33,7 @@ from monodvps_ros.training.ego_region import EgoRegion
 from monodvps_ros.training.teachers import Teacher, label_image
 from monodvps_ros.types import CameraFrame, Sample, SampleSource
 
-_NOTHING = "the recording holds nothing at their time, or under their name, that the depth teacher could use"
+_NOTHING = "the recording contains nothing at their time, or under their name, that the depth teacher could use"
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +215,7 @@ class PseudoLabelling:
 
 
 def _prepare(out: Path) -> None:
-    """Make the folder; one that holds something else is refused."""
+    """Make the folder; one that contains something else is refused."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; give a folder with --out")
     try:
@@ -223,4 +223,4 @@ def _prepare(out: Path) -> None:
     except OSError as error:
         raise DataError(f"{out}: cannot be made: {error.strerror}") from None
     if not (out / MANIFEST).exists() and any(entries(out)):
-        raise DataError(f"{out}: holds files that are no pseudo-labels; give an empty folder with --out")
+        raise DataError(f"{out}: contains files that are no pseudo-labels; give an empty folder with --out")

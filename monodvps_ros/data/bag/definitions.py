@@ -24,7 +24,7 @@ def message_definition(type_name: str) -> str:
     """
     parts = type_name.split("/")
     if len(parts) != 3 or parts[1] != "msg":
-        raise DataError(f"'{type_name}' is no message type; expected <package>/msg/<Name>")
+        raise DataError(f"'{type_name}' is not a message type; expected <package>/msg/<Name>")
     package, _, name = parts
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
     folders = [Path(prefix) / "share" / package / "msg" for prefix in prefixes]

@@ -121,12 +121,12 @@ class McapFile:
                 if going_on is None:
                     lost = self._size - position
                     break
-                self._report(f"{self._path}: bytes {position} to {going_on} hold no whole record")
+                self._report(f"{self._path}: bytes {position} to {going_on} contain no whole record")
                 end = going_on
             else:
                 self._note(opcode, position, end)
             position = end
-        return f"its last {lost} bytes hold no whole record" if lost else "its index is missing"
+        return f"its last {lost} bytes contain no whole record" if lost else "its index is missing"
 
     def _note(self, opcode: int, position: int, end: int) -> None:
         """Take what is needed of the record at the file's place."""

@@ -100,5 +100,5 @@ def read_transforms(message: Any, refused: set[str]) -> Iterator[tuple[int, str,
             yield time_to_ns(entry.header.stamp), parent, child, matrix
         elif child not in refused:
             refused.add(child)
-            log.warning("transforms of frame '%s' are left out: their quaternion is zero or not finite, as at %d ns",
+            log.warning("transforms of frame '%s' are skipped: their quaternion is zero or not finite, as at %d ns",
                         child, time_to_ns(entry.header.stamp))  # fmt: skip

@@ -113,5 +113,5 @@ class _Bag:
 
     def _only(self, found: list[str], name: str) -> str:
         if len(found) != 1:
-            raise DataError(f"{self.path}: must hold one topic {name} of {IMAGE_TYPE}; found {found or 'none'}")
+            raise DataError(f"{self.path}: must contain one topic {name} of {IMAGE_TYPE}; found {found or 'none'}")
         return found[0]

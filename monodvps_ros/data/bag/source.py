@@ -121,9 +121,9 @@ class BagSource:
             for part, images in groupby(pairs, key=lambda numbered: numbered[0]):
                 for index, (_, (image, partners)) in enumerate(images):
                     yield partial(self._sample, camera, (part_name(self._sequence, part), index), image, partners)
-            self.damage = tuple(reader.damage) + ((f"{where}: left out: {left_out}",) if str(left_out) else ())
+            self.damage = tuple(reader.damage) + ((f"{where}: skipped: {left_out}",) if str(left_out) else ())
         if str(left_out):
-            log.warning("%s: left out: %s", where, left_out)
+            log.warning("%s: skipped: %s", where, left_out)
         if left_out.sequences > 1:
             log.warning("%s: stamps jump back; %d sequences are read", where, left_out.sequences)
         self.unpaired = pairing.unpaired

@@ -27,7 +27,7 @@ _PIECE_BYTES = 1 << 20
 
 
 def is_bag(path: Path) -> bool:
-    """Say whether a path looks like a recording: a storage file, or a folder that holds one; one of ROS 1 as well."""
+    """Return whether a path looks like a recording: a storage file or a folder with one, also of ROS 1."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file() or any(map(_is_storage, entries(path)))
     return _is_storage(path)
@@ -88,7 +88,7 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
     if not path.is_dir():
         if not _is_storage(path):
             raise DataError(
-                f"{path}: is no recording; expected a folder or a file that ends in {' or '.join(SUFFIXES)}"
+                f"{path}: is not a recording; expected a folder or a file that ends in {' or '.join(SUFFIXES)}"
             )
         return [path]
     there = [entry for entry in list_folder(path) if _is_storage(entry)]
@@ -106,7 +106,7 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
     if not named and not others:
         if there:
             raise DataError(ros1_text(path, there[0]))
-        raise DataError(f"{path}: holds no recording; expected metadata.yaml or a file that ends in {SUFFIXES}")
+        raise DataError(f"{path}: contains no recording; expected metadata.yaml or a file that ends in {SUFFIXES}")
     return [*named, *others]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds in a recording what another stream holds at the time of a frame."""
+"""Finds in a recording what another stream contains at the time of a frame."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

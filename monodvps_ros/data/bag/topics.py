@@ -102,8 +102,8 @@ def only_topic(reader: BagReader, type_name: str, what: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{reader.path}: holds several topics of {what}; choose one of: {', '.join(found)}")
-    raise DataError(f"{reader.path}: holds no {what} ({type_name}); its topics: {_listed(reader, topics)}")
+        raise DataError(f"{reader.path}: contains several topics of {what}; choose one of: {', '.join(found)}")
+    raise DataError(f"{reader.path}: contains no {what} ({type_name}); its topics: {_listed(reader, topics)}")
 
 
 def camera_namespace(image_topic: str) -> str:
@@ -131,10 +131,10 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
     if not pictures:
         refused = "".join(f"; {name}: {problem}" for name, problem in problems.items())
         raise DataError(
-            f"{reader.path}: holds no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding)"
+            f"{reader.path}: contains no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding)"
             f"{refused}; its topics: {_listed(reader, topics)}"
         )
-    raise DataError(f"{reader.path}: holds several image topics; choose one of: {', '.join(sorted(pictures))}")
+    raise DataError(f"{reader.path}: contains several image topics; choose one of: {', '.join(sorted(pictures))}")
 
 
 def _problem(first: tuple[str, str, int, Any] | None) -> str:
@@ -154,7 +154,7 @@ def _is_8uc1(first: tuple[str, str, int, Any] | None) -> bool:
 
 
 def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:
-    found = f"is of type {topics[name]}" if name in topics else "is not there, or holds no message"
+    found = f"is of type {topics[name]}" if name in topics else "is not there, or contains no message"
     return f"{reader.path}: topic {name} {found}; expected {' or '.join(types)}; its topics: {_listed(reader, topics)}"
 
 

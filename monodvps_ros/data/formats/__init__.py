@@ -22,13 +22,13 @@ def find_format(path: Path) -> Format:
     """Find the format of a path.
 
     Raises:
-        DataError: it does not exist, or is of no known format.
+        DataError: it does not exist, or is of an unknown format.
     """
     if not path.exists():
         raise DataError(f"{path}: does not exist")
     found = next((each for each in formats() if each.detects(path)), None)
     if found is None:
-        raise DataError(f"{path}: is of no known format; expected {', or '.join(each.title for each in formats())}")
+        raise DataError(f"{path}: is of an unknown format; expected {', or '.join(each.title for each in formats())}")
     return found
 
 

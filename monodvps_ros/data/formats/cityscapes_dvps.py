@@ -78,7 +78,9 @@ class CityscapesDvpsSource:
         for file in list_folder(self.path, [".png"]):
             match = _NAME.fullmatch(file.name)
             if match is None:
-                raise DataError(f"{file}: has no name of Cityscapes-DVPS (SSSSSS_FFFFFF_<city>_…_NNNNNN_<kind>.png)")
+                raise DataError(
+                    f"{file}: is not named as in Cityscapes-DVPS (SSSSSS_FFFFFF_<city>_…_NNNNNN_<kind>.png)"
+                )
             stem = file.name.removesuffix(f"_{match[5]}.png")
             by_kind[match[5]][stem] = _Frame(stem, match[1], int(match[2]), int(match[4]))
         self._frames = sorted(by_kind[IMAGE].values(), key=lambda frame: (frame.sequence, frame.frame))
@@ -151,7 +153,7 @@ class CityscapesDvpsSource:
         check_size(values.shape, size, str(path))
         panoptic = np.where(values == VOID_IN_FILES, np.uint16(VOID_PANOPTIC_ID), values)
         if (values == VOID_PANOPTIC_ID).any():
-            raise DataError(f"{path}: holds value {VOID_PANOPTIC_ID}; void is {VOID_IN_FILES} in this data set")
+            raise DataError(f"{path}: contains value {VOID_PANOPTIC_ID}; void is {VOID_IN_FILES} in this data set")
         check_panoptic(panoptic, self._labels, str(path))
         return panoptic
 
@@ -223,7 +225,7 @@ class CityscapesDvpsWriter:
 
 
 def is_cityscapes_dvps(path: Path) -> bool:
-    """Say whether a folder, or the one split in it, holds pictures named as in Cityscapes-DVPS."""
+    """Say whether a folder, or the one split in it, contains pictures named as in Cityscapes-DVPS."""
     return any(
         (match := _NAME.fullmatch(file.name)) and match[5] == IMAGE
         for folder in split_folders(path)
@@ -246,7 +248,7 @@ def image_folder(path: Path, kind: str) -> Path:
     ]
     if len(folders) != 1:
         found = ", ".join(str(folder) for folder in folders)
-        wrong = f"holds several splits; choose one of: {found}" if folders else f"holds no *_{kind}.png"
+        wrong = f"contains several splits; choose one of: {found}" if folders else f"contains no *_{kind}.png"
         raise DataError(f"{path}: {wrong}")
     return folders[0]
 

@@ -68,10 +68,10 @@ class FolderSource:
         self._labels = labels
         folder = path / "image" if (path / "image").is_dir() else path
         if not folder.is_dir():
-            raise DataError(f"{path}: is no folder")
+            raise DataError(f"{path}: is not a folder")
         self._images = list_images(folder)
         if not self._images:
-            raise DataError(f"{folder}: holds no images")
+            raise DataError(f"{folder}: contains no images")
         self._camera = read_camera(path / CAMERA_FILE) if (path / CAMERA_FILE).is_file() else None
         if self._camera is None:
             log.warning("%s: has no %s: K is not known, and the rate is taken as %g Hz", path, CAMERA_FILE,
@@ -163,7 +163,7 @@ def _read_poses(path: Path, count: int) -> NDArray[np.float64] | None:
         raise DataError(f"{path}: cannot be read as numbers: {error}") from None
     if rows.shape != (count, _POSE_NUMBERS) or not np.isfinite(rows).all():
         raise DataError(
-            f"{path}: holds {rows.shape[0]} lines of {rows.shape[1]} numbers; expected {count}, one for each image, "
+            f"{path}: contains {rows.shape[0]} lines of {rows.shape[1]} numbers; expected {count}, one for each image, "
             f"of {_POSE_NUMBERS} finite numbers"
         )
     poses = np.zeros((count, 4, 4))

@@ -70,13 +70,13 @@ class SemkittiDvpsSource:
         for file in list_folder(self.path, [".png"]):
             match = _NAME.fullmatch(file.name)
             if match is None:
-                raise DataError(f"{file}: has no name of SemKITTI-DVPS (SSSSSS_FFFFFF_<kind>.png)")
+                raise DataError(f"{file}: is not named as in SemKITTI-DVPS (SSSSSS_FFFFFF_<kind>.png)")
             self._files[DEPTH if match[4].startswith(DEPTH) else match[4]][match[1]] = file
         for kind in (CLASS, INSTANCE, DEPTH):
             if self._files[kind] or (kind == INSTANCE and self._files[CLASS]):
                 check_partners(self.path, self._files[IMAGE].keys(), self._files[kind].keys(), kind)
         if self._files[INSTANCE] and not self._files[CLASS]:
-            raise DataError(f"{self.path}: holds *_{INSTANCE}.png but no *_{CLASS}.png")
+            raise DataError(f"{self.path}: contains *_{INSTANCE}.png but no *_{CLASS}.png")
         self._stems = sorted(self._files[IMAGE])
         self._camera_samples = CameraSamples(str(self.path))
 
@@ -145,7 +145,7 @@ class SemkittiDvpsSource:
 
 
 def is_semkitti_dvps(path: Path) -> bool:
-    """Say whether a folder, or the one split in it, holds pictures named as in SemKITTI-DVPS."""
+    """Say whether a folder, or the one split in it, contains pictures named as in SemKITTI-DVPS."""
     return any(
         (match := _NAME.fullmatch(file.name)) and match[4] == IMAGE
         for folder in split_folders(path)

@@ -58,7 +58,7 @@ class VideoSource:
             self._packets = _survey(container, stream)
             nominal_hz = float(stream.guessed_rate or stream.average_rate or 0)
         if not self._packets.count:
-            raise DataError(f"{path}: holds no frame that can be read")
+            raise DataError(f"{path}: contains no frame that can be read")
         self._rate_hz = float(rate_hz or self._packets.rate_hz(nominal_hz))
         self.damage = [*self._packets.trouble(str(path)), *self._missing_end()]
         for sentence in self.damage:
@@ -110,7 +110,7 @@ class VideoSource:
     def _report_missing(self, decoded: int, left_out: LeftOut) -> None:
         found = [*self._packets.trouble(str(self.path)), *self._missing_end()]
         if str(left_out):
-            found.append(f"{self.path}: left out: {left_out}")
+            found.append(f"{self.path}: skipped: {left_out}")
         dropped = left_out.repeated + left_out.backward + left_out.unstamped
         if decoded + dropped < self._packets.count:
             found.append(f"{self.path}: {decoded + dropped} of {self._packets.count} frames can be read")
@@ -140,7 +140,9 @@ class VideoSource:
             with container:
                 stream = container.streams.best("video")  # not a cover picture
                 if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
-                    raise DataError(f"{self.path}: cannot be read as a video: it holds none of a codec that is known")
+                    raise DataError(
+                        f"{self.path}: cannot be read as a video: it contains none of a codec that is known"
+                    )
                 stream.thread_type = "AUTO"
                 stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
                 yield container, stream
