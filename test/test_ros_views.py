@@ -126,7 +126,7 @@ class TestRViz:
     def test_the_fixed_frame_is_the_one_that_the_launch_file_names(self, manager):
         assert manager["Global Options"]["Fixed Frame"] == "camera"
         text = (CONFIG.parent / "launch" / "camera.launch.py").read_text(encoding="utf-8")
-        assert re.search(r'"fixed_frame", default_value="camera"', text)
+        assert re.search(r'"fixed_frame",\s+default_value="camera"', text)
 
 
 class TestFoxglove:

@@ -23,7 +23,7 @@ from monodvps_ros.errors import DataError, WeightsError
 from monodvps_ros.network import load_network, read_card
 from monodvps_ros.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from monodvps_ros.training.export import export_checkpoint
-from monodvps_ros.training.module import TrainingModule
+from monodvps_ros.training.module import PROCESSES_KEY, TrainingModule
 from monodvps_ros.training.run import CONFIG_FILE, LAST_CHECKPOINT, train
 
 
@@ -155,7 +155,7 @@ def test_settings_newer_than_the_checkpoint_have_their_defaults(finished):
     _, out, config = finished
     module = TrainingModule(config)
     held = read_checkpoint(out / LAST_CHECKPOINT)
-    del held["monodvps_config"]["loss"]["moving_test"]
+    del held["monodvps_config"]["loss"]["moving_test"], held[PROCESSES_KEY]
     module.on_load_checkpoint(held)
     held["monodvps_config"]["loss"]["no_longer"] = 1
     with pytest.raises(WeightsError, match=r"no_longer.*another version of this package"):

@@ -199,9 +199,8 @@ class TrainingModule(LightningModule):
                 f"the checkpoint was made with another configuration: {'; '.join(other)}; "
                 "resume with the same one, or start a new run with --weights"
             )
-        now = self.trainer.world_size
-        before = checkpoint.get(PROCESSES_KEY, now)  # absent from older checkpoints
-        if before != now:
+        before = checkpoint.get(PROCESSES_KEY)  # absent from older checkpoints
+        if before is not None and before != (now := self.trainer.world_size):
             raise WeightsError(
                 f"the checkpoint was made by {before} processes (--devices times --nodes) and here are {now}, which "
                 "changes batches and the order of the data; resume with as many, or start a new run with --weights"
