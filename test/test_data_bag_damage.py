@@ -68,6 +68,15 @@ def test_split_recordings(tmp_path, storage, with_metadata):
     assert [sample.frame.stamp_ns for sample in source] == stamps(6)
 
 
+def test_a_split_file_without_content_costs_itself(tmp_path, caplog):
+    write_frames(tmp_path / "bag", stamps(3))
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    (tmp_path / "bag" / "bag_1.mcap").write_bytes(b"")
+    source = open_source(tmp_path / "bag")
+    assert [sample.frame.stamp_ns for sample in source] == stamps(3)
+    assert any("bag_1.mcap: is 0 bytes long" in sentence for sentence in source.damage)
+
+
 def test_a_file_that_metadata_names_is_missing(tmp_path):
     path = split_bag(tmp_path, "mcap")
     (path / "split_9.mcap").unlink()

@@ -2,6 +2,8 @@
 """Every encoding against hand-made pixels, every refusal by its words."""
 
 import array
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -15,7 +17,8 @@ from monodvps_ros.data.image_codec import (
     encode_image,
     raw_layout,
 )
-from monodvps_ros.errors import EncodingError
+from monodvps_ros.data.image_files import read_picture
+from monodvps_ros.errors import DataError, EncodingError
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 TWO_BY_TWO = np.array([[RED, GREEN], [BLUE, [9, 8, 7]]], np.uint8)
@@ -192,12 +195,23 @@ def test_compressed_bayer_is_interpolated():
         (b"x", "16UC1; png compressed ", "depth or label image"),
         (b"x", "h264", "format 'h264'; accepted: jpeg, png"),
         (b"", "jpeg", "of 0 bytes .*cannot be decoded"),
-        (b"not an image", "png", "not a whole png file"),
+        (b"not an image", "png", "not a complete png file"),
     ],
 )
 def test_other_compressed_data_are_refused(data, text, words):
     with pytest.raises(EncodingError, match=words):
         decode_compressed(data, text)
+
+
+def test_a_png_that_claims_more_pixels_than_can_be_decoded(tmp_path):
+    data = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    data[16:24] = struct.pack(">II", 100_000, 100_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(EncodingError, match="cannot be decoded"):
+        decode_compressed(bytes(data), "png")
+    (tmp_path / "huge.png").write_bytes(data)
+    with pytest.raises(DataError, match=r"huge.png: cannot be read as an image"):
+        read_picture(tmp_path / "huge.png")
 
 
 @pytest.mark.parametrize("encoding", ["32FC1", "16UC1", "8UC1", "mono8", "mono16", "64FC1", "32SC1", "16SC1"])

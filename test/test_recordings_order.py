@@ -165,13 +165,21 @@ def test_training_does_not_go_on_with_a_small_rest(tmp_path):
         store_frames([open_source(bag)], (16, 24), tmp_path / "frames", "")
 
 
-@pytest.mark.parametrize(("name", "found"), [("bag", "b"), ("bag.part2", "d"), ("other.part2", "b")])
+@pytest.mark.parametrize(("name", "found"), [("bag", "b"), ("bag", "a"), ("bag.part2", "d"), ("other.part2", "b")])
 def test_other_streams_follow_into_the_part_after_a_jump(name, found):
     stamps_ns = {"a": 50, "b": 51, "c": 1, "d": 2}
     stream = [(stamp * STEP, item) for item, stamp in stamps_ns.items()]
     streams = BagStreams({"bag": None, "other.part2": None}, lambda _: iter(stream), 0.01)
     pixels = np.zeros((*SIZE, 3), np.uint8)
     assert streams.of(Sample(CameraFrame(pixels, stamps_ns[found] * STEP), sequence=name)) == found
+
+
+def test_the_first_part_is_not_given_what_follows_the_jump():
+    stream = [(10, "p0@10"), (20, "p0@20"), (5, "p1@5"), (19, "p1@19"), (29, "p1@29")]
+    streams = BagStreams({"bag": None}, lambda _: iter(stream), 100e-9)
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    found = [streams.of(Sample(CameraFrame(pixels, stamp), sequence="bag")) for stamp in (10, 21, 30)]
+    assert found == ["p0@10", "p0@20", "p0@20"]
 
 
 def test_one_frame_out_of_order_costs_itself_in_a_data_set(tmp_path):

@@ -141,6 +141,9 @@ class TestClouds:
             cloud_points(self.cloud(names="xyq"))
         with pytest.raises(EncodingError, match="need more"):
             cloud_points(self.cloud(height=3))
+        for wrong in ({"point_step": 8}, {"point_step": 0, "row_step": 0}, {"row_step": 8}):
+            with pytest.raises(EncodingError, match=r"row_step \d+; 2 points a row with .* to byte 14 need more"):
+                cloud_points(self.cloud(**wrong))
 
 
 class TestProjection:

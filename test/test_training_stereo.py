@@ -186,17 +186,29 @@ class TestFolder:
         assert (found.baseline_m, found.stills) == (0.12, True)
 
 
+class ReceivedInTurn(BagWriter):
+    """A recording of what is played again and again: stamps jump back, the time of receipt goes on."""
+
+    received_ns = 0
+
+    def raw(self, topic, type_name, cdr_bytes, receive_ns):
+        self.received_ns += 1_000_000
+        super().raw(topic, type_name, cdr_bytes, self.received_ns)
+
+
 INTRINSICS = np.array([[FOCAL, 0.0, 96.0], [0.0, FOCAL, 32.0], [0.0, 0.0, 1.0]])
 
 
-def stereo_bag(path, baseline_m=BASELINE, right="/stereo/right/image_rect", late_ns=0, right_focal=FOCAL, skip=()):
-    """Three pairs at 10 Hz; the right images of `skip` are missing."""
+def stereo_bag(
+    path, baseline_m=BASELINE, right="/stereo/right/image_rect", late_ns=0, right_focal=FOCAL, skip=(), loops=1
+):
+    """Three pairs at 10 Hz, played again and again; the right images of `skip` are missing."""
     intrinsics = INTRINSICS
     other = np.diag([right_focal / FOCAL, right_focal / FOCAL, 1.0]) @ intrinsics
     p = np.hstack([other, [[-right_focal * baseline_m], [0.0], [0.0]]])
     calibration = dataclasses.replace(Calibration.of_pinhole(other, (HEIGHT, WIDTH)), p=p)
-    with BagWriter(path) as writer:
-        for number in range(3):
+    with (ReceivedInTurn if loops > 1 else BagWriter)(path) as writer:
+        for number in [*range(3)] * loops:
             stamp = 1_000_000_000 + number * 100_000_000
             left_image, right_image = pair(number)
             writer.camera_info("/stereo/left/camera_info", stamp, "left", (HEIGHT, WIDTH), intrinsics)
@@ -223,6 +235,14 @@ class TestBag:
         for depth_m in (first, third):
             np.testing.assert_allclose(depth_m[6:-6, 106:134], 2.5, rtol=0.01)
             np.testing.assert_allclose(depth_m[6:-6, 34:80], 10.0, rtol=0.02)
+
+    def test_the_parts_of_a_recording_whose_stamps_jump_back(self, tmp_path):
+        data = stereo_bag(tmp_path / "drive", loops=2)
+        assert self.label(data, tmp_path / "labels") == 0
+        samples = list(open_source(tmp_path / "labels"))
+        assert [sample.sequence for sample in samples] == ["drive"] * 3 + ["drive.part2"] * 3
+        for sample in samples:
+            np.testing.assert_allclose(sample.truth.depth_m[6:-6, 106:134], 2.5, rtol=0.01)
 
     def test_a_folder_of_bags_and_a_topic_of_another_name(self, tmp_path):
         for name in ("a", "b"):

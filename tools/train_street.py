@@ -65,7 +65,7 @@ def link_folder(source: Path, pseudo: Path, out: Path, kept: Iterable[str], **ca
                 link.unlink(missing_ok=True)
                 link.symlink_to(file.resolve())
     known = source / "camera.json"
-    if known.is_file():  # last: the folder is complete when it is there
+    if known.is_file():
         values = {**json.loads(known.read_text()), **camera}
         (out / "camera.json").write_text(json.dumps(values))
 
@@ -84,6 +84,7 @@ def link(street: Path, data: Path, name: str) -> None:
         camera["stills"] = True
     kept = images(source)[: -HELD_OUT if is_stills else None]
     link_folder(source, street / "pseudo" / name, data / name, kept, **camera)
+    (data / name / DONE).touch()
 
 
 def measure(data: Path, name: str) -> None:
@@ -102,7 +103,7 @@ def data_steps(street: Path, data: Path) -> list[Step]:
     """Everything that is to be trained on."""
     steps = []
     for name in (STILLS, *SEQUENCES, CAMVID):
-        ready = data / name / ("image" if name == CAMVID else "camera.json")
+        ready = data / name / DONE
         steps.append(Step(f"link {name}", ready.exists, partial(link, street, data, name)))
     for name in BASELINES_M:
         ready = data / f"{name}_depth" / DONE

@@ -110,7 +110,10 @@ def write_image(path: Path, pixels: NDArray[Any], make_folder: bool = False) -> 
 def _read(path: Path, flags: int) -> NDArray[Any]:
     if not path.is_file():
         raise DataError(f"{path}: does not exist")
-    values = cv2.imread(str(path), flags)
+    try:
+        values = cv2.imread(str(path), flags)
+    except cv2.error:  # it claims more pixels than OpenCV takes
+        values = None
     if values is None:
         raise DataError(f"{path}: cannot be read as an image: it is damaged or of another format")
     return np.asarray(values)

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from monodvps_ros.data.bag import BagReader, read_messages
+from monodvps_ros.data.bag import BagReader, read_messages, recording_of
 from monodvps_ros.data.bag.messages import stamped
 from monodvps_ros.data.bag.streams import BagStreams
 from monodvps_ros.data.bag.topics import only_topic, require_topic
@@ -67,7 +67,8 @@ class BagClouds:
         camera_from_lidar = self._extrinsics
         if camera_from_lidar is None:
             frames = sample.frame.frame_id, cloud.header.frame_id
-            camera_from_lidar = self._trees[sample.sequence].lookup(*frames, sample.frame.stamp_ns)
+            recording, _ = recording_of(sample.sequence, self._trees)
+            camera_from_lidar = self._trees[recording].lookup(*frames, sample.frame.stamp_ns)
         return np.asarray(points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3])
 
     def _open(self, bag: Path) -> Iterator[tuple[int, Any]]:

@@ -30,6 +30,13 @@ def cloud_points(message: Any) -> NDArray[np.float64]:
         there = ", ".join(f"{name} (datatype {field.datatype})" for name, field in fields.items()) or "none"
         raise EncodingError(f"the cloud has no {', '.join(wrong)} of FLOAT32 or FLOAT64; its fields: {there}")
     height, width, step = int(message.height), int(message.width), int(message.point_step)
+    row_step = int(message.row_step) or width * step
+    ends = [int(fields[name].offset) + np.dtype(_KINDS[fields[name].datatype]).itemsize for name in "xyz"]
+    if step < max(ends) or row_step < width * step:
+        raise EncodingError(
+            f"the cloud has point_step {step} and row_step {row_step}; {width} points a row with x, y and z up to byte "
+            f"{max(ends)} need more"
+        )
     layout = np.dtype(
         {
             "names": list("xyz"),
@@ -39,7 +46,6 @@ def cloud_points(message: Any) -> NDArray[np.float64]:
         }
     )
     data = np.frombuffer(memoryview(message.data), np.uint8)
-    row_step = int(message.row_step) or width * step
     if height * width and data.size < (height - 1) * row_step + width * step:
         raise EncodingError(f"the cloud has {data.size} bytes; {height} x {width} points of {step} bytes need more")
     rows = [data[row * row_step : row * row_step + width * step].view(layout) for row in range(height)]

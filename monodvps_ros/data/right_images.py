@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.bag import BagReader
+from monodvps_ros.data.bag import BagReader, recording_of
 from monodvps_ros.data.bag.source import BagSource
 from monodvps_ros.data.bag.streams import BagStreams
 from monodvps_ros.data.bag.topics import find_camera
@@ -124,7 +124,7 @@ class BagRightImages:
                 "those of a rectified pair are the same: check P of both camera_infos, and 'rectified'"
             )
         check_size(right.size, sample.frame.size, f"{sample.source}: the right image", "the left one")
-        return RightImage(right.image, self._baselines_m[sample.sequence])
+        return RightImage(right.image, self._baselines_m[recording_of(sample.sequence, self._baselines_m)[0]])
 
     def _open(self, bag: Path) -> Iterator[tuple[int, CameraFrame]]:
         source = BagSource(bag, self._topics[bag], rectified=self._rectified)

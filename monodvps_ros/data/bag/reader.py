@@ -152,11 +152,19 @@ class BagReader:
 
     def _open(self) -> None:
         metadata = read_metadata(self.path)
+        refused: DataError | None = None
         for path in storage_files(self.path, metadata):
-            storage = open_file(path, self._folder, self._report)
+            try:
+                storage = open_file(path, self._folder, self._report)
+            except DataError as error:
+                refused = error
+                self._report(str(error))
+                continue
             self._storages.append(storage)
             self._stack.callback(storage.close)
             self.foreign.update(storage.foreign)
+        if refused is not None and not self._storages:
+            raise refused
         self._types = RecordedTypes(channel for storage in self._storages for channel in storage.channels)
         if "ros1" in self.foreign.values() and not self.topics:
             raise DataError(

@@ -2,7 +2,7 @@
 """The files of a recording: which they are, and what opens them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,12 @@ def part_name(sequence: str, part: int) -> str:
     return f"{sequence}{_PART}{part + 1}" if part else sequence
 
 
-def parted(sequence: str) -> tuple[str, int]:
-    """Return the name of the recording that `part_name` was given, and the part."""
+def recording_of(sequence: str, bags: Container[str]) -> tuple[str, int]:
+    """Return the name of the recording, one of `bags`, that a sequence comes from, and the part, 0 for the first."""
     name, _, number = sequence.rpartition(_PART)
-    return (name, int(number) - 1) if name and number.isdecimal() else (sequence, 0)
+    if sequence in bags or not (name and number.isdecimal()):
+        return sequence, 0
+    return name, int(number) - 1
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

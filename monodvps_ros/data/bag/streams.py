@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from monodvps_ros.data.bag import parted
+from monodvps_ros.data.bag import recording_of
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.types import Sample
 
@@ -67,14 +67,12 @@ class BagStreams(Generic[T]):
         """
         name = sample.sequence
         if name not in self._streams:
-            place = (name, 0) if name in self._bags else parted(name)
+            place = recording_of(name, self._bags)
             self._streams[name] = Nearest(lambda: self._part(*place), self._within_s)
         return self._streams[name].at(sample.frame.stamp_ns)
 
     def _part(self, recording: str, part: int) -> Iterator[tuple[int, T]]:
         """Give the stream of a recording, from the part on in which the frames are where stamps jump back."""
         stream = self._open(self._bags[recording])
-        if part == 0:
-            return stream
         items = in_order(stream, lambda item: item[0], LeftOut())
         return (item for number, item in items if number == part)
