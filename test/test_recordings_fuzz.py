@@ -70,7 +70,7 @@ def read(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path):
+def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path, caplog):
     data = whole(name)
     place = st.integers(0, len(data) - 1)
     span = st.tuples(place, st.integers(1, 64))
@@ -99,9 +99,12 @@ def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path):
             else:
                 changed[at : at + len(change)] = change
         path.write_bytes(changed)
+        caplog.clear()
         found = read(path)
         if found is not None and found[0] < FRAMES and name not in PROMISES_NOTHING:
-            assert found[1], f"{FRAMES - found[0]} frames are missing, and nothing is told"
+            # A changed edit list is a valid one, which may cut frames away: a warning, and no damage.
+            cut = [record for record in caplog.records if "its edit list cuts" in record.message]
+            assert found[1] or cut, f"{FRAMES - found[0]} frames are missing, and nothing is told"
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     check()

@@ -219,7 +219,7 @@ def test_correlation_is_of_magnitudes():
 @pytest.mark.slow
 def test_photometric_loss_falls_on_real_frames_that_were_not_trained_on(real_data, tmp_path):
     source = open_source(real_data / "kitti_odom03_gray")
-    settings = {"max_steps": 60, "device": "cpu", "pose_encoder_weights": "", "optimizer.average": 0.9}
+    settings = {"max_steps": 100, "device": "cpu", "pose_encoder_weights": "", "optimizer.average": 0.9}
     config = load(TrainingConfig, CONFIGS / "self_supervised.yaml", settings)
     weights = WEIGHTS / "drives.safetensors"
     module = TrainingModule(config, str(weights))
