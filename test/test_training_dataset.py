@@ -49,7 +49,7 @@ def test_a_damaged_frame_is_counted_and_parts_its_neighbours(tmp_path):
     assert store.skipped == 1
     assert len(store) == 6
     assert [entry.follows_previous for entry in store.entries] == [False, True, False, True, True, True]
-    with pytest.raises(DataError, match="no frame that can be read: frame 2 is damaged"):
+    with pytest.raises(DataError, match="has no readable frame: frame 2 is damaged"):
         store_frames([Clip(3, broken={0, 1, 2})], SIZE, tmp_path, "other")
 
 
