@@ -83,6 +83,13 @@ def test_the_pipeline_brings_depth_to_the_cameras_focal_length(focal_px, true_m,
     assert (seen.scale.factor, np.isnan(seen.scale.road_factor)) == (pytest.approx(true_m / 10.0), True)
 
 
+@pytest.mark.parametrize("width", [SIZE[1] // 2, SIZE[1], 2 * SIZE[1]])
+def test_columns_that_a_camera_sees_less_or_more_of_do_not_change_metres(width):
+    """The same lens and rows; where the columns are resized to the network's, only fx changes."""
+    size = (SIZE[0], width)
+    assert np.allclose(step(Wall(10.0), camera(200.0, size), size).depth_m, 10.0, rtol=1e-4)
+
+
 def test_without_k_the_scale_is_not_known():
     assert scale_source(step(Wall(10.0), None).scale) is ScaleSource.UNKNOWN
 

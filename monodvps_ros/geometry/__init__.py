@@ -8,7 +8,13 @@ in their channels, maps of flow hold (dx, dy). ``source_from_target`` carries po
 source camera.
 """
 
-from monodvps_ros.geometry.intrinsics import crop_intrinsics, flip_intrinsics, resize_matrix, scale_intrinsics
+from monodvps_ros.geometry.intrinsics import (
+    canonical_factor,
+    crop_intrinsics,
+    flip_intrinsics,
+    resize_matrix,
+    scale_intrinsics,
+)
 from monodvps_ros.geometry.motion import (
     axis_angle_to_matrix,
     invert_transform,
@@ -30,6 +36,7 @@ __all__ = [
     "REFERENCE_SIZE",
     "axis_angle_to_matrix",
     "back_project",
+    "canonical_factor",
     "crop_intrinsics",
     "disparity_to_depth",
     "flip_intrinsics",

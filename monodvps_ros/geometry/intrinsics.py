@@ -1,11 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pinhole matrix K of an image that is resized, cropped or flipped."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.shapes import check_shapes
+
+Matrices = TypeVar("Matrices", NDArray[np.float64], Tensor)
+
+
+def canonical_factor(intrinsics: Matrices, canonical_focal_px: float) -> Matrices:
+    """Return metres per unit of the depth of a metric network (`network.metric`).
+
+    The vertical focal length counts. Where a camera is of another shape than the network's input, the image is resized
+    unevenly, and by its height objects are taken to be near or far: with the horizontal one, images of 4:3 shown to a
+    network that was trained on 3.3:1 have twice their depth.
+
+    Args:
+        intrinsics: (..., 3, 3) K at the network's input size.
+        canonical_focal_px: focal length at which the network's depth is in metres.
+
+    Returns:
+        (...).
+
+    Source: Metric3D (Yin et al. 2023), section 3.1, for square pixels; the choice of the vertical one is ours.
+    """
+    return intrinsics[..., 1, 1] / canonical_focal_px
 
 
 def resize_matrix(from_size: tuple[int, int], to_size: tuple[int, int]) -> NDArray[np.float64]:

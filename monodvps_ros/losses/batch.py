@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.config import LossConfig
-from monodvps_ros.geometry import disparity_to_depth
+from monodvps_ros.geometry import canonical_factor, disparity_to_depth
 from monodvps_ros.losses.panoptic_map import panoptic_with_channel
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
@@ -174,7 +174,7 @@ class TermInputs:
         depth = disparity_to_depth(disparity, *self.depth_range_m)
         if not self.canonical_focal_px or self.batch.intrinsics is None:
             return depth
-        return depth * (self.batch.intrinsics[:, 0, 0] / self.canonical_focal_px)[:, None, None, None]
+        return depth * canonical_factor(self.batch.intrinsics, self.canonical_focal_px)[:, None, None, None]
 
 
 def select(item: T, rows: Tensor) -> T:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.geometry import canonical_factor
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
@@ -237,6 +238,8 @@ class Pipeline:
     def _metric_factor(self, plan: Plan) -> float | None:
         """Metres per unit of a metric network's depth for this camera; None for others, and where K is not known."""
         canonical = self.model.canonical_focal_px
-        if not self.model.is_metric or (canonical and plan.network_focal_px is None):
+        if not self.model.is_metric:
             return None
-        return plan.network_focal_px / canonical if canonical and plan.network_focal_px is not None else 1.0
+        if not canonical:
+            return 1.0
+        return None if plan.network_intrinsics is None else float(canonical_factor(plan.network_intrinsics, canonical))

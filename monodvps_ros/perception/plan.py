@@ -30,7 +30,7 @@ class Plan:
         cloud_stride: every n-th published pixel is a point.
         camera_intrinsics: K of the images.
         published_intrinsics: K of the published maps.
-        network_focal_px: horizontal focal length in pixels of the network's map.
+        network_intrinsics: K of the network's input.
         network_rays: (2, h, w) of the network's pixels.
         cloud_rays: (2, ...) of the cloud's pixels.
         road_rays: (N, 3) of the pixels that are sampled for the road.
@@ -43,7 +43,7 @@ class Plan:
     cloud_stride: int
     camera_intrinsics: NDArray[np.float64] | None = None
     published_intrinsics: NDArray[np.float64] | None = None
-    network_focal_px: float | None = None
+    network_intrinsics: NDArray[np.float64] | None = None
     network_rays: Tensor | None = None
     cloud_rays: Tensor | None = None
     road_rays: Tensor | None = None
@@ -91,7 +91,7 @@ def make_plan(
         plan,
         camera_intrinsics=np.array(intrinsics, np.float64),
         published_intrinsics=published,
-        network_focal_px=float(seen[0, 0]),
+        network_intrinsics=seen,
         network_rays=network_rays,
         cloud_rays=pixel_rays(published, published_size, cloud_stride, device),
         road_rays=torch.cat((road, torch.ones_like(road[:1]))).T.contiguous(),

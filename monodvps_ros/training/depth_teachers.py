@@ -12,6 +12,7 @@ from torch import Tensor
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
+from monodvps_ros.geometry import canonical_factor, scale_intrinsics
 from monodvps_ros.geometry.resizing import as_image_tensor, resize_bilinear
 from monodvps_ros.training.augmented_views import average_views, resize_image
 from monodvps_ros.training.measuring_teachers import WITHIN_S, MeasuredDepth, intrinsics_of, load_measuring_teacher
@@ -73,9 +74,9 @@ class NetworkDepthTeacher:
         if not self.is_metric:
             return disparity
         near_m, far_m = self._network.depth_range_m
-        focal_px = intrinsics_of(sample)[0, 0] * self._network.input_size[1] / sample.frame.size[1]
+        seen = scale_intrinsics(intrinsics_of(sample), sample.frame.size, self._network.input_size)
         inverse = 1.0 / far_m + (1.0 / near_m - 1.0 / far_m) * disparity
-        return np.asarray(inverse * (self._network.canonical_focal_px / focal_px), np.float32)
+        return np.asarray(inverse / canonical_factor(seen, self._network.canonical_focal_px), np.float32)
 
     def _predict(self, image: Tensor) -> Tensor:
         return average_views(self._network.infer, image, self._network.input_size, (1.0,), True).disparities[0]
