@@ -232,7 +232,7 @@ class TestDepth:
         disparity = plain.inverse_depth(Sample(CameraFrame(image, 1)))
         inverse = metres.inverse_depth(Sample(CameraFrame(image, 1, intrinsics=intrinsics)))
         near, far = config.min_depth_m, config.max_depth_m
-        # 130 px for 100 rows are 1.3 times as many pixels as the input has rows; depth is that over 60 of the network's.
+        # 130 px for 100 rows: 1.3 times as many pixels as the input has rows. Depth is that over 60 of the network's.
         expected = (1 / far + (1 / near - 1 / far) * disparity) * 60.0 / (1.3 * config.input_height)
         assert metres.is_metric
         np.testing.assert_allclose(inverse, expected, rtol=1e-5)
