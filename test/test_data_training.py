@@ -149,8 +149,18 @@ def test_geometry_is_drawn_within_the_image_and_by_the_seed():
     assert {geometry.mirror for geometry in drawn} == {True, False}
     with pytest.raises(DataError, match="scales"):
         draw_geometry((16, 24), np.random.default_rng(0), (0.5, 1.0))
+    with pytest.raises(DataError, match="max_stretch"):
+        draw_geometry((16, 24), np.random.default_rng(0), max_stretch=0.5)
     with pytest.raises(DataError, match="does not lie"):
         ImageGeometry((16, 24), 1, 0, (16, 24), False)
+
+
+def test_half_the_geometries_stretch_the_width_alone():
+    drawn = [draw_geometry((100, 200), np.random.default_rng(seed), (1.0, 1.0), max_stretch=2.0) for seed in range(400)]
+    stretches = np.array([geometry.resized[1] / 200 for geometry in drawn])
+    assert all(geometry.resized[0] == 100 for geometry in drawn)
+    assert 0.4 < np.mean(stretches == 1.0) < 0.6
+    assert stretches.max() <= 2.0 and np.median(stretches[stretches > 1.0]) == pytest.approx(2**0.5, abs=0.1)
 
 
 def test_colour_jitter_by_hand():

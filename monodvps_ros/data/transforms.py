@@ -71,23 +71,32 @@ def fit_geometry(size: tuple[int, int]) -> ImageGeometry:
 
 
 def draw_geometry(
-    size: tuple[int, int], generator: np.random.Generator, scales: tuple[float, float] = (1.0, 1.5), mirror: float = 0.5
+    size: tuple[int, int],
+    generator: np.random.Generator,
+    scales: tuple[float, float] = (1.0, 1.5),
+    mirror: float = 0.5,
+    max_stretch: float = 1.0,
 ) -> ImageGeometry:
-    """Draw a geometry: resize to `size` times a factor, cut a random part of `size`.
+    """Draw a geometry: resize to `size` times a factor, stretch horizontally, cut a random part of `size`.
 
     Args:
         size: (H, W) of the result.
         generator: source of chance.
         scales: least and greatest factor, at least 1, so that the part lies within the image.
         mirror: probability of mirroring.
+        max_stretch: greatest horizontal factor beside the scale, at least 1; log-uniform from 1 on for half of all
+            drawn, 1 for the other half.
 
     Raises:
         DataError: a factor is below 1 or the range is empty.
     """
     if not 1.0 <= scales[0] <= scales[1]:
         raise DataError(f"scales are {scales}; both must be at least 1 and the first not above the second")
+    if max_stretch < 1.0:
+        raise DataError(f"max_stretch is {max_stretch}; it must be at least 1")
     factor = generator.uniform(*scales)
-    resized = round(size[0] * factor), round(size[1] * factor)
+    stretch = max(1.0, max_stretch ** generator.uniform(-1.0, 1.0)) if max_stretch > 1.0 else 1.0
+    resized = round(size[0] * factor), round(size[1] * factor * stretch)
     top, left = (int(generator.integers(0, resized[i] - size[i] + 1)) for i in (0, 1))
     return ImageGeometry(resized, top, left, size, bool(generator.random() < mirror))
 

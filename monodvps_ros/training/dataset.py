@@ -76,7 +76,8 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         """Return a sample: tensors without batch axis, named as in `TrainingBatch`, and the jittered images."""
         generator = np.random.default_rng(draw.seed)
         augmentation, size = self.config.augmentation, self._size
-        geometry = draw_geometry(size, generator, (augmentation.min_scale, augmentation.max_scale), augmentation.flip)
+        scales = (augmentation.min_scale, augmentation.max_scale)
+        geometry = draw_geometry(size, generator, scales, augmentation.flip, augmentation.max_stretch)
         jitter = draw_color_jitter(generator, augmentation.color, augmentation.color_reach, augmentation.hue_reach)
         number = self.targets[draw.target]
         given = self._given[number]
