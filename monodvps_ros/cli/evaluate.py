@@ -25,7 +25,11 @@ _Predictions = Annotated[
     typer.Option(help="Stored predictions: a folder with pan/ and dep/, or a recording of the node's outputs."),
 ]
 _Weights = Annotated[
-    str, typer.Option(help="Weights to evaluate, without --predictions: a file, 'shipped' or 'random'.")
+    str,
+    typer.Option(
+        help="Weights to evaluate, without --predictions: a file, a shipped name (street, drives) or 'random'. "
+        "Default: the shipped weights."
+    ),
 ]
 _Against = Annotated[str, typer.Option(help="Weights to compare --weights with on the same frames.")]
 _Split = Annotated[Split | None, typer.Option(help="Evaluate --weights on this split of the 'drives' in --data.")]
@@ -68,7 +72,7 @@ def evaluate(
     data: _Data,
     words: _Words = None,
     predictions: _Predictions = None,
-    weights: _Weights = "shipped",
+    weights: _Weights = "",
     against: _Against = "",
     split: _Split = None,
     labels: _Labels = None,

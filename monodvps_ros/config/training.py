@@ -42,8 +42,12 @@ class AugmentationConfig(Config):
         1.0, "Maximum scale factor of random resizing, before cropping; frames are cached at this scale.",
         at_least=1.0, at_most=4.0)  # fmt: skip
     max_stretch: float = setting(
-        1.0, "Maximum factor of random horizontal stretching of half the samples, before cropping. A wide network"
-        " input stretches the images of narrower cameras: of 4:3 to 640 x 192 by 2.5.", at_least=1.0, at_most=4.0)  # fmt: skip
+        1.0,
+        "Maximum factor of random horizontal stretching of half the samples, before cropping. A wide network"
+        " input stretches the images of narrower cameras: of 4:3 to 640 x 192 by 2.5.",
+        at_least=1.0,
+        at_most=4.0,
+    )
 
     def check(self) -> None:
         """Check the order of the scales."""

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +25,11 @@ from monodvps_ros.demo.recording import Recording
 from monodvps_ros.demo.report import RecordedTopic, make_report
 from monodvps_ros.demo.session import DemoSession
 from monodvps_ros.demo.video import write_video
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, WeightsError
 from monodvps_ros.evaluation.pictures import Panels, video_frame
 from monodvps_ros.evaluation.result import figures_table
 from monodvps_ros.files import write_text
-from monodvps_ros.network import GRAPH_SUFFIXES, read_card
+from monodvps_ros.network import GRAPH_SUFFIXES, read_card, weights_file
 from monodvps_ros.outputs import Output, topic_of
 from monodvps_ros.progress import progress_bar, tracked
 from monodvps_ros.scenes import Drive
@@ -121,8 +120,11 @@ class _Rendered:
 
 
 def _weights() -> str:
-    shipped = [item for item in (files("monodvps_ros") / "weights").iterdir() if item.name.endswith(".safetensors")]
-    return "" if shipped else "random"
+    try:
+        weights_file("")
+    except WeightsError:
+        return "random"
+    return ""
 
 
 def _count(source: SampleSource, frames: int | None) -> int:

@@ -42,9 +42,6 @@ from monodvps_ros.scenes.drives import split as split_of
 from monodvps_ros.scenes.split_files import is_written
 from monodvps_ros.types import Sample, SampleSource
 
-#: Name of the weights file that ships, on the command line.
-SHIPPED = "shipped"
-
 
 @dataclass(frozen=True)
 class Request:
@@ -59,7 +56,7 @@ class Request:
 
     data: Path
     predictions: Path | None = None
-    weights: str = SHIPPED
+    weights: str = ""
     against: str = ""
     split: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -200,8 +197,7 @@ def _measure(request: Request, recordings: list[_Recording]) -> tuple[Evaluation
 def _predict(
     request: Request, recordings: list[_Recording], truth: TruthReader, evaluation: Evaluation
 ) -> dict[str, Any]:
-    weights = "" if request.weights == SHIPPED else request.weights
-    settings = load(PipelineConfig, None, {"device": request.device, "weights": weights, **request.settings})
+    settings = load(PipelineConfig, None, {"device": request.device, "weights": request.weights, **request.settings})
     model = load_model(settings, resolve_device(settings.device))
     if model.label_space.name != evaluation.space.name:
         raise ConfigError(

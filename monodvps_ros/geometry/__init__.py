@@ -25,6 +25,7 @@ from monodvps_ros.geometry.projection import (
     MIN_PROJECTED_DEPTH,
     back_project,
     disparity_to_depth,
+    disparity_to_inverse_depth,
     pixel_grid,
     project,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "canonical_factor",
     "crop_intrinsics",
     "disparity_to_depth",
+    "disparity_to_inverse_depth",
     "flip_intrinsics",
     "inside_image",
     "invert_transform",

@@ -12,16 +12,16 @@ from monodvps_ros.shapes import check_shapes
 MIN_PROJECTED_DEPTH = 1e-6
 
 
-def disparity_to_depth(disparity: Tensor, min_m: float, max_m: float) -> Tensor:
-    """Turn the network's disparity into depth.
+def disparity_to_inverse_depth(disparity: Tensor, min_m: float, max_m: float) -> Tensor:
+    """Convert the network's disparity to inverse depth.
 
     Args:
         disparity: any shape, in [0, 1].
-        min_m: depth that disparity 1 stands for.
-        max_m: depth that disparity 0 stands for.
+        min_m: depth at disparity 1.
+        max_m: depth at disparity 0.
 
     Returns:
-        The same shape, in [min_m, max_m]; NaN where the disparity is NaN.
+        The same shape, in [1 / max_m, 1 / min_m]; NaN where the disparity is NaN.
 
     Raises:
         ShapeError: the range is not 0 < min_m < max_m.
@@ -30,7 +30,12 @@ def disparity_to_depth(disparity: Tensor, min_m: float, max_m: float) -> Tensor:
     """
     if not 0.0 < min_m < max_m:
         raise ShapeError(f"depth range is {min_m} to {max_m}; it must be 0 < min_m < max_m")
-    return 1.0 / (1.0 / max_m + (1.0 / min_m - 1.0 / max_m) * disparity)
+    return 1.0 / max_m + (1.0 / min_m - 1.0 / max_m) * disparity
+
+
+def disparity_to_depth(disparity: Tensor, min_m: float, max_m: float) -> Tensor:
+    """Convert the network's disparity to depth in [min_m, max_m]; see `disparity_to_inverse_depth`."""
+    return disparity_to_inverse_depth(disparity, min_m, max_m).reciprocal()
 
 
 def pixel_grid(

@@ -8,8 +8,8 @@ from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.pose import PoseNetwork
 from monodvps_ros.network.weights import (
     GRAPH_SUFFIXES,
-    SHIPPED_NAMES,
     copy_fitting,
+    is_shipped,
     load_fitting_weights,
     load_network,
     load_weights,
@@ -20,13 +20,13 @@ from monodvps_ros.network.weights import (
 
 __all__ = [
     "GRAPH_SUFFIXES",
-    "SHIPPED_NAMES",
     "GraphModel",
     "MonoDVPS",
     "PartCost",
     "PoseNetwork",
     "copy_fitting",
     "export_graph",
+    "is_shipped",
     "load_fitting_weights",
     "load_network",
     "load_weights",

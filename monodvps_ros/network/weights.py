@@ -35,6 +35,8 @@ RANDOM_SEED = 0
 _NORMALIZATION = "normalize."
 #: Weights that ship with the package, by name; the first one that is there is the default.
 SHIPPED_NAMES = ("street", "drives")
+#: Names of the default among them.
+DEFAULT_NAMES = ("", "shipped")
 
 
 def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], half: bool = False) -> None:
@@ -187,12 +189,12 @@ def _random_network() -> MonoDVPS:
 
 
 def is_shipped(weights: str | Path) -> bool:
-    """Whether a setting names weights that ship: empty for the default ones, or one of `SHIPPED_NAMES`."""
-    return str(weights) in ("", *SHIPPED_NAMES)
+    """Whether a setting names weights that ship: one of `DEFAULT_NAMES` or of `SHIPPED_NAMES`."""
+    return str(weights) in (*DEFAULT_NAMES, *SHIPPED_NAMES)
 
 
 def weights_file(weights: str | Path) -> Path:
-    """Return the file that a setting names: a path, a name of `SHIPPED_NAMES`, or empty for the default weights.
+    """Return the file that a setting names: a path, or a name of `SHIPPED_NAMES` or `DEFAULT_NAMES`.
 
     Raises:
         WeightsError: weights that ship are named, and this build has no such file.
@@ -200,7 +202,8 @@ def weights_file(weights: str | Path) -> Path:
     if not is_shipped(weights):
         return Path(weights)
     folder = Path(str(files("monodvps_ros"))) / "weights"
-    candidates = [folder / f"{name}.safetensors" for name in ([str(weights)] if str(weights) else SHIPPED_NAMES)]
+    names = SHIPPED_NAMES if str(weights) in DEFAULT_NAMES else [str(weights)]
+    candidates = [folder / f"{name}.safetensors" for name in names]
     for path in candidates:
         if path.is_file():
             return path

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.geometry import canonical_factor
+from monodvps_ros.geometry import canonical_factor, disparity_to_inverse_depth
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
 from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
@@ -219,8 +219,7 @@ class Pipeline:
         """(1, 1, h, w) inverse depth in the network's unit; interpolated instead of depth, which would smear edges."""
         if output.depth_m is not None:
             return output.depth_m.float().clamp(min=1e-6).reciprocal()
-        near, far = self.model.depth_range_m
-        return output.disparities[0].float() * (1.0 / near - 1.0 / far) + 1.0 / far
+        return disparity_to_inverse_depth(output.disparities[0].float(), *self.model.depth_range_m)
 
     def _find_scale(self, inverse_depth: Tensor, is_road: Tensor | None, plan: Plan) -> ScaleEstimate:
         """Find metres per unit of the network's depth; the road is measured where it is given and counts."""

@@ -12,11 +12,12 @@ from torch import Tensor
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
-from monodvps_ros.geometry import canonical_factor, scale_intrinsics
+from monodvps_ros.geometry import canonical_factor, disparity_to_inverse_depth, scale_intrinsics
 from monodvps_ros.geometry.resizing import as_image_tensor, resize_bilinear
+from monodvps_ros.network import load_network
 from monodvps_ros.training.augmented_views import average_views, resize_image
 from monodvps_ros.training.measuring_teachers import WITHIN_S, MeasuredDepth, intrinsics_of, load_measuring_teacher
-from monodvps_ros.training.teachers import SHIPPED, is_monodvps_weights, load_network_teacher, weights_digest
+from monodvps_ros.training.teachers import is_monodvps_weights, weights_digest
 from monodvps_ros.types import Sample
 
 _MEASURING = ", ".join(WITHIN_S)
@@ -59,7 +60,7 @@ class NetworkDepthTeacher:
     """
 
     def __init__(self, weights: str, device: torch.device) -> None:
-        self._network, self._device = load_network_teacher(weights, device), device
+        self._network, self._device = load_network(weights, device), device
         self.is_metric = self._network.is_metric
         self.description = self._network.description
         self.made_with = {"name": self.description, "sha256": weights_digest(weights)}
@@ -73,9 +74,8 @@ class NetworkDepthTeacher:
         disparity = _predict_full_size(self._predict, sample, self._device)
         if not self.is_metric:
             return disparity
-        near_m, far_m = self._network.depth_range_m
         seen = scale_intrinsics(intrinsics_of(sample), sample.frame.size, self._network.input_size)
-        inverse = 1.0 / far_m + (1.0 / near_m - 1.0 / far_m) * disparity
+        inverse = disparity_to_inverse_depth(torch.from_numpy(disparity), *self._network.depth_range_m)
         return np.asarray(inverse / canonical_factor(seen, self._network.canonical_focal_px), np.float32)
 
     def _predict(self, image: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def load_depth_teacher(spec: str, device: torch.device, measured: MeasuredDepth)
     try:
         name = resolve(spec, DEPTH_MODELS, "depth")
     except ConfigError as error:
-        raise ConfigError(f"{error}; or a weights file, or '{SHIPPED}' for the shipped one; or {_MEASURING}") from None
+        raise ConfigError(f"{error}; or a weights file, or 'shipped' for the shipped one; or {_MEASURING}") from None
     return HubDepthTeacher(name, device)
 
 

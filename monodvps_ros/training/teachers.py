@@ -16,13 +16,12 @@ from monodvps_ros.foundation.names import PANOPTIC_MODELS, resolve
 from monodvps_ros.foundation.panoptic import HubPanoptic
 from monodvps_ros.geometry.resizing import as_image_tensor, resize_nearest_array
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.network import SHIPPED_NAMES, MonoDVPS, load_network, weights_file
+from monodvps_ros.network import is_shipped, load_network, weights_file
 from monodvps_ros.perception.grouping import classify, group, panoptic_without_tracks
 from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image, view_size
 from monodvps_ros.types import NetworkOutput
 
-#: Names of MonoDVPS weights that are not files: the shipped file, and untrained weights.
-SHIPPED, RANDOM = "shipped", "random"
+_RANDOM = "random"
 _WEIGHTS_SUFFIX = ".safetensors"
 #: Default input height of hub models; the width keeps the aspect ratio.
 _HUB_HEIGHT = 512
@@ -61,7 +60,7 @@ class NetworkTeacher:
     """
 
     def __init__(self, weights: str, config: PseudoLabelConfig, device: torch.device) -> None:
-        self._network = load_network_teacher(weights, device)
+        self._network = load_network(weights, device)
         self._config = config
         self._size = (config.input_height, config.input_width) if config.input_height else self._network.input_size
         if self._size[0] % SIZE_STEP or self._size[1] % SIZE_STEP:
@@ -136,28 +135,18 @@ def load_teacher(spec: str, config: PseudoLabelConfig, device: torch.device) -> 
     try:
         name = resolve(spec, PANOPTIC_MODELS, "panoptic")
     except ConfigError as error:
-        raise ConfigError(f"{error}; or a weights file, or '{SHIPPED}' for the shipped one") from None
+        raise ConfigError(f"{error}; or a weights file, or 'shipped' for the shipped one") from None
     return HubTeacher(name, config, device)
-
-
-def load_network_teacher(weights: str, device: torch.device) -> MonoDVPS:
-    """Load MonoDVPS by a name for which `is_monodvps_weights` holds.
-
-    Raises:
-        DeviceError: the device does not exist.
-        WeightsError: there is no such file, or it does not fit.
-    """
-    return load_network("" if weights == SHIPPED else weights, device)
 
 
 def weights_digest(weights: str) -> str | None:
     """Return the SHA-256 of a weights file; None for untrained weights."""
-    return None if weights == RANDOM else file_digest(weights_file("" if weights == SHIPPED else weights))
+    return None if weights == _RANDOM else file_digest(weights_file(weights))
 
 
 def is_monodvps_weights(spec: str) -> bool:
     """Return whether a spec names MonoDVPS weights rather than a model of the hub."""
-    return spec in (SHIPPED, RANDOM, *SHIPPED_NAMES) or Path(spec).is_file() or spec.endswith(_WEIGHTS_SUFFIX)
+    return spec == _RANDOM or is_shipped(spec) or Path(spec).is_file() or spec.endswith(_WEIGHTS_SUFFIX)
 
 
 @torch.inference_mode()
