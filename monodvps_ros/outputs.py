@@ -18,6 +18,7 @@ IMAGE_TYPE = "sensor_msgs/msg/Image"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 POINT_CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
+SCALE_TYPE = "monodvps_ros/msg/DepthScale"
 
 
 class Stage(Enum):
@@ -135,11 +136,9 @@ class ScaleState(str, Enum):
     """Where the metres of the depth maps come from."""
 
     METRIC = "metric"  # the weights know metres; K brings them to the camera's focal length
-    NONE = "none"  # depth is in the network's own unit
-    FIXED = "fixed"  # a constant factor
-    MEASURED = "measured"  # camera height over the height seen, smoothed over time
-    HELD = "held"  # the last measured factor; too little road is visible now
-    WAITING = "waiting"  # requested, but no road has been visible yet
+    ROAD = "road"  # the camera's height over the height seen above the road, smoothed over time
+    FIXED = "fixed"  # a constant factor that the user gives
+    UNKNOWN = "unknown"  # nothing of these: depth is in the network's own unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +146,25 @@ class ScaleEstimate:
     """The factor from the network's depth to metres.
 
     Attributes:
-        factor: metres per unit of the network's depth.
-        confidence: 0..1, of this frame's measurement; 1 where the factor is fixed.
+        factor: metres per unit of the network's depth; 1 where it is unknown.
+        confidence: 0..1; of the last measurement of the road, falling while no road is seen; 1 where the weights are
+            metric or the factor is fixed; 0 where it is unknown.
         state: where the factor comes from.
         road_factor: what the camera's height above the road gives, also where it is only watched; NaN where the road
             has not been measured.
+        problem: why the factor is unknown, and what to do; empty where it is known.
     """
 
     factor: float
     confidence: float
     state: ScaleState
     road_factor: float = float("nan")
+    problem: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether depth times the factor is in metres."""
+        return self.state is not ScaleState.UNKNOWN
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -169,7 +176,8 @@ class Perception:
         frame_id: the frame's optical frame.
         intrinsics: (3, 3) float64 K of the H x W maps; None where the camera is not known.
         scale: the factor applied to the depth.
-        depth_m: (H, W) float32 metres along the optical axis; NaN for sky and where there is none.
+        depth_m: (H, W) float32 metres along the optical axis; NaN for sky and where there is none, which is everywhere
+            where the scale is unknown. With `scale.unknown: publish` it is then in the network's own unit.
         panoptic: (H, W) uint16 panoptic ids; 65535 is void.
         color: (H, W, 3) uint8 rendering of the panoptic map.
         semantic: (H, W) uint8 class ids; 255 is void.

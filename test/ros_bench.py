@@ -101,7 +101,11 @@ class Bench:
         self.contexts = [Context(), Context()]
         for context in self.contexts:
             rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-        values = {"diagnostics_period_s": 0.1, "pipeline__scale__mode": "none", "pipeline__grouping__min_stuff_area": 0}
+        values = {
+            "diagnostics_period_s": 0.1,
+            "pipeline__scale__mode": "fixed",
+            "pipeline__grouping__min_stuff_area": 0,
+        }
         values.update(parameters)
         self.node = PerceptionNode(
             load=load or (lambda config: self.model),

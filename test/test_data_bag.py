@@ -11,8 +11,19 @@ from monodvps_ros.data.bag import BagReader, BagWriter, is_bag, messages, read_m
 from monodvps_ros.data.bag.source import BagSource
 from monodvps_ros.data.message_fields import cloud_fields, image_fields, segments_fields
 from monodvps_ros.errors import DataError, EncodingError, ShapeError
-from monodvps_ros.outputs import IMAGE_TYPE, POINT_CLOUD_TYPE, POINT_DTYPE, SEGMENTS_TYPE, Segment
+from monodvps_ros.outputs import (
+    IMAGE_TYPE,
+    POINT_CLOUD_TYPE,
+    POINT_DTYPE,
+    SEGMENTS_TYPE,
+    ScaleEstimate,
+    ScaleState,
+    Segment,
+)
 from monodvps_ros.types import SampleSource
+
+#: Where the metres of segments come from.
+METRES = ScaleEstimate(1.0, 1.0, ScaleState.METRIC)
 
 
 @pytest.fixture(params=["mcap", "sqlite3"])
@@ -31,7 +42,7 @@ def test_everything_that_is_written_comes_back(tmp_path, storage):
         writer.camera_info("/info", START, "cam", (20, 32), K)
         writer.message("/points", POINT_CLOUD_TYPE, START, "cam", cloud_fields(points))
         writer.message("/few", POINT_CLOUD_TYPE, START, "cam", cloud_fields(points[0, :2]))
-        writer.message("/segments", SEGMENTS_TYPE, START, "cam", segments_fields([segment]))
+        writer.message("/segments", SEGMENTS_TYPE, START, "cam", segments_fields([segment], METRES))
     found = {
         topic: (kind, received, message) for topic, kind, received, message in read_messages(tmp_path / "deep/bag")
     }
@@ -86,7 +97,7 @@ def test_transforms_without_a_rotation_are_left_out_and_logged_once(quaternion, 
 
 def test_raw_messages_keep_every_byte_and_their_definition(tmp_path, storage):
     with BagWriter(tmp_path / "made", storage) as writer:
-        writer.message("/s", SEGMENTS_TYPE, START, "cam", segments_fields([]))
+        writer.message("/s", SEGMENTS_TYPE, START, "cam", segments_fields([], METRES))
     with BagReader(tmp_path / "made") as reader:
         ((topic, kind, received, data),) = reader.raw_messages()
     with BagWriter(tmp_path / "copied", storage) as writer:

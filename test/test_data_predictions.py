@@ -223,7 +223,7 @@ class Seen:
         bright = frame.image[..., 0] > 100
         panoptic = np.where(bright, 13000 + self.first_id, 0).astype(np.uint16)
         depth = np.full(bright.shape, 2.5, np.float32)
-        scale = ScaleEstimate(1.0, 1.0, ScaleState.FIXED if frame.intrinsics is not None else ScaleState.WAITING)
+        scale = ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN, problem="no road")
         return Perception(
             stamp_ns=frame.stamp_ns, frame_id="cam", intrinsics=frame.intrinsics, scale=scale,
             depth_m=depth, panoptic=panoptic, segments=(),
@@ -261,7 +261,12 @@ def test_an_interrupted_prediction_goes_on_as_if_nothing_had_been(tmp_path, fail
     assert kept.items() <= contents(tmp_path / "cut").items()
     lines = prediction.summary(1.0)
     assert f"{10 - fail_at} frames written, {fail_at - 1} kept" in lines[0]
-    assert f"{10 - fail_at} frames have depth in the network's own unit" in lines[1]
+    assert f"{10 - fail_at} frames have no depth: the scale is unknown: no road" in lines[1]
+
+
+def test_depth_that_is_written_without_metres_is_called_so(tmp_path):
+    lines = run(tmp_path, Seen(**{"scale.unknown": "publish"}), limit=2).summary(1.0)
+    assert "2 frames have depth in the network's own unit, not in metres: the scale is unknown" in lines[1]
 
 
 def test_the_pipeline_sees_as_many_frames_again_as_the_tracker_remembers(tmp_path):

@@ -11,9 +11,8 @@ from monodvps_ros.config import LossConfig, NetworkConfig, PipelineConfig, Scale
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.losses import Objective, TrainingBatch, TrainingPrediction
 from monodvps_ros.network import MonoDVPS
-from monodvps_ros.outputs import Output
+from monodvps_ros.outputs import Output, ScaleState
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.metric_scale import ScaleSource, scale_source
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import CameraFrame, NetworkOutput
 
@@ -79,7 +78,7 @@ def test_the_pipeline_brings_depth_to_the_cameras_focal_length(focal_px, true_m,
     size = (shrink * SIZE[0], shrink * SIZE[1])  # K is of the camera's image; what counts is K of what the network sees
     seen = step(Wall(10.0), camera(shrink * focal_px, size), size)
     assert np.allclose(seen.depth_m, true_m, rtol=1e-4)
-    assert scale_source(seen.scale) is ScaleSource.METRIC
+    assert seen.scale.state is ScaleState.METRIC
     assert (seen.scale.factor, np.isnan(seen.scale.road_factor)) == (pytest.approx(true_m / 10.0), True)
 
 
@@ -91,14 +90,19 @@ def test_columns_that_a_camera_sees_less_or_more_of_do_not_change_metres(width):
 
 
 def test_without_k_the_scale_is_not_known():
-    assert scale_source(step(Wall(10.0), None).scale) is ScaleSource.UNKNOWN
+    seen = step(Wall(10.0), None)
+    assert seen.scale.state is ScaleState.UNKNOWN and "camera_info" in seen.scale.problem
+    assert np.isnan(seen.depth_m).all()
+    asked = step(Wall(10.0), None, unknown="publish")
+    assert asked.scale.state is ScaleState.UNKNOWN
+    assert np.allclose(asked.depth_m, 10.0, rtol=1e-4)
 
 
 def test_a_fixed_factor_and_depth_as_it_is_can_be_asked_for():
     fixed = step(Wall(10.0), camera(400.0), mode="fixed", fixed_factor=3.0)
-    assert (scale_source(fixed.scale), float(fixed.depth_m[0, 0])) == (ScaleSource.FIXED, pytest.approx(30.0, rel=1e-4))
-    as_it_is = step(Wall(10.0), camera(400.0), mode="none")
-    assert scale_source(as_it_is.scale) is ScaleSource.UNKNOWN
+    assert (fixed.scale.state, float(fixed.depth_m[0, 0])) == (ScaleState.FIXED, pytest.approx(30.0, rel=1e-4))
+    as_it_is = step(Wall(10.0), camera(400.0), mode="none", unknown="publish")
+    assert as_it_is.scale.state is ScaleState.UNKNOWN
     assert float(as_it_is.depth_m[0, 0]) == pytest.approx(10.0, rel=1e-4)
 
 
@@ -113,10 +117,10 @@ def test_the_road_is_watched_and_does_not_rescale():
             return dataclasses.replace(output, class_logits=logits, disparities=(disparity,))
 
     seen = step(Road(1.0), camera(200.0), camera_height_m=1.65)
-    assert (scale_source(seen.scale), seen.scale.factor) == (ScaleSource.METRIC, 1.0)
+    assert (seen.scale.state, seen.scale.factor) == (ScaleState.METRIC, 1.0)
     assert seen.scale.road_factor == pytest.approx(1.1, rel=0.01)  # 1.65 m where the weights say 1.5 m
     asked = step(Road(1.0), camera(200.0), camera_height_m=1.65, mode="camera_height")
-    assert (scale_source(asked.scale), asked.scale.factor) == (ScaleSource.ROAD, pytest.approx(1.1, rel=0.01))
+    assert (asked.scale.state, asked.scale.factor) == (ScaleState.ROAD, pytest.approx(1.1, rel=0.01))
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_maps_have_the_published_size_and_k_fits_them(output_size):
 
 def test_depth_is_metric_and_nan_in_the_sky():
     seen = pipeline().step(frame())
-    assert seen.scale.state is ScaleState.MEASURED
+    assert seen.scale.state is ScaleState.ROAD
     assert seen.scale.factor == pytest.approx(3.0, rel=0.01)
     v = np.arange(CAMERA[0])
     expected = 1.5 * 100.0 / (v - 29.5)  # flat road under a level camera
@@ -171,13 +171,25 @@ def test_asking_for_network_flow_of_a_model_without_is_an_error():
         pipeline(FlatWorld(with_flow=False), **{"tracker.flow": "network"}).step(frame())
 
 
-def test_without_k_there_is_no_cloud_but_depth_and_masks():
+def test_without_k_there_are_masks_alone():
     seen = pipeline().step(frame(intrinsics=None))
     assert seen.cloud is None and seen.intrinsics is None
-    assert seen.depth_m is not None and seen.panoptic is not None
-    assert seen.scale.state is ScaleState.WAITING
+    assert np.isnan(seen.depth_m).all() and len(np.unique(seen.panoptic)) == 3
+    assert seen.scale.state is ScaleState.UNKNOWN
     assert all(np.isnan(segment.centroid_m).all() for segment in seen.segments)
-    assert any(np.isfinite(segment.median_depth_m) for segment in seen.segments)
+    fixed = pipeline(**{"scale.mode": "fixed"}).step(frame(intrinsics=None))
+    assert fixed.cloud is None and any(np.isfinite(segment.median_depth_m) for segment in fixed.segments)
+
+
+@pytest.mark.parametrize("unknown", ["withhold", "publish"])
+def test_where_nobody_knows_the_scale_nothing_is_in_metres(unknown):
+    seen = pipeline(**{"scale.camera_height_m": 0.0, "scale.unknown": unknown}).step(frame())
+    assert (seen.scale.state, seen.scale.confidence) == (ScaleState.UNKNOWN, 0.0)
+    assert np.isnan(seen.depth_m).all() == (unknown == "withhold")
+    assert (seen.cloud is None) == (unknown == "withhold")
+    assert len(seen.segments) == 3
+    for segment in seen.segments:  # fields that are called metres have nothing else in either case
+        assert np.isnan([segment.median_depth_m, *segment.centroid_m]).all()
 
 
 @pytest.mark.parametrize("wanted", [frozenset({output}) for output in Output] + [frozenset()])

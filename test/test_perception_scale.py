@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metric scale: planes with pitch and roll, outliers, jumps, smoothing, and what cannot be measured."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -9,8 +8,9 @@ import pytest
 import torch
 
 from monodvps_ros.config import ScaleConfig
+from monodvps_ros.errors import ConfigError
 from monodvps_ros.outputs import ScaleState
-from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
+from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height, why_unknown
 
 FX, FY, CX, CY = 370.0, 368.0, 319.5, 80.0
 
@@ -86,25 +86,51 @@ def test_noise_is_smoothed_when_the_scale_is_steady():
 
 def test_states_follow_what_is_seen():
     estimator = ScaleEstimator(ScaleConfig(camera_height_m=1.5, min_road_points=500))
-    assert estimator.update(None, 0) == dataclasses.replace(estimator.update(None, 0), state=ScaleState.WAITING)
-    assert measure(estimator, 1.5, points=499).state is ScaleState.WAITING
+    waiting = estimator.update(None, 0)
+    assert (waiting.state, waiting.factor, waiting.confidence) == (ScaleState.UNKNOWN, 1.0, 0.0)
+    assert measure(estimator, 1.5, points=499).state is ScaleState.UNKNOWN
     first = measure(estimator, 0.5, points=500)
-    assert first.state is ScaleState.MEASURED
+    assert first.state is ScaleState.ROAD
+    assert first.confidence == pytest.approx(1.0, abs=0.01)
     assert first.factor == pytest.approx(3.0, rel=1e-6)
-    held = estimator.update(None, 0)
-    assert (held.state, held.confidence) == (ScaleState.HELD, 0.0)
-    assert held.factor == pytest.approx(3.0, rel=1e-6)
+    held = [estimator.update(None, 0) for _ in range(4)]
+    assert {(each.state, round(each.factor, 5)) for each in held} == {(ScaleState.ROAD, 3.0)}
+    # each frame without a road adds drift^2 = 0.05^2 to the variance, at which confidence is halved
+    assert [each.confidence for each in held] == pytest.approx([1 / 2, 1 / 3, 1 / 4, 1 / 5], rel=0.01)
     estimator.reset()
-    assert estimator.update(None, 0).state is ScaleState.WAITING
+    assert estimator.update(None, 0).state is ScaleState.UNKNOWN
 
 
 def test_a_wall_is_not_a_road():
+    estimator = ScaleEstimator(ScaleConfig(camera_height_m=1.5))
+    assert estimator.update((1.5, 0.01, 1.0, 26.0), 20000).state is ScaleState.UNKNOWN
+    assert estimator.update((1.5, 0.01, 1.0, 24.0), 20000).state is ScaleState.ROAD
+
+
+def test_a_road_tells_nothing_where_the_camera_s_height_is_not_given():
     estimator = ScaleEstimator(ScaleConfig())
-    assert estimator.update((1.5, 0.01, 1.0, 26.0), 20000).state is ScaleState.WAITING
-    assert estimator.update((1.5, 0.01, 1.0, 24.0), 20000).state is ScaleState.MEASURED
+    assert not estimator.needs_road
+    assert estimator.update((1.5, 0.01, 1.0, 0.0), 20000).state is ScaleState.UNKNOWN
+    with pytest.raises(ConfigError, match="it needs camera_height_m"):
+        ScaleConfig(mode="camera_height")
+    with pytest.raises(ConfigError, match=r"camera_height_m is 0\.04; it must be at least 0\.05, or 0"):
+        ScaleConfig(camera_height_m=0.04)
+
+
+@pytest.mark.parametrize(
+    ("config", "has_intrinsics", "advice"),
+    [
+        (ScaleConfig(mode="none"), True, "set it to auto"),
+        (ScaleConfig(camera_height_m=1.5), False, "camera_info"),
+        (ScaleConfig(), True, "set scale.camera_height_m"),
+        (ScaleConfig(camera_height_m=1.5), True, "point the camera at it"),
+    ],
+)
+def test_what_to_do_about_an_unknown_scale(config, has_intrinsics, advice):
+    assert advice in why_unknown(config, has_intrinsics)
 
 
 def test_fixed_and_none_do_not_look():
     assert ScaleEstimator(ScaleConfig(mode="fixed", fixed_factor=7.0)).update(None, 0).factor == 7.0
     none = ScaleEstimator(ScaleConfig(mode="none")).update((9.0, 0.0, 1.0, 0.0), 20000)
-    assert (none.factor, none.state) == (1.0, ScaleState.NONE)
+    assert (none.factor, none.state) == (1.0, ScaleState.UNKNOWN)

@@ -17,16 +17,17 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
-from monodvps_ros.data.message_fields import segments_fields
+from monodvps_ros.data.message_fields import scale_fields, segments_fields
 from monodvps_ros.errors import EncodingError, ShapeError
 from monodvps_ros.geometry.calibration import Calibration
-from monodvps_ros.msg import PanopticSegments
-from monodvps_ros.outputs import POINT_DTYPE, Segment
+from monodvps_ros.msg import DepthScale, PanopticSegments
+from monodvps_ros.outputs import POINT_DTYPE, ScaleEstimate, ScaleState, Segment
 from monodvps_ros.ros.topics import conversions
 
 pytestmark = pytest.mark.ros
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id="camera_optical")
+UNKNOWN = ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN, problem="no road")
 
 
 def image(encoding, data, size, step, is_bigendian=0):
@@ -238,7 +239,9 @@ def test_segments():
     nan = float("nan")
     thing = Segment(13001, 7, 13, "car", True, 0.75, 120, (3, 4, 12, 15), 8.5, (1.0, -0.5, 8.0), 4)
     stuff = Segment(0, 0, 0, "road", False, 0.5, 900, (0, 20, 63, 47), nan, (nan, nan, nan), 0)
-    message = conversions.make_message(PanopticSegments, segments_fields((thing, stuff)), HEADER)
+    fields = segments_fields((thing, stuff), ScaleEstimate(2.0, 0.5, ScaleState.ROAD))
+    message = conversions.make_message(PanopticSegments, fields, HEADER)
+    assert (message.scale_state, message.scale_confidence) == (DepthScale.ROAD, 0.5)
     assert message.header == HEADER
     first, second = message.segments
     assert (first.panoptic_id, first.track_id, first.class_id, first.class_name) == (13001, 7, 13, "car")
@@ -247,7 +250,17 @@ def test_segments():
     assert (first.median_depth_m, first.centroid_m.x, first.centroid_m.y, first.centroid_m.z) == (8.5, 1.0, -0.5, 8.0)
     assert (second.is_thing, second.track_id) == (False, 0)
     assert np.isnan([second.median_depth_m, second.centroid_m.x, second.centroid_m.z]).all()
-    assert conversions.make_message(PanopticSegments, segments_fields(()), HEADER).segments == []
+    assert conversions.make_message(PanopticSegments, segments_fields((), UNKNOWN), HEADER).segments == []
+
+
+def test_scale():
+    known = conversions.make_message(DepthScale, scale_fields(ScaleEstimate(2.5, 0.5, ScaleState.ROAD)), HEADER)
+    assert (known.header, known.state, known.factor, known.confidence, known.problem) == (HEADER, "road", 2.5, 0.5, "")
+    unknown = conversions.make_message(DepthScale, scale_fields(UNKNOWN), HEADER)
+    assert (unknown.state, unknown.confidence, unknown.problem) == (DepthScale.UNKNOWN, 0.0, "no road")
+    assert np.isnan(unknown.factor)
+    states = (DepthScale.METRIC, DepthScale.ROAD, DepthScale.FIXED, DepthScale.UNKNOWN)
+    assert tuple(state.value for state in ScaleState) == states
 
 
 def peak_bytes(call):

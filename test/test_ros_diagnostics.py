@@ -51,9 +51,11 @@ HEALTH = CameraHealth(
     frame_problem="",
     rectification="none",
     cloud_mb=1.8,
-    scale=ScaleEstimate(3.25, 0.5, ScaleState.MEASURED),
+    scale=ScaleEstimate(3.25, 0.5, ScaleState.ROAD),
+    withholds_unknown=True,
     device_lost=False,
 )
+UNKNOWN = ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN, problem="no road")
 FAILED = {"last_error": "image of 1.0: broken", "since_error_s": 1.0}
 #: In the order of the message: what makes the status, its level and words of its message.
 PROBLEMS = [
@@ -63,6 +65,7 @@ PROBLEMS = [
     ({}, {"output_rate_hz": 4.9}, WARN, "falling behind: 10.0 images/s received, 4.9 processed"),
     ({"incompatible": {"/points": "DURABILITY"}}, {}, WARN, "/points does not fit: DURABILITY"),
     ({"camera_problem": "no camera_info"}, {}, WARN, "no cloud: no camera_info"),
+    ({"scale": UNKNOWN}, {}, WARN, "no depth: the scale is unknown: no road"),
     ({"frame_problem": "two frames"}, {}, WARN, "two frames"),
     ({"cloud_mb": 30.1}, {}, WARN, "raise pipeline.cloud.stride"),
 ]
@@ -94,6 +97,13 @@ def test_all_problems_are_listed_worst_first(index):
     places = [message.find(problem[3]) for problem in PROBLEMS[index:]]
     assert -1 not in places
     assert places == sorted(places)
+
+
+def test_depth_that_is_published_without_metres_is_called_so():
+    level, message = judge(replace(HEALTH, scale=UNKNOWN, withholds_unknown=False))
+    assert (level, message) == (WARN, "depth is not in metres: the scale is unknown: no road")
+    values = {pair.key: pair.value for pair in camera_status(replace(HEALTH, scale=UNKNOWN)).values}
+    assert (values[diagnostics.SCALE_STATE], values[diagnostics.SCALE_FACTOR]) == ("unknown", "nan")
 
 
 def test_an_image_topic_whose_qos_does_not_fit_is_named_once():
@@ -149,7 +159,7 @@ def test_values_of_a_camera():
     assert values[diagnostics.RECEIVED] == "100"
     assert values[diagnostics.DROPPED] == str(len(statistics.DROP_REASONS))
     assert values[diagnostics.LATENCY_P50] == "12.35"
-    assert values[diagnostics.SCALE_STATE] == "measured"
+    assert values[diagnostics.SCALE_STATE] == "road"
     assert values[diagnostics.SCALE_FACTOR] == "3.25"
 
 

@@ -146,7 +146,7 @@ class TestOneFrame:
 
 
 def test_the_node_and_the_pipeline_say_the_same():
-    overrides = {"scale.mode": "none", "grouping.min_stuff_area": 0}
+    overrides = {"scale.mode": "fixed", "grouping.min_stuff_area": 0}
     pipeline = Pipeline(BoxModel(), load(PipelineConfig, overrides=overrides))
     with Bench() as bench:
         for index, left in enumerate((40, 44, 50)):

@@ -53,7 +53,7 @@ def weights(tmp_path_factory):
 
 def predicted(path, out, weights, rectified="auto"):
     """Bytes of each map by topic and stamp, as `predict` writes them."""
-    words = ["scale.mode=none", "grouping.min_stuff_area=0"]
+    words = ["scale.mode=fixed", "grouping.min_stuff_area=0"]
     predict(path, out, words, weights=weights, format_="bag", rectified=rectified, device="cpu")
     topics = [f"/{topic}" for topic in (*MAPS, "depth/camera_info")]
     messages = {(topic[1:], m.header.stamp.nanosec): m for topic, _, _, m in read_messages(out / path.name, topics)}

@@ -58,9 +58,14 @@ class ScaleConfig(Config):
 
     mode: str = setting(
         "auto", "Source of the metric scale. auto: metric weights with K, otherwise the camera's height; "
-        "camera_height: the camera's height above the road; fixed: fixed_factor; none: the network's depth unscaled.",
-        choices=("auto", "camera_height", "fixed", "none"))  # fmt: skip
-    camera_height_m: float = setting(1.5, "Height of the camera above the road.", unit="m", at_least=0.05, at_most=50.0)
+        "camera_height: the camera's height above the road; fixed: fixed_factor; none: the network's depth as it is, "
+        "whose scale is unknown.", choices=("auto", "camera_height", "fixed", "none"))  # fmt: skip
+    unknown: str = setting(
+        "withhold", "While the scale is unknown. withhold: depth is NaN and there is no cloud; publish: depth and "
+        "cloud are in the network's own unit, which is not metres.", choices=("withhold", "publish"))  # fmt: skip
+    camera_height_m: float = setting(
+        0.0, "Height of the camera above the road, at least 0.05; 0: not known.", unit="m", at_least=0.0, at_most=50.0
+    )
     fixed_factor: float = setting(1.0, "Scale factor of mode 'fixed'.", at_least=1e-6, at_most=1e6)
     drift: float = setting(
         0.05, "Expected relative change of the scale factor per frame; smaller values smooth more.",
@@ -68,6 +73,13 @@ class ScaleConfig(Config):
     min_road_points: int = setting(
         500, "Minimum number of road pixels to measure the scale in a frame.", unit="px", at_least=10
     )
+
+    def check(self) -> None:
+        """Check that the height is one, and that it is given where it is asked for."""
+        if 0.0 < self.camera_height_m < 0.05:
+            raise self.refusal("camera_height_m", "it must be at least 0.05, or 0 where it is not known")
+        if self.mode == "camera_height" and self.camera_height_m == 0.0:
+            raise self.refusal("mode", "it needs camera_height_m")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from monodvps_ros.outputs import (
     SEGMENTS_TYPE,
     OutputTopic,
     Perception,
+    ScaleEstimate,
     Segment,
 )
 from monodvps_ros.shapes import check_shapes
@@ -92,9 +93,23 @@ def cloud_fields(points: NDArray[Any]) -> Fields:
     }
 
 
-def segments_fields(segments: Sequence[Segment]) -> Fields:
+def segments_fields(segments: Sequence[Segment], scale: ScaleEstimate) -> Fields:
     """Pack a PanopticSegments."""
-    return {"segments": [_segment_fields(segment) for segment in segments]}
+    return {
+        "scale_state": scale.state.value,
+        "scale_confidence": scale.confidence,
+        "segments": [_segment_fields(segment) for segment in segments],
+    }
+
+
+def scale_fields(scale: ScaleEstimate) -> Fields:
+    """Pack a DepthScale."""
+    return {
+        "state": scale.state.value,
+        "confidence": scale.confidence,
+        "factor": scale.factor if scale.is_known else float("nan"),
+        "problem": scale.problem,
+    }
 
 
 def _segment_fields(segment: Segment) -> Fields:
@@ -128,6 +143,6 @@ def _camera_info_of_depth(perception: Perception) -> Fields | None:
 _PACK: dict[str, Callable[[OutputTopic, Perception], Fields | None]] = {
     IMAGE_TYPE: lambda row, perception: image_fields(perception[row.output], row.encoding),
     CAMERA_INFO_TYPE: lambda _, perception: _camera_info_of_depth(perception),
-    SEGMENTS_TYPE: lambda row, perception: segments_fields(perception[row.output]),
+    SEGMENTS_TYPE: lambda row, perception: segments_fields(perception[row.output], perception.scale),
     POINT_CLOUD_TYPE: lambda row, perception: cloud_fields(perception[row.output]),
 }

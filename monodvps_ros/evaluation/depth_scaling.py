@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from monodvps_ros.config import ScaleConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.metrics import DepthProtocol, median_scale
-from monodvps_ros.outputs import ScaleState
 from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
 
 #: Every n-th pixel in both directions is enough to fit the road.
@@ -52,7 +51,7 @@ class DepthScaler:
         self.unscaled_frames = 0
         self._log_sum = 0.0
         self._smallest, self._largest = np.inf, 0.0
-        self._estimator = ScaleEstimator(ScaleConfig(camera_height_m=camera_height_m or 1.5))
+        self._estimator = ScaleEstimator(ScaleConfig(camera_height_m=camera_height_m or 0.0))
 
     def start_sequence(self) -> None:
         """Forget the factor measured so far; the next frame does not follow the last one."""
@@ -124,4 +123,4 @@ class DepthScaler:
             fit = fit_road_height(inverse_depth, rays, torch.ones(len(u), dtype=torch.float64)).tolist()
             measured = (fit[0], fit[1], fit[2], fit[3])
         estimate = self._estimator.update(measured, len(u) * ROAD_STRIDE**2)
-        return None if estimate.state is ScaleState.WAITING else estimate.factor
+        return estimate.factor if estimate.is_known else None

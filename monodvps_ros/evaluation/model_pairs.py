@@ -12,9 +12,8 @@ from monodvps_ros import config as configuration
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.pairs import FramePair, TruthReader
-from monodvps_ros.outputs import Output
+from monodvps_ros.outputs import Output, ScaleState
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.metric_scale import ScaleSource, scale_source
 from monodvps_ros.types import PerceptionModel, Sample
 
 _WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
@@ -23,7 +22,8 @@ _WANTED = frozenset({Output.PANOPTIC, Output.DEPTH})
 class ModelPairs:
     """Runs the live pipeline over samples.
 
-    Depth is predicted under what is called sky too, so that calling something sky hides no error.
+    Depth is predicted under what is called sky too, so that calling something sky hides no error, and where its scale
+    is unknown, since it is scaled before it is measured.
 
     Args:
         model: on the configuration's device.
@@ -44,7 +44,8 @@ class ModelPairs:
         stills: bool = False,
         allow_pseudo_labels: bool = False,
     ) -> None:
-        self.pipeline = Pipeline(model, configuration.replace(config, "sky_depth", True))
+        up_to_scale = configuration.replace(config, "scale.unknown", "publish")
+        self.pipeline = Pipeline(model, configuration.replace(up_to_scale, "sky_depth", True))
         self.against_pseudo_labels = False
         self._truth, self._stills, self._allow_pseudo_labels = truth, stills, allow_pseudo_labels
         self._times_ms: list[float] = []
@@ -78,13 +79,13 @@ class ModelPairs:
                 continue
             assert seen.depth_m is not None
             # metric weights know metres by K alone
-            factor = 1.0 if scale_source(seen.scale) is ScaleSource.METRIC else seen.scale.factor
+            factor = 1.0 if seen.scale.state is ScaleState.METRIC else seen.scale.factor
             yield replace(
                 pair,
                 sequence=f"{pair.sequence} {pair.name}" if self._stills else pair.sequence,
                 prediction=seen.panoptic,
                 predicted_depth_m=seen.depth_m if factor == 1.0 else seen.depth_m / np.float32(factor),
-                metres_per_unit=factor if scale_source(seen.scale) is not ScaleSource.UNKNOWN else None,
+                metres_per_unit=factor if seen.scale.is_known else None,
             )
 
     def times_ms(self) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
 from monodvps_ros.outputs import ALL_OUTPUTS, OUTPUT_TOPICS, Output, Perception
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.metric_scale import ScaleSource, scale_source
 from monodvps_ros.types import Sample, SampleSource
 
 MANIFEST = "predictions.json"
@@ -38,6 +37,7 @@ class Run:
         self.pipeline = pipeline
         self.length = len(source) if limit is None else min(limit, len(source))
         self.written = self.kept = self.without_metres = 0
+        self._why_no_metres = ""
 
     def sequences(self) -> Iterator[tuple[str, Iterator[Sample]]]:
         """Give the sequences' names and samples, in order; each begins with a pipeline that has seen nothing."""
@@ -49,7 +49,9 @@ class Run:
         """Perceive a frame that is then written."""
         perception = self.pipeline.step(sample.frame, wanted)
         self.written += 1
-        self.without_metres += scale_source(perception.scale) is ScaleSource.UNKNOWN
+        if not perception.scale.is_known:
+            self.without_metres += 1
+            self._why_no_metres = perception.scale.problem
         return perception
 
     @property
@@ -62,10 +64,9 @@ class Run:
         rate = f", {self.written / seconds:.1f} frames/s" if self.written and seconds > 0 else ""
         lines = [f"{self.written} frames written, {self.kept} kept from an earlier run{rate}"]
         if self.without_metres:
-            lines.append(
-                f"{self.without_metres} frames have depth in the network's own unit, not in metres: their scale was "
-                "not known (no K, or no road seen)"
-            )
+            withheld = self.pipeline.config.scale.unknown == "withhold"
+            depth = "have no depth" if withheld else "have depth in the network's own unit, not in metres"
+            lines.append(f"{self.without_metres} frames {depth}: the scale is unknown: {self._why_no_metres}")
         return lines
 
 

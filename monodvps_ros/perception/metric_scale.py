@@ -7,7 +7,6 @@ depth: 1 / z = (n / h) . ray, so the fit is three unknowns over pixels, and h = 
 """
 
 import math
-from enum import Enum
 
 import torch
 from torch import Tensor
@@ -22,6 +21,8 @@ ROUNDS = 6
 TUKEY = 4.685
 #: A road steeper than this against the camera's x-z plane is rejected.
 MAX_TILT_DEG = 25.0
+#: Relative error at which confidence is halved.
+GOOD_ERROR = 0.05
 #: Lower bound of a measurement's relative error.
 LEAST_ERROR = 0.002
 #: Beyond this many standard errors a measurement counts as a change of the network's scale.
@@ -69,28 +70,23 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
     return torch.stack((height, spread, agree, tilt))
 
 
-class ScaleSource(str, Enum):
-    """What a depth map's metres come from."""
+def why_unknown(config: ScaleConfig, has_intrinsics: bool) -> str:
+    """Say why the scale of a frame is unknown, and what to do.
 
-    METRIC = "metric"  # the weights, which know metres for a camera whose K is known
-    ROAD = "road"  # the camera's height above the road, now or in an earlier frame
-    FIXED = "fixed"  # a factor that the user gives
-    UNKNOWN = "unknown"  # nothing: depth is up to scale
-
-
-_SOURCES = {
-    ScaleState.METRIC: ScaleSource.METRIC,
-    ScaleState.MEASURED: ScaleSource.ROAD,
-    ScaleState.HELD: ScaleSource.ROAD,
-    ScaleState.FIXED: ScaleSource.FIXED,
-    ScaleState.WAITING: ScaleSource.UNKNOWN,
-    ScaleState.NONE: ScaleSource.UNKNOWN,
-}
-
-
-def scale_source(estimate: ScaleEstimate) -> ScaleSource:
-    """Say what the metres of a frame come from."""
-    return _SOURCES[estimate.state]
+    Args:
+        config: of the scale.
+        has_intrinsics: whether K of the camera is known.
+    """
+    if config.mode == "none":
+        return "scale.mode is 'none'; set it to auto"
+    if not has_intrinsics:
+        return "K of the camera is not known; publish or give its camera_info"
+    if config.camera_height_m == 0.0:
+        return (
+            "the weights are not metric, and the camera's height is not given; set scale.camera_height_m, "
+            "or use metric weights such as 'street'"
+        )
+    return "no road has been seen whose distance could be compared with scale.camera_height_m; point the camera at it"
 
 
 class ScaleEstimator:
@@ -108,11 +104,12 @@ class ScaleEstimator:
         """Discard the estimate."""
         self._log_factor = 0.0
         self._variance = math.inf
+        self._confidence = 0.0  # of the last measurement
 
     @property
     def needs_road(self) -> bool:
         """Whether `update` needs a measurement."""
-        return self.config.mode in ("auto", "camera_height")
+        return self.config.mode in ("auto", "camera_height") and self.config.camera_height_m > 0.0
 
     def update(
         self,
@@ -132,38 +129,37 @@ class ScaleEstimator:
             The factor to apply to this frame's depth.
         """
         if self.config.mode == "none":
-            return ScaleEstimate(1.0, 1.0, ScaleState.NONE)
+            return ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN)
         if self.config.mode == "fixed":
             return ScaleEstimate(self.config.fixed_factor, 1.0, ScaleState.FIXED)
         self._variance += self.config.drift**2
-        confidence = 0.0
-        if measurement is not None and road_points >= self.config.min_road_points:
-            confidence = self._measure(*measurement, road_points)
+        if measurement is not None and self.needs_road and road_points >= self.config.min_road_points:
+            self._measure(*measurement, road_points)
         road_factor = math.nan if math.isinf(self._variance) else math.exp(self._log_factor)
         if self.config.mode == "auto" and metric_factor is not None:
             return ScaleEstimate(metric_factor, 1.0, ScaleState.METRIC, road_factor)
         if math.isnan(road_factor):
-            return ScaleEstimate(1.0, 0.0, ScaleState.WAITING, road_factor)
-        state = ScaleState.MEASURED if confidence > 0 else ScaleState.HELD
-        return ScaleEstimate(road_factor, confidence, state, road_factor)
+            return ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN, road_factor)
+        confidence = self._confidence / (1.0 + self._variance / GOOD_ERROR**2)
+        return ScaleEstimate(road_factor, confidence, ScaleState.ROAD, road_factor)
 
-    def _measure(self, height: float, spread: float, agree: float, tilt_deg: float, road_points: int) -> float:
+    def _measure(self, height: float, spread: float, agree: float, tilt_deg: float, road_points: int) -> None:
         if not (math.isfinite(height) and height > 0 and math.isfinite(spread)) or tilt_deg > MAX_TILT_DEG:
-            return 0.0
-        confidence = agree / (1.0 + (spread / 0.05) ** 2)
+            return
+        confidence = agree / (1.0 + (spread / GOOD_ERROR) ** 2)
         if confidence < 0.1:
-            return 0.0
+            return
+        self._confidence = confidence
         # Neighbouring residuals go together: only every min_road_points-th pixel counts as a measurement of its own.
         error = spread**2 * self.config.min_road_points / road_points + LEAST_ERROR**2
         measured = math.log(self.config.camera_height_m / height)
         off = measured - self._log_factor
         if math.isinf(self._variance) or off**2 > JUMP**2 * (self._variance + error):
             self._log_factor, self._variance = measured, error  # the first one, or the network's scale changed
-            return confidence
+            return
         gain = self._variance / (self._variance + error)
         self._log_factor += gain * off
         self._variance *= 1.0 - gain
-        return confidence
 
 
 def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate,
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import Grouping, classify, group
-from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height
+from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height, why_unknown
 from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
 from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import DeviceRectification
@@ -100,7 +100,7 @@ class Pipeline:
         self._last_stamp_ns = frame.stamp_ns
         if not wanted:
             self._clear_motion()
-            scale, intrinsics = self._scale.update(None, 0, self._metric_factor(plan)), plan.published_intrinsics
+            scale, intrinsics = self._estimate_scale(plan), plan.published_intrinsics
             return Perception(stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, intrinsics=intrinsics, scale=scale)
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
         image, unseen = self._upload(frame, plan, timer)
@@ -223,16 +223,23 @@ class Pipeline:
 
     def _find_scale(self, inverse_depth: Tensor, is_road: Tensor | None, plan: Plan) -> ScaleEstimate:
         """Find metres per unit of the network's depth; the road is measured where it is given and counts."""
-        metric_factor = self._metric_factor(plan)
         if is_road is None or not self._scale.needs_road or plan.road_rays is None:
-            return self._scale.update(None, 0, metric_factor)
+            return self._estimate_scale(plan)
         road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
         sampled = resize_bilinear(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
         points = road.sum() * ROAD_STRIDE**2
         height, spread, agree, tilt, count = torch.cat(
             (fit_road_height(sampled, plan.road_rays, road), points.double()[None])
         ).tolist()
-        return self._scale.update((height, spread, agree, tilt), int(count), metric_factor)
+        return self._estimate_scale(plan, (height, spread, agree, tilt), int(count))
+
+    def _estimate_scale(
+        self, plan: Plan, road: tuple[float, float, float, float] | None = None, points: int = 0
+    ) -> ScaleEstimate:
+        estimate = self._scale.update(road, points, self._metric_factor(plan))
+        if estimate.is_known:
+            return estimate
+        return replace(estimate, problem=why_unknown(self.config.scale, plan.network_intrinsics is not None))
 
     def _metric_factor(self, plan: Plan) -> float | None:
         """Metres per unit of a metric network's depth for this camera; None for others, and where K is not known."""

@@ -64,13 +64,23 @@ class FrameResult:
         return self.depth_at(self.plan.published_size)
 
     def depth_at(self, size: tuple[int, int]) -> Tensor:
-        """Depth (H, W) float32 in metres at a size; NaN for sky, and where the camera has no image."""
+        """Depth (H, W) float32 in metres at a size; NaN for sky, and where the camera has no image.
+
+        NaN everywhere where the scale is unknown, unless the configuration has it published in the network's own unit.
+        """
+        if self.withholds_depth:
+            return torch.full(size, torch.nan, device=self.inverse_depth.device)
         depth = self.scale.factor / resize_bilinear(self.inverse_depth, size)[0, 0]
         missing = self.unseen
         if not self.config.sky_depth and "sky" in self.labels.names:
             sky = self.semantic == self.labels.class_id("sky")
             missing = sky if missing is None else sky | missing
         return depth if missing is None else depth.masked_fill_(resize_nearest(missing, size), torch.nan)
+
+    @property
+    def withholds_depth(self) -> bool:
+        """Whether nothing that is in metres may be published."""
+        return not self.scale.is_known and self.config.scale.unknown == "withhold"
 
     @cached_property
     def codes(self) -> "_CodeTables":
@@ -95,7 +105,7 @@ class FrameResult:
 
 
 def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -> Perception:
-    """Compute the outputs asked for; see `Perception` for their shapes. Without K there is no cloud."""
+    """Compute the outputs asked for; see `Perception` for their shapes. Without K or metres there is no cloud."""
     outputs = {}
     for output in Output:
         if output in wanted:
@@ -139,7 +149,7 @@ def _confidence(result: FrameResult) -> NDArray[np.uint8]:
 
 def _cloud(result: FrameResult) -> NDArray[Any] | None:
     plan = result.plan
-    if plan.cloud_rays is None:
+    if plan.cloud_rays is None or result.withholds_depth:
         return None
     stride = plan.cloud_stride
     ids = result.panoptic[::stride, ::stride].int() & 0xFFFF
@@ -159,6 +169,8 @@ def _segments(result: FrameResult) -> tuple[Segment, ...]:
     assert result.grouping is not None and result.probability is not None and result.tracked is not None
     plan, codes, tracked = result.plan, result.codes, result.tracked
     depth = result.depth_at(plan.network_size)
+    if not result.scale.is_known:
+        depth = torch.full_like(depth, torch.nan)
     statistics = measure_segments(
         result.grouping.codes, len(codes.panoptic), plan.grid, result.probability, depth, plan.network_rays
     )

@@ -79,9 +79,9 @@ CAMERA_KEYS = {
     CAMERA_INFO: "ok, or what is wrong with it",
     RECTIFICATION: "handling of lens distortion",
     CLOUD: "size of the last cloud",
-    SCALE_STATE: f"source of the metric scale: {', '.join(state.value for state in ScaleState)}",
-    SCALE_FACTOR: "metres per unit of the network's depth",
-    SCALE_CONFIDENCE: "confidence of the last scale measurement, 0..1",
+    SCALE_STATE: f"source of the metres: {', '.join(state.value for state in ScaleState)}",
+    SCALE_FACTOR: "metres per unit of the network's depth; nan if unknown",
+    SCALE_CONFIDENCE: "confidence of the scale, 0..1",
     LAST_ERROR: "last error, with the stamp of its image",
 }
 
@@ -142,6 +142,7 @@ class CameraHealth:
         rectification: handling of lens distortion.
         cloud_mb: size of the last cloud in millions of bytes; None before the first.
         scale: of the last frame; None before the first.
+        withholds_unknown: whether depth is withheld while the scale is unknown.
         device_lost: whether the compute device is gone.
     """
 
@@ -160,6 +161,7 @@ class CameraHealth:
     rectification: str
     cloud_mb: float | None
     scale: ScaleEstimate | None
+    withholds_unknown: bool
     device_lost: bool
 
 
@@ -210,7 +212,7 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
         RECTIFICATION: health.rectification,
         CLOUD: _number(health.cloud_mb),
         SCALE_STATE: scale.state.value if scale else "",
-        SCALE_FACTOR: f"{scale.factor:.4g}" if scale else "nan",
+        SCALE_FACTOR: f"{scale.factor:.4g}" if scale and scale.is_known else "nan",
         SCALE_CONFIDENCE: _number(scale.confidence if scale else None),
         LAST_ERROR: snapshot.last_error,
     }
@@ -252,6 +254,9 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
             yield WARN, f"QoS of the other end of {topic} does not fit: {policy}"
     if health.camera_problem:
         yield WARN, f"no cloud: {health.camera_problem}"
+    if health.scale is not None and health.scale.problem:
+        depth = "no depth" if health.withholds_unknown else "depth is not in metres"
+        yield WARN, f"{depth}: the scale is unknown: {health.scale.problem}"
     if health.frame_problem:
         yield WARN, health.frame_problem
     if health.cloud_mb is not None and health.cloud_mb > LARGE_CLOUD_MB:

@@ -235,6 +235,7 @@ class PerceptionNode(ManagedNode):
             rectification=stream.rectification,
             cloud_mb=stream.cloud_mb,
             scale=stream.scale,
+            withholds_unknown=stream.withholds_unknown,
             device_lost=stream.device_lost,
         )
 

@@ -13,11 +13,12 @@ from monodvps_ros.config import NodeConfig, TrainingNodeConfig, settings
 from monodvps_ros.config.commented import commented_yaml
 from monodvps_ros.config.tree import Config
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
-from monodvps_ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TYPE
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.management import training_status as training_progress
 from monodvps_ros.ros.management.parameters import parameter_type
 from monodvps_ros.ros.topics.label_info import TOPIC as LABEL_INFO
+from monodvps_ros.ros.topics.scale import TOPIC as SCALE
 
 #: The source tree that this file lies in.
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +52,7 @@ def node_blocks() -> dict[str, str]:
     topics = [
         (row.topic, row.type_name.replace("/msg/", "/"), row.encoding or "-", row.contract) for row in OUTPUT_TOPICS
     ]
+    topics.append((SCALE, SCALE_TYPE.replace("/msg/", "/"), "-", "state and confidence of the metric scale; latched"))
     topics.append((LABEL_INFO, "vision_msgs/LabelInfo", "-", "class names; latched; where vision_msgs is installed"))
     topics.append(("/diagnostics", "diagnostic_msgs/DiagnosticArray", "-", "see below"))
     return {

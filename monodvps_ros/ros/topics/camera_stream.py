@@ -18,6 +18,7 @@ from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
 from monodvps_ros.ros.topics.camera_input import CameraInput, Received
 from monodvps_ros.ros.topics.conversions import compressed_image_array, image_array, stamp_to_ns
 from monodvps_ros.ros.topics.outputs import OutputPublishers
+from monodvps_ros.ros.topics.scale import ScalePublisher
 from monodvps_ros.types import CameraFrame
 
 
@@ -49,6 +50,7 @@ class CameraStream:
         self.input = CameraInput(node, prefix, config, self.statistics, wake)
         self.incompatible_outputs: dict[str, str] = {}
         self.outputs = OutputPublishers(node, prefix, config.output_depth, self.incompatible_outputs.__setitem__)
+        self._scale_publisher = ScalePublisher(node, prefix, self._label())
         self.camera_problem = ""
         self.frame_problem = ""
         self.image_description = ""
@@ -85,6 +87,11 @@ class CameraStream:
             self._note_error(received, text, FAILED, traceback.format_exc())
         return True
 
+    @property
+    def withholds_unknown(self) -> bool:
+        """Whether depth is withheld while the scale is unknown."""
+        return self._config.pipeline.scale.unknown == "withhold"
+
     def has_image(self) -> bool:
         """Whether an image is waiting."""
         return self.input.has_image
@@ -93,6 +100,7 @@ class CameraStream:
         """Take input and outputs down."""
         self.input.stop()
         self.outputs.destroy()
+        self._scale_publisher.destroy()
 
     def _serve(self, received: Received) -> None:
         if self._next_config is not self._config:
@@ -114,6 +122,7 @@ class CameraStream:
         self.scale = perception.scale
         if perception.cloud is not None:
             self.cloud_mb = perception.cloud.nbytes / 1e6
+        self._scale_publisher.publish(perception.scale, received.message.header, self.withholds_unknown)
         self.outputs.publish(perception, received.message.header)
         if self.statistics.count_processed((time.monotonic() - received.received_at) * 1e3):
             self._first_frame(self)
@@ -139,7 +148,7 @@ class CameraStream:
         camera = self._cameras.read(None if info is None else Calibration.from_message(info), size)
         problem = camera.problem if info is not None else f"no camera_info on {self.input.info_topic}"
         if problem and problem != self.camera_problem:
-            self._node.get_logger().warning(f"{self._label()}: {problem}; depth and masks are published, no cloud")
+            self._node.get_logger().warning(f"{self._label()}: {problem}; masks are published, no cloud")
         self.camera_problem, self.rectification = problem, camera.treatment
         return camera
 
