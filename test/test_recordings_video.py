@@ -18,23 +18,38 @@ UNEVEN = [0, 33, 66, 200, 300, 301, 400, 1500, 1533, 1600]
 
 
 def write_video(path, times_ms, codec="libx264", size=(64, 48), rate=10, options=None, container=None):
-    """Write frames of growing brightness, a red square in their upper left corner, at the given times."""
-    with av.open(str(path), "w", format=container, options=options or {}) as output:
-        stream = output.add_stream(codec, rate=rate)
+    """Write frames of growing brightness, a red square in their upper left corner, at the given times.
+
+    The file has the same bytes each time: no random identifier, no conversion of colours, one thread.
+    """
+    with av.open(str(path), "w", format=container, options={"fflags": "+bitexact", **(options or {})}) as output:
+        stream = output.add_stream(codec, rate=rate, options={"flags": "+bitexact"})
+        stream.thread_count = 1
         stream.width, stream.height = size
         stream.pix_fmt, stream.gop_size = "yuvj420p" if codec == "mjpeg" else "yuv420p", 4
         if codec in {"libx264", "libx265", "libvpx", "libvpx-vp9"}:
             stream.time_base = stream.codec_context.time_base = MS
         for number, time in enumerate(times_ms):
-            pixels = np.full((size[1], size[0], 3), 20 * number + 20, np.uint8)
-            pixels[:12, :12] = 255, 0, 0
-            if size[1] > 100:  # what does not compress, so that the frames are most of the file
-                pixels[20:80, 20:120] = np.random.default_rng(number).integers(0, 256, (60, 100, 3), np.uint8)
-            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame = av.VideoFrame.from_ndarray(planes(number, size, stream.pix_fmt == "yuvj420p"), stream.pix_fmt)
             frame.pts, frame.time_base = time, MS
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return path
+
+
+def planes(number, size, full_range):
+    """The planes of a frame as BT.601 has them: (3 / 2 * height, width) luma, then blue, then red."""
+    columns, rows = size
+    grey, red = 20 * number + 20, (76, 85, 255)
+    if not full_range:
+        grey, red = round(16 + grey * 219 / 255), (81, 90, 240)
+    luma = np.full((rows, columns), grey, np.uint8)
+    luma[:12, :12] = red[0]
+    if rows > 100:  # what does not compress, so that the frames are most of the file
+        luma[20:80, 20:120] = np.random.default_rng(number).integers(16, 236, (60, 100), np.uint8)
+    colours = np.full((2, rows // 2, columns // 2), 128, np.uint8)
+    colours[0, :6, :6], colours[1, :6, :6] = red[1:]
+    return np.concatenate([luma.reshape(-1), colours.reshape(-1)]).reshape(-1, columns)
 
 
 def numbers(samples):
@@ -143,6 +158,42 @@ def test_a_webm_that_ends_early(tmp_path):
     found = numbers(source)
     assert 0 < len(found) < 10 and found == list(range(len(found)))
     assert source.damage
+
+
+def blocks(data):
+    """Where the SimpleBlocks of a small WebM file begin: id, size of one byte, track 1, time of two bytes, flags."""
+    places = [at for at in range(len(data) - 6) if data[at] == 0xA3 and data[at + 2] == 0x81]
+    return [at for at in places if data[at + 5] in {0x00, 0x80}]
+
+
+@pytest.mark.parametrize(
+    ("offset", "change", "told"),
+    [
+        (0, b"\xff", "begins an element that is not known there"),  # a block no longer: FFmpeg passes over it
+        (6, b"\x21", "9 of 10 frames can be read"),  # the frame is for reference only, it says
+    ],
+)
+def test_a_block_of_webm_that_is_lost_in_the_middle_is_told(tmp_path, offset, change, told):
+    path = write_video(tmp_path / "a.webm", range(0, 1000, 100), "libvpx")
+    data = bytearray(path.read_bytes())
+    middle = blocks(data)[3]
+    assert data[middle + 6] & 0x10
+    data[middle + offset : middle + offset + 1] = change
+    path.write_bytes(data)
+    for _ in range(2):  # FFmpeg's messages are heard again
+        source = open_source(path)
+        assert len(numbers(source)) == 9
+        assert any(told in sentence for sentence in source.damage)
+
+
+def test_a_chunk_of_avi_that_is_lost_in_the_middle_is_told(tmp_path):
+    path = write_video(tmp_path / "a.avi", range(0, 1000, 100), "mjpeg")
+    data = path.read_bytes()
+    middle = [at for at in range(len(data)) if data[at : at + 4] == b"00dc"][5]
+    path.write_bytes(data[:middle] + b"JUNK" + data[middle + 4 :].replace(b"idx1", b"JUNK"))
+    source = open_source(path)
+    assert len(numbers(source)) == 9
+    assert any("its header says 10 frames, 9 are there" in sentence for sentence in source.damage)
 
 
 def test_frames_that_cannot_be_decoded_are_told(tmp_path):

@@ -17,6 +17,7 @@ from monodvps_ros.data.bag import part_name
 from monodvps_ros.data.format import Format
 from monodvps_ros.data.formats.folder import DEFAULT_RATE_HZ, START_NS
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
+from monodvps_ros.data.video_containers import matroska_problem
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import CameraFrame, Sample
@@ -54,11 +55,16 @@ class VideoSource:
         self.path = path
         self._labels = labels
         self._given_rate_hz = rate_hz
-        with self._opened() as (container, stream):
+        with _ffmpeg_errors() as errors, self._opened() as (container, stream):
             self._packets = _survey(container, stream)
+            decoder, is_matroska = stream.codec_context.name, "matroska" in container.format.name
             nominal_hz = float(stream.guessed_rate or stream.average_rate or 0)
         if not self._packets.count:
             raise DataError(f"{path}: contains no frame that can be read")
+        self._packets.errors += [text for name, text in errors if name != decoder]  # frames are yet to be decoded
+        if is_matroska:
+            with path.open("rb") as file:
+                self._packets.errors += filter(None, [matroska_problem(file)])
         self._rate_hz = float(rate_hz or self._packets.rate_hz(nominal_hz))
         self.damage = [*self._packets.trouble(str(path)), *self._missing_end()]
         for sentence in self.damage:
@@ -86,9 +92,9 @@ class VideoSource:
         Raises:
             DataError: it cannot be read as a video any more.
         """
-        left_out, sequence, index, decoded = LeftOut(), -1, 0, 0
+        left_out, refused, sequence, index, decoded = LeftOut(), [], -1, 0, 0
         with self._opened() as (container, stream):
-            numbered = enumerate(_frames(container, stream))
+            numbered = enumerate(_frames(container, stream, refused))
             for part, (number, (image, time_s)) in in_order(numbered, self._stamp_ns, left_out):
                 index = 0 if part != sequence else index + 1
                 sequence, decoded = part, decoded + 1
@@ -98,7 +104,7 @@ class VideoSource:
                     index=index,
                     source=f"{self.path} frame {number}",
                 )
-        self._report_missing(decoded, left_out)
+        self._report_missing(decoded, left_out, refused)
 
     def _stamp_ns(self, numbered: tuple[int, tuple[NDArray[np.uint8], float | None]]) -> int:
         """Stamp of a decoded frame; 0 where the file says no time."""
@@ -107,13 +113,15 @@ class VideoSource:
             return START_NS + round(number * 1e9 / self._rate_hz)
         return 0 if time_s is None else START_NS + round((time_s - self._packets.times_s[0]) * 1e9)
 
-    def _report_missing(self, decoded: int, left_out: LeftOut) -> None:
+    def _report_missing(self, decoded: int, left_out: LeftOut, refused: list[str]) -> None:
         found = [*self._packets.trouble(str(self.path)), *self._missing_end()]
         if str(left_out):
             found.append(f"{self.path}: skipped: {left_out}")
         dropped = left_out.repeated + left_out.backward + left_out.unstamped
         if decoded + dropped < self._packets.count:
             found.append(f"{self.path}: {decoded + dropped} of {self._packets.count} frames can be read")
+        elif refused:
+            found.append(f"{self.path}: {len(refused)} packets cannot be decoded: {refused[0]}")
         for sentence in found[len(self.damage) :]:
             log.warning("%s", sentence)
         self.damage = found
@@ -159,6 +167,7 @@ class _Packets:
         end_s: when the last ends, from the first on.
         header_s: duration that the header says; 0 where it says none.
         errors: what FFmpeg has to say against the file.
+        hidden_s: times of packets that say they are for reference only.
     """
 
     count: int = 0
@@ -167,6 +176,7 @@ class _Packets:
     end_s: float = 0.0
     header_s: float = 0.0
     errors: list[str] = field(default_factory=list)
+    hidden_s: list[float] = field(default_factory=list)
 
     @property
     def is_short(self) -> bool:
@@ -188,21 +198,34 @@ class _Packets:
         return [f"{name}: is damaged: {self.errors[0]} ({len(self.errors)} such messages)"]
 
 
-def _survey(container: Any, stream: Any) -> _Packets:
-    found = _Packets()
-    level = av.logging.get_level()
+@contextmanager
+def _ffmpeg_errors() -> Iterator[list[tuple[str, str]]]:
+    """Give what FFmpeg logs as an error, once it is left: who says it, and what."""
+    found: list[tuple[str, str]] = []
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # or what another file was reproached with is not said of this one
     try:
         with av.logging.Capture() as messages:
-            try:
-                for packet in container.demux(stream):
-                    _note(found, packet, stream)
-            except (av.FFmpegError, ValueError) as error:
-                found.errors.append(str(error))
+            yield found
     finally:
         av.logging.set_level(level)
-    found.errors += [text.strip() for _, _, text in messages if "more times)" not in text]
+        av.logging.set_skip_repeated(skips)
+    found += [(name, text.strip()) for _, name, text in messages]
+
+
+def _survey(container: Any, stream: Any) -> _Packets:
+    found = _Packets()
+    try:
+        for packet in container.demux(stream):
+            _note(found, packet, stream)
+    except (av.FFmpegError, ValueError) as error:
+        found.errors.append(str(error))
     found.times_s.sort()
+    found.count += _falsely_hidden(found)
+    there = found.count + found.cut_away + len(found.hidden_s)
+    if stream.frames > there:
+        found.errors.append(f"its header says {stream.frames} frames, {there} are there")
     if found.times_s:
         if found.end_s == found.times_s[-1] and found.count > 1:  # frames without a duration
             found.end_s += float(np.median(np.diff(found.times_s)))
@@ -214,33 +237,45 @@ def _survey(container: Any, stream: Any) -> _Packets:
     return found
 
 
+def _falsely_hidden(found: _Packets) -> int:
+    """Count packets hidden by damage: encoders put a frame for reference beside one that is shown, not in its place."""
+    shown = np.array(found.times_s)
+    if len(shown) < 2:
+        return 0
+    apart = 0.5 * float(np.median(np.diff(shown)))
+    return sum(bool(np.abs(shown - time).min() >= apart) for time in found.hidden_s)
+
+
 def _note(found: _Packets, packet: Any, stream: Any) -> None:
     if not packet.size:
         return
     if packet.is_discard:
         found.cut_away += 1
         return
+    time = packet.pts if packet.pts is not None else packet.dts
     if stream.codec_context.name == "vp8" and not bytes(packet)[0] & _HIDDEN_VP8:
+        found.hidden_s.append(float(time * packet.time_base) if time is not None else 0.0)
         return
     found.count += 1
-    time = packet.pts if packet.pts is not None else packet.dts
     if time is not None:
         found.times_s.append(float(time * packet.time_base))
         found.end_s = max(found.end_s, float((time + (packet.duration or 0)) * packet.time_base))
 
 
-def _frames(container: Any, stream: Any) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
-    """Give images and their times in seconds; leaves out what cannot be decoded, or is but damaged."""
+def _frames(container: Any, stream: Any, refused: list[str]) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
+    """Give images and their times in seconds; leaves out what cannot be decoded, whose error it adds, or is damaged."""
     packets = container.demux(stream)
     with suppress(av.FFmpegError, ValueError):  # missing packets show in the count
         while True:
             packet = next(packets, None)
             if packet is None:
                 return
-            with suppress(av.FFmpegError, ValueError):
+            try:
                 for frame in packet.decode():
                     if not frame.is_corrupt:
                         yield _upright(frame), frame.time
+            except (av.FFmpegError, ValueError) as error:
+                refused.append(str(error))
 
 
 def _upright(frame: Any) -> NDArray[np.uint8]:
