@@ -5,6 +5,14 @@ A message says what was wrong, the value got, what was expected and what to do a
 All derive from `MonoDVPSError`; those that a caller's argument can cause are also `ValueError`.
 """
 
+import reprlib
+from typing import Any
+
+_MOST_CHARACTERS = 200
+_brief = reprlib.Repr()
+_brief.maxlevel, _brief.maxlist, _brief.maxtuple, _brief.maxdict = 3, 12, 12, 8
+_brief.maxstring = _brief.maxother = _brief.maxlong = _MOST_CHARACTERS
+
 
 class MonoDVPSError(Exception):
     """Base of everything this package raises on purpose."""
@@ -48,3 +56,13 @@ class NotFiniteError(MonoDVPSError, ArithmeticError):
 
 class MissingDependencyError(MonoDVPSError, ImportError):
     """An optional dependency is not installed; the message gives the command that installs it."""
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: its `repr` in at most 200 characters, however large the value is."""
+    return shortened(_brief.repr(value))
+
+
+def shortened(text: str) -> str:
+    """Cut a text from outside to 200 characters, as logs and messages show it."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files are written whole or not at all: beside their place under a hidden name of their own, then moved there."""
+"""Files: YAML and JSON are parsed with one kind of error; what is written appears whole or not at all.
 
+A file is written beside its place under a hidden name of its own, then moved there.
+"""
+
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from monodvps_ros.errors import DataError, MonoDVPSError
+import yaml
+
+from monodvps_ros.errors import DataError, MonoDVPSError, shortened
 
 _PARTIAL = ".partial"
 
@@ -84,3 +91,44 @@ def write_text(path: Path, text: str) -> None:
         DataError: it cannot be written.
     """
     write_bytes(path, text.encode("utf-8"), make_folder=True)
+
+
+def read_yaml(path: Path, error: type[MonoDVPSError] = DataError) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        MonoDVPSError: `error`: it cannot be read or parsed.
+    """
+    return parse_yaml(_read(path, error), str(path), error)
+
+
+def read_json(path: Path, error: type[MonoDVPSError] = DataError) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        MonoDVPSError: `error`: it cannot be read or parsed.
+    """
+    return parse_json(_read(path, error), str(path), error)
+
+
+def parse_yaml(text: str | bytes, where: str, error: type[MonoDVPSError] = DataError) -> Any:
+    """Parse YAML; `where` it comes from begins the error."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:  # ValueError: bytes, dates, numbers, encodings
+        raise error(f"{where}: cannot be read as YAML: {shortened(str(problem))}") from None
+
+
+def parse_json(text: str | bytes, where: str, error: type[MonoDVPSError] = DataError) -> Any:
+    """Parse JSON; `where` it comes from begins the error."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{where}: cannot be read as JSON: {shortened(str(problem))}") from None
+
+
+def _read(path: Path, error: type[MonoDVPSError]) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as problem:  # ValueError: a null character in the path
+        raise error(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None

@@ -17,9 +17,9 @@ def progress_bar(console: Console | None = None, transient: bool = True) -> Prog
         console: to draw on; None: stderr.
         transient: remove the bar at the end.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(markup=False, stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

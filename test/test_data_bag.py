@@ -294,7 +294,7 @@ def test_what_is_a_recording(tmp_path):
         BagReader(tmp_path / "x.txt")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd/metadata.yaml").write_text("a: [")
-    with pytest.raises(DataError, match="cannot be read as the description of a recording"):
+    with pytest.raises(DataError, match=r"metadata\.yaml: cannot be read as YAML"):
         BagReader(tmp_path / "odd")
 
 

@@ -207,10 +207,10 @@ def test_a_png_that_claims_more_pixels_than_can_be_decoded(tmp_path):
     data = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
     data[16:24] = struct.pack(">II", 100_000, 100_000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    with pytest.raises(EncodingError, match="cannot be decoded"):
+    with pytest.raises(EncodingError, match="claims more than 178 megapixels"):
         decode_compressed(bytes(data), "png")
     (tmp_path / "huge.png").write_bytes(data)
-    with pytest.raises(DataError, match=r"huge.png: cannot be read as an image"):
+    with pytest.raises(DataError, match=r"huge.png: claims more than 178 megapixels"):
         read_picture(tmp_path / "huge.png")
 
 

@@ -176,7 +176,7 @@ class TestDrives:
             (("scale.camera_height_m=2",), "is that of each drive"),
             (("stray",), "'stray' is not a setting"),
             (("--baseline", tmp_path / "other.json"), "is not a result of monodvps evaluate"),
-            (("--baseline", tmp_path / "none.json"), "cannot be read as JSON"),
+            (("--baseline", tmp_path / "none.json"), "cannot be read: No such file"),
             (("--predictions", tmp_path), "--split is for weights that predict now"),
             (("--frames", 1, "--last", 1), "--frames 1 and --last 1 are both given"),
             (("--against", weights, "--baseline", weights), "--against and --baseline are both given"),

@@ -51,7 +51,7 @@ def ablations(
         overrides["max_steps"] = str(steps)
     if device is not None:
         overrides["device"] = device
-    console = Console(stderr=True)
+    console = Console(markup=False, stderr=True)
     wanted = Ablations(
         data=data,
         out=out,
@@ -67,7 +67,7 @@ def ablations(
     if stopped_by:
         console.print("stopped; run the same command again to continue")
         return 128 + stopped_by
-    Console().print((out / TABLE_FILE).read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
+    Console(markup=False).print((out / TABLE_FILE).read_text(encoding="utf-8"), highlight=False, soft_wrap=True)
     return 0
 
 

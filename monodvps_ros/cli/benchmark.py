@@ -42,7 +42,7 @@ def benchmark(
 
     if threads:
         torch.set_num_threads(threads)
-    console = Console()
+    console = Console(markup=False)
     console.print(
         f"{platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__} "
         f"with {torch.get_num_threads()} threads"

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from monodvps_ros.cli.overrides import split_words
-from monodvps_ros.config import NetworkConfig, TrainingConfig, from_dict, load
-from monodvps_ros.network import measure_complexity, read_card, weights_file
+from monodvps_ros.config import NetworkConfig, TrainingConfig, load
+from monodvps_ros.network import measure_complexity, network_config, read_card, weights_file
 
 _WEIGHTS_SUFFIX = ".safetensors"
 
@@ -30,10 +30,10 @@ def describe(
     if len(files) > 1:
         raise typer.BadParameter(f"expected one file but got {', '.join(files)}")
     path = weights_file(files[0]) if files else None
-    console = Console()
+    console = Console(markup=False)
     if path is not None and path.suffix == _WEIGHTS_SUFFIX:
         header = read_card(path)
-        config = from_dict(NetworkConfig, header["network"], str(path), "network.")
+        config = network_config(path, header)
         console.print_json(json.dumps({name: header[name] for name in ("format", "card")}))
     else:
         config = load(TrainingConfig, path, overrides).network

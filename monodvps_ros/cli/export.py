@@ -56,4 +56,6 @@ def export(
         card = export_checkpoint_graph(checkpoint, out, device, measured)
     size = out.stat().st_size / 1e6
     figures = ", ".join(f"{name} {value:.3f}" for name, value in card.get("metrics", {}).items()) or "no figures"
-    Console().print(f"{out} ({size:.1f} MB) from step {card.get('steps', 'unknown')}: {figures}", soft_wrap=True)
+    Console(markup=False).print(
+        f"{out} ({size:.1f} MB) from step {card.get('steps', 'unknown')}: {figures}", soft_wrap=True
+    )

@@ -145,6 +145,10 @@ def _forward(target: str, checks_environment: bool) -> Any:
                 raise
             typer.echo(f"monodvps: {missing_dependency(error, context.command_path)}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
+        except OSError as error:  # a folder that cannot be made or removed, a full disk
+            file = "" if error.filename is None else f"{error.filename}: "
+            typer.echo(f"monodvps: {file}{error.strerror or error}", err=True)
+            raise typer.Exit(EXIT_USER_ERROR) from None
         except (KeyboardInterrupt, typer.Abort):
             raise typer.Exit(EXIT_INTERRUPTED) from None
         raise typer.Exit(code if isinstance(code, int) else 0)

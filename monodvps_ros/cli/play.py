@@ -47,7 +47,7 @@ def play(
     published late. Exit code 3: finished, but frames of the recording are missing, damaged or skipped because of their
     stamps.
     """
-    console = Console(highlight=False)
+    console = Console(markup=False, highlight=False)
     source = open_source(input, image_topic=image_topic, rectified=rectified)
     if not len(source):
         raise DataError(f"{input} contains no frames; give a recording with at least one")

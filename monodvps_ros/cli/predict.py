@@ -67,7 +67,7 @@ def predict(
     settings = load(PipelineConfig, config, {"device": device, "weights": weights, **overrides})
     model = load_model(settings, resolve_device(settings.device))
     run = Run(source, Pipeline(model, settings), frames)
-    console = Console(stderr=True)
+    console = Console(markup=False, stderr=True)
     console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
     kind = BagPrediction if format_ == "bag" else FolderPrediction
     name = str(input_.resolve()) + ("" if rectified == "auto" else f", rectified: {rectified}")
@@ -76,5 +76,5 @@ def predict(
     for _ in tracked(prediction, "predicting", run.length, console, transient=False):
         pass
     for line in prediction.summary(time.perf_counter() - begin):
-        Console().print(line, soft_wrap=True, highlight=False)
+        Console(markup=False).print(line, soft_wrap=True, highlight=False)
     return exit_code(run.damage)

@@ -167,12 +167,12 @@ def _settings(config: Path | None, words: list[str], size: str | None, given: di
 
 
 def _run(labelling: Any, data: Path) -> int:
-    console = Console(stderr=True)
+    console = Console(markup=False, stderr=True)
     console.print(f"{data}: {labelling.length} frames; {labelling.description}", soft_wrap=True)
     for _ in tracked(labelling, "labelling", labelling.length, console, transient=False):
         pass
     for line in labelling.summary():
-        Console().print(line, soft_wrap=True, highlight=False)
+        Console(markup=False).print(line, soft_wrap=True, highlight=False)
     return exit_code(labelling.damage)
 
 

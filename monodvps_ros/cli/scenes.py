@@ -94,7 +94,7 @@ def scenes(
     write = write_bag if format_ == "bag" else write_cityscapes_dvps
     path = write(Drive(config, seed), out, _show)
     pace = frames / (time.perf_counter() - begin)
-    Console().print(f"{path}: {frames} frames of {rows} x {columns}, {pace:.1f} frames/s", soft_wrap=True)
+    Console(markup=False).print(f"{path}: {frames} frames of {rows} x {columns}, {pace:.1f} frames/s", soft_wrap=True)
 
 
 def _refuse_drive_options(context: typer.Context) -> None:
@@ -111,7 +111,7 @@ def _refuse_drive_options(context: typer.Context) -> None:
 
 def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> None:
     """Render the missing drives of a split and print progress."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(markup=False, stderr=True, highlight=False)
     drives = list(split(name))
     missing = [drive for drive in drives if not is_written(drive, out, as_bag)]
     frames = sum(drive.config.frames for drive in missing)
@@ -124,7 +124,7 @@ def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> 
             progress.update(task, completed=done)
             pace = done / (time.perf_counter() - begin)
             console.print(f"{drive.folder}/{drive.name}: written ({done}/{frames} frames, {pace:.1f} frames/s)")
-    Console().print(f"{out}: {name} is complete", soft_wrap=True, highlight=False)
+    Console(markup=False).print(f"{out}: {name} is complete", soft_wrap=True, highlight=False)
 
 
 def check_split(name: str, out: Path, as_bag: bool) -> None:
@@ -134,7 +134,7 @@ def check_split(name: str, out: Path, as_bag: bool) -> None:
         DataError: a drive is missing.
         Exit: with code 1; a drive differs.
     """
-    console = Console(highlight=False)
+    console = Console(markup=False, highlight=False)
     stored, others = stored_fingerprints(), 0
     for drive in split(name):
         if not is_written(drive, out, as_bag):

@@ -68,9 +68,9 @@ def train(
         devices=devices,
         nodes=nodes,
     )
-    Console().print(f"{result.weights} after {result.steps} steps", soft_wrap=True, highlight=False)
+    Console(markup=False).print(f"{result.weights} after {result.steps} steps", soft_wrap=True, highlight=False)
     code = exit_code(result.damage)
     if not result.stopped_by:
         return code
-    Console(stderr=True).print(f"stopped at step {result.steps} of {settings.max_steps}; continue with --resume")
+    Console(markup=False, stderr=True).print(f"stopped at step {result.steps} of {settings.max_steps}; use --resume")
     return 128 + result.stopped_by

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, shortened, shown
+from monodvps_ros.files import parse_yaml, read_yaml
 
 #: Key of a file for the file that it is based on.
 BASE_KEY = "base"
@@ -30,7 +29,7 @@ class Config:
             for item in value if isinstance(value, tuple) else (value,):
                 rule = _broken_rule(item, entry.metadata) if entry.metadata else ""
                 if rule:
-                    raise ConfigError(f"{type(self).__name__}.{entry.name} is {item!r}; {rule}")
+                    raise ConfigError(f"{type(self).__name__}.{entry.name} is {shown(item)}; {rule}")
         self.check()
 
     def check(self) -> None:
@@ -39,7 +38,7 @@ class Config:
     def refusal(self, name: str, rule: str) -> ConfigError:
         """Return the error for a setting that breaks a rule: its name, its value, the rule."""
         value = _plain(getattr(self, name))
-        return ConfigError(f"{type(self).__name__}.{name} is {'empty' if value == [] else repr(value)}; {rule}")
+        return ConfigError(f"{type(self).__name__}.{name} is {'empty' if value == [] else shown(value)}; {rule}")
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -145,9 +144,8 @@ def from_dict(
     hints = typing.get_type_hints(config_class)
     for key in values:
         if key not in hints:
-            raise ConfigError(
-                f"{where}: unknown key '{prefix}{key}'; known here: {', '.join(hints)}{did_you_mean(str(key), hints)}"
-            )
+            name, hint = shortened(f"{prefix}{key}"), did_you_mean(str(key), hints)
+            raise ConfigError(f"{where}: unknown key '{name}'; known here: {', '.join(hints)}{hint}")
     arguments = {key: _convert(value, hints[key], where, prefix + key) for key, value in values.items()}
     try:
         return config_class(**arguments)
@@ -171,7 +169,13 @@ def load(config_class: type[ConfigT], path: Path | None = None, overrides: Mappi
     where = "configuration" if path is None else str(path)
     values = {} if path is None else _read_file(path)
     for name, value in (overrides or {}).items():
-        set_value(values, name, _parsed(value, f"'{name}={value}'") if isinstance(value, str) and value else value)
+        set_value(
+            values,
+            name,
+            parse_yaml(value, f"'{name}={shortened(value)}'", ConfigError)
+            if isinstance(value, str) and value
+            else value,
+        )
     return from_dict(config_class, values, where)
 
 
@@ -208,28 +212,18 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 def _read_file(path: Path, from_files: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a file and the ones that it is based on."""
-    try:
-        values = _parsed(path.read_bytes(), str(path)) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    values = read_yaml(path, ConfigError) or {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must contain keys and values at the top but contains {type(values).__name__}")
     base = values.pop(BASE_KEY, None)
     if base is None:
         return values
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: '{BASE_KEY}' must be the name of a file but is {base!r}")
+    if not isinstance(base, str) or "\0" in base:
+        raise ConfigError(f"{path}: '{BASE_KEY}' must be the name of a file but is {shown(base)}")
     base_path = path.parent / base
     if base_path.resolve() in (*from_files, path.resolve()):
         raise ConfigError(f"{path}: is based on itself, by way of {base_path}; take '{BASE_KEY}' out of one of them")
     return _overlay(_read_file(base_path, (*from_files, path.resolve())), values)
-
-
-def _parsed(text: str | bytes, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: cannot be read as YAML: {error}") from None
 
 
 def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -252,11 +246,11 @@ def _convert(value: Any, kind: Any, where: str, name: str) -> Any:
         if isinstance(value, Mapping):
             return from_dict(kind, value, where, f"{name}.")
     elif kind is float and isinstance(value, (float, int, str)) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             return float(value)  # from a text too: YAML 1.1 reads 1e-3 as one
     elif type(value) is kind:  # not isinstance: a bool is an int
         return value
-    raise ConfigError(f"{where}: '{name}' must {expected} but is {value!r}")
+    raise ConfigError(f"{where}: '{name}' must {expected} but is {shown(value)}")
 
 
 def _plain(value: Any) -> Any:

@@ -11,15 +11,15 @@ words of sensor_msgs/CameraInfo, and it is removed as the node does; K is then t
 """
 
 import json
-import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.errors import CameraInfoError, DataError
-from monodvps_ros.files import write_bytes
+from monodvps_ros.errors import CameraInfoError, DataError, shortened, shown
+from monodvps_ros.files import read_json, write_bytes
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import camera_model
 
@@ -67,15 +67,12 @@ def read_camera(path: Path) -> CameraFile:
         DataError: it cannot be read as JSON, lacks a key, has an unknown one, or a value of the wrong kind or range; or
             K, the distortion model or its coefficients are none that `camera_model` takes.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
+    values = read_json(path)
     if not isinstance(values, dict):
         raise DataError(f"{path}: must contain keys and values but contains {type(values).__name__}")
     unknown = values.keys() - set(_KEYS)
     if unknown:
-        raise DataError(f"{path}: unknown key '{min(unknown)}'; known are {', '.join(_KEYS)}")
+        raise DataError(f"{path}: unknown key '{shortened(min(unknown))}'; known are {', '.join(_KEYS)}")
     size = _number(path, values, "height"), _number(path, values, "width")
     lengths_m = {
         key: None if values.get(key) is None else _number(path, values, key)
@@ -83,7 +80,7 @@ def read_camera(path: Path) -> CameraFile:
     }
     stills = values.get("stills", False)
     if not isinstance(stills, bool):
-        raise DataError(f"{path}: 'stills' is {stills!r}; expected true or false")
+        raise DataError(f"{path}: 'stills' is {shown(stills)}; expected true or false")
     matrix = values.get("K")
     camera = CameraFile(
         (int(size[0]), int(size[1])),
@@ -134,8 +131,8 @@ def write_camera(path: Path, camera: CameraFile) -> None:
 
 def _number(path: Path, values: dict[str, object], key: str) -> float:
     value = values.get(key)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
-        got = f"is {value!r}" if key in values else "is missing"
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
+        got = f"is {shown(value)}" if key in values else "is missing"
         raise DataError(f"{path}: '{key}' {got}; expected a number above 0")
     return float(value)
 
@@ -143,9 +140,9 @@ def _number(path: Path, values: dict[str, object], key: str) -> float:
 def _numbers(path: Path, key: str, value: object, count: int | None = None) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(value, np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.full(1, np.nan)
     if not np.isfinite(numbers).all() or count not in {None, len(numbers)}:
         expected = "finite numbers" if count is None else "nine finite numbers, row by row"
-        raise DataError(f"{path}: '{key}' is {value!r}; expected {expected}")
+        raise DataError(f"{path}: '{key}' is {shown(value)}; expected {expected}")
     return numbers

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.data.image_size import MAX_PIXELS, oversized
 from monodvps_ros.errors import EncodingError
 
 Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | NDArray[np.uint8]"
@@ -106,7 +107,7 @@ def decode_image(
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
-def decode_compressed(data: Bytes, format: str) -> NDArray[np.uint8]:
+def decode_compressed(data: Bytes, format: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a JPEG or PNG picture.
 
     Args:
@@ -114,15 +115,16 @@ def decode_compressed(data: Bytes, format: str) -> NDArray[np.uint8]:
         format: as in ``sensor_msgs/CompressedImage``: "jpeg", "png" or image_transport's
             "<encoding before>; <codec> compressed <encoding after>". Another codec, or none, does not matter where the
             data begin as JPEG or PNG do.
+        max_pixels: the most that it may have.
 
     Returns:
         (H, W, 3) uint8, red, green, blue.
 
     Raises:
         EncodingError: the format is a compressed depth image, label or depth values (16UC1, 32FC1), or no JPEG or PNG;
-            or the data are damaged.
+            or the data are damaged, or claim more than `max_pixels`.
     """
-    problem = compressed_problem(data, format)
+    problem = compressed_problem(data, format) or oversized(bytes(data), max_pixels)
     if problem:
         raise EncodingError(f"compressed image {problem}")
     before, codec, after = _parse_format(format)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.data.image_size import oversized
 from monodvps_ros.data.listing import list_folder
 from monodvps_ros.errors import DataError
 from monodvps_ros.files import write_bytes
@@ -110,9 +111,12 @@ def write_image(path: Path, pixels: NDArray[Any], make_folder: bool = False) -> 
 def _read(path: Path, flags: int) -> NDArray[Any]:
     if not path.is_file():
         raise DataError(f"{path}: does not exist")
+    problem = oversized(path)
+    if problem:
+        raise DataError(f"{path}: {problem}")
     try:
         values = cv2.imread(str(path), flags)
-    except cv2.error:  # it claims more pixels than OpenCV takes
+    except cv2.error:
         values = None
     if values is None:
         raise DataError(f"{path}: cannot be read as an image: it is damaged or of another format")

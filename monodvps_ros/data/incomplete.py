@@ -11,7 +11,7 @@ EXIT_INCOMPLETE = 3
 
 def exit_code(damage: Sequence[str]) -> int:
     """Tell on stderr what is missing of the input, and return the exit code: 0, or `EXIT_INCOMPLETE`."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(markup=False, stderr=True, highlight=False)
     for sentence in damage:
-        console.print(f"the input is incomplete: {sentence}", soft_wrap=True, markup=False)
+        console.print(f"the input is incomplete: {sentence}", soft_wrap=True)
     return EXIT_INCOMPLETE if damage else 0

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from monodvps_ros.data.checks import check_size
 from monodvps_ros.data.image_files import read_map
-from monodvps_ros.errors import DataError, LabelError
+from monodvps_ros.errors import DataError, LabelError, shown
+from monodvps_ros.files import read_yaml
 from monodvps_ros.labels import LABEL_DIVISOR, OTHER_GROUP, VOID_CLASS_ID, VOID_PANOPTIC_ID, ClassGroups, LabelSpace
 
 LABEL_FILE = "labels.yaml"
@@ -119,12 +119,11 @@ def read_label_file(path: Path, space: LabelSpace) -> LabelFile:
         DataError: it cannot be read, has an unknown key, a value that is not 0..255, a class that the label space has
             not, or a class in two different groups.
     """
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML: {error}") from None
+    read = read_yaml(path)
     if not isinstance(read, dict) or not read.keys() <= set(_KEYS) or not ({"values", "moving"} & read.keys()):
-        raise DataError(f"{path}: must contain 'values', 'moving' or both, and may contain 'folder'; it is {read!r}")
+        raise DataError(
+            f"{path}: must contain 'values', 'moving' or both, and may contain 'folder'; it is {shown(read)}"
+        )
     values = read.get("values")
     groups, table = (None, np.full(256, _UNKNOWN, np.uint8)) if values is None else _groups(path, values, space)
     moving = read.get("moving")
@@ -138,12 +137,12 @@ def _png(folder: Path, stem: str) -> Path | None:
 
 def _groups(path: Path, values: Any, space: LabelSpace) -> tuple[ClassGroups, NDArray[np.uint8]]:
     if not isinstance(values, dict) or not values:
-        raise DataError(f"{path}: 'values' must say what each label value means; it is {values!r}")
+        raise DataError(f"{path}: 'values' must say what each label value means; it is {shown(values)}")
     table = np.full(256, _UNKNOWN, np.uint8)
     members: list[tuple[int, ...]] = []
     for value, meaning in values.items():
         if not isinstance(value, int) or not 0 <= value <= 255:
-            raise DataError(f"{path}: label value {value!r} is not an integer 0..255")
+            raise DataError(f"{path}: label value {shown(value)} is not an integer 0..255")
         if meaning is None or meaning == _OTHER:
             table[value] = VOID_CLASS_ID if meaning is None else OTHER_GROUP
             continue
@@ -154,7 +153,7 @@ def _groups(path: Path, values: Any, space: LabelSpace) -> tuple[ClassGroups, ND
             raise DataError(f"{path}: {error}") from None
         if group not in members:
             if not group or len({*group} - {index for other in members for index in other}) < len(names):
-                raise DataError(f"{path}: value {value} names {meaning!r}: a class may be in one group only, once")
+                raise DataError(f"{path}: value {value} names {shown(meaning)}: a class may be in one group only, once")
             members.append(group)
         table[value] = members.index(group)
     titles = tuple(" + ".join(space.names[index] for index in group) for group in members)

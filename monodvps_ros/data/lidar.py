@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from monodvps_ros.data.bag import BagReader, read_messages, recording_of
@@ -16,7 +15,8 @@ from monodvps_ros.data.bag.topics import only_topic, require_topic
 from monodvps_ros.data.bag.transform_tree import TransformTree
 from monodvps_ros.data.chain import bags_by_sequence
 from monodvps_ros.data.point_clouds import cloud_points
-from monodvps_ros.errors import DataError, EncodingError
+from monodvps_ros.errors import DataError, EncodingError, shown
+from monodvps_ros.files import read_yaml
 from monodvps_ros.outputs import POINT_CLOUD_TYPE
 from monodvps_ros.types import Sample
 
@@ -85,22 +85,19 @@ def read_extrinsics(path: Path) -> NDArray[np.float64]:
     Raises:
         DataError: the file cannot be read, or holds no rigid transform.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML: {error}") from None
+    values = read_yaml(path)
     numbers = values.get(_KEY) if isinstance(values, dict) else None
     try:
         matrix = np.asarray(numbers, np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         matrix = np.zeros(0)
     if matrix.size not in (12, 16) or not np.isfinite(matrix).all():
-        raise DataError(f"{path}: '{_KEY}' is {numbers!r}; expected 12 or 16 finite numbers, row by row")
+        raise DataError(f"{path}: '{_KEY}' is {shown(numbers)}; expected 12 or 16 finite numbers, row by row")
     rows = matrix.reshape(-1, 4)
     rotation, full = rows[:3, :3], np.vstack([rows[:3], [0.0, 0.0, 0.0, 1.0]])
     is_turn = np.abs(rotation @ rotation.T - np.eye(3)).max() <= 1e-3 and np.linalg.det(rotation) > 0
     if not is_turn or np.abs(rows[3:] - full[3:]).max(initial=0.0) > 0:
         raise DataError(
-            f"{path}: '{_KEY}' is {numbers!r}; expected rows of a rotation and a translation, the fourth 0 0 0 1"
+            f"{path}: '{_KEY}' is {shown(numbers)}; expected rows of a rotation and a translation, the fourth 0 0 0 1"
         )
     return full

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monodvps_ros.errors import DataError
-from monodvps_ros.files import write_bytes
+from monodvps_ros.errors import DataError, shown
+from monodvps_ros.files import read_json, write_bytes
 
 
 def check_manifest(path: Path, expected: dict[str, Any], what: str = "predictions") -> None:
@@ -29,8 +29,8 @@ def check_manifest(path: Path, expected: dict[str, Any], what: str = "prediction
     if different:
         key = different[0]
         raise DataError(
-            f"{path.parent}: contains {what} that were made with {key} {found.get(key)!r}, which is now "
-            f"{expected[key]!r} ({len(different)} differences); choose another folder"
+            f"{path.parent}: contains {what} that were made with {key} {shown(found.get(key))}, which is now "
+            f"{shown(expected[key])} ({len(different)} differences); choose another folder"
         )
 
 
@@ -40,10 +40,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it cannot be read, or is not a JSON object.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
+    found = read_json(path)
     if not isinstance(found, dict):
         raise DataError(
             f"{path}: cannot be read as JSON: it must contain keys and values but is {type(found).__name__}"

@@ -41,7 +41,7 @@ FILMSTRIP_FRAMES = 4
 
 T = TypeVar("T")
 
-console = Console(highlight=False)
+console = Console(markup=False, highlight=False)
 
 
 def run_demo(
@@ -71,14 +71,14 @@ def run_demo(
     height_m = camera_height_m or height_m
     if height_m is not None:
         parameters["pipeline.scale.camera_height_m"] = float(height_m)
-    console.print(f"[bold]{name}[/]: {_count(source, frames)} frames at {source.rate_hz * rate:g} Hz")
+    console.print(f"{name}: {_count(source, frames)} frames at {source.rate_hz * rate:g} Hz")
     if weights == "random":
-        console.print("[yellow]The weights are random: the pipeline is real, the predictions are not.[/]")
+        console.print("The weights are random: the pipeline is real, the predictions are not.", style="yellow")
     try:
         samples = ReadableSamples(source, name, frames)
         report = _run(source, samples, name, _count(source, frames), rate, folder, parameters)
     except ChildError as error:
-        console.print(f"[red]The demo failed:[/] {error}", markup=True)
+        console.print(f"The demo failed: {error}", style="red")
         return 1
     metrics = _measure(source, frames, folder, weights) if report["frames_processed"] else None
     if metrics is not None:
@@ -212,9 +212,11 @@ def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path
     if latency["p50"] is not None:
         console.print(f"latency: half of the frames within {latency['p50']:.0f} ms, slowest {latency['max']:.0f} ms")
     if report["frames_dropped"] > report["frames_processed"]:
-        console.print("[yellow]This machine does not keep up with that rate; --rate 0.2 plays five times slower.[/]")
+        console.print(
+            "This machine does not keep up with that rate; --rate 0.2 plays five times slower.", style="yellow"
+        )
     if report["frames_processed"] and not report["outputs"][f"/{topic_of(Output.CLOUD)}"]["count"]:
-        console.print("[yellow]No cloud: the camera's K is not known.[/]")
+        console.print("No cloud: the camera's K is not known.", style="yellow")
     console.print("Look at:")
     for path in [*pictures, folder.report, folder.recording]:
         console.print(f"  {path}", soft_wrap=True)

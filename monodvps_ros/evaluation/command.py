@@ -247,7 +247,7 @@ def _title(request: Request) -> str:
 
 
 def _print(request: Request, result: Result, baseline: Result | None, name: str) -> None:
-    console = Console(highlight=False)
+    console = Console(markup=False, highlight=False)
     shown = request.scalings[-1].value
     title = f"{result['dataset']}: {result['frames']} frames in {result['sequences']} sequences"
     if request.against and baseline is not None:

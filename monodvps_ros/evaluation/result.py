@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from monodvps_ros.errors import DataError
-from monodvps_ros.files import write_text
+from monodvps_ros.files import read_json, write_text
 from monodvps_ros.metrics import Figure, figures
 
 #: What `Evaluation.result` returns, and what `monodvps evaluate` adds to it; docs/evaluation.md describes it.
@@ -33,10 +33,7 @@ def read_result(path: Path) -> Result:
     Raises:
         DataError: it cannot be read, or is something else.
     """
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
+    result = read_json(path)
     if not isinstance(result, dict) or not {"figures", "by_depth_scaling"} <= result.keys():
         raise DataError(f"{path}: is not a result of monodvps evaluate; expected the file that --json wrote")
     return result

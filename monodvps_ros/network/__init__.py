@@ -3,6 +3,7 @@
 
 from monodvps_ros.network.complexity import PartCost, measure_complexity
 from monodvps_ros.network.graph_file import GraphModel, export_graph
+from monodvps_ros.network.header import network_config
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.pose import PoseNetwork
@@ -31,6 +32,7 @@ __all__ = [
     "load_network",
     "load_weights",
     "measure_complexity",
+    "network_config",
     "prepare_for_inference",
     "read_card",
     "save_weights",

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from monodvps_ros.config import NetworkConfig, from_dict, to_dict
-from monodvps_ros.errors import ConfigError, WeightsError
+from monodvps_ros.errors import ConfigError, WeightsError, shortened, shown
+from monodvps_ros.files import parse_json
 from monodvps_ros.labels import label_space
 from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.normalize import IMAGENET_MEAN, IMAGENET_STD
@@ -16,6 +17,14 @@ FORMAT = "monodvps_ros/1"
 #: Under this name the header lies in the metadata of a file.
 HEADER_KEY = "monodvps"
 _NAMED = 6  # how many names an error shows
+#: Types of a header's entries that are always there.
+_TYPES: dict[str, type] = {
+    "network": dict,
+    "label_space": list,
+    "input_size": list,
+    "depth_range_m": list,
+    "card": dict,
+}
 
 
 def make_header(network: MonoDVPS, card: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,13 +60,14 @@ def parse_header(path: Path, metadata: Mapping[str, str], kind: str) -> dict[str
     """
     if HEADER_KEY not in metadata:
         raise WeightsError(f"{path}: {kind}, but without the '{HEADER_KEY}' header; give a file of this package")
-    try:
-        header = json.loads(metadata[HEADER_KEY])
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: its header is not JSON: {error}; export it again") from error
+    header = parse_json(metadata[HEADER_KEY], f"{path}: its header", WeightsError)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else type(header).__name__
-        raise WeightsError(f"{path}: its format is {found!r}; this version reads '{FORMAT}'; export it again")
+        raise WeightsError(f"{path}: its format is {shown(found)}; this version reads '{FORMAT}'; export it again")
+    for key, expected in _TYPES.items():
+        found = header.get(key)
+        if not isinstance(found, expected):
+            raise WeightsError(f"{path}: '{key}' of its header is {shown(found)}; expected a {expected.__name__}")
     return header
 
 
@@ -69,14 +79,11 @@ def network_config(path: Path, header: Mapping[str, Any]) -> NetworkConfig:
     """
     try:
         config = from_dict(NetworkConfig, header["network"], "its header", "network.")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: its header describes no network ({error!r}); export it again") from error
     except ConfigError as error:
         raise WeightsError(f"{path}: {error}; it was written by another version of this package") from error
-    if list(header.get("label_space", [])) != list(label_space(config.label_space).names):
-        raise WeightsError(
-            f"{path}: its classes are {header.get('label_space')}, not those of '{config.label_space}' in this version"
-        )
+    if header["label_space"] != list(label_space(config.label_space).names):
+        found = shown(header["label_space"])
+        raise WeightsError(f"{path}: its classes are {found}, not those of '{config.label_space}' in this version")
     return config
 
 
@@ -92,19 +99,21 @@ def normalization(path: Path, header: Mapping[str, Any]) -> tuple[Sequence[float
     except (KeyError, TypeError, ValueError):
         mean, std = [], []
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise WeightsError(f"{path}: its normalisation is {values!r}; expected 'mean' and 'std' of three colours each")
+        raise WeightsError(
+            f"{path}: its normalisation is {shown(values)}; expected 'mean' and 'std' of three colours each"
+        )
     return mean, std
 
 
 def describe(path: Path, header: Mapping[str, Any]) -> str:
     """Say in a few words what a file holds: its name, encoder, training recordings, and licence."""
-    card = header.get("card", {})
+    card = header["card"]
     data = card.get("training_data")
     if isinstance(data, list):  # paths of what it was trained on
         data = some([Path(str(entry)).name for entry in data])
-    return f"{path.name}: {header['network']['encoder']}" + "".join(
-        [f", trained on {data}" if data else "", f"; licence: {card['license']}" if card.get("license") else ""]
-    )
+    trained = f", trained on {shortened(str(data))}" if data else ""
+    licence = f"; licence: {shortened(str(card['license']))}" if card.get("license") else ""
+    return f"{path.name}: {header['network']['encoder']}{trained}{licence}"
 
 
 def some(names: list[str]) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig, to_dict
-from monodvps_ros.errors import DeviceError, WeightsError
+from monodvps_ros.errors import ConfigError, DeviceError, WeightsError, shortened
 from monodvps_ros.files import written_whole
 from monodvps_ros.network.header import (
     HEADER_KEY,
@@ -79,8 +79,10 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
     else:
         path = weights_file(weights)
         header = read_card(path)
+        config = network_config(path, header)
+        _check_shapes(path, config)
         with torch.random.fork_rng(devices=[]):
-            network = MonoDVPS(network_config(path, header))
+            network = MonoDVPS(config)
         _fill(network, path, header)
         network.description = ("the weights that ship, " if is_shipped(weights) else "") + describe(path, header)
     try:
@@ -112,6 +114,7 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
             f"{path}: another architecture: {'; '.join(other)}; change the network group of the config, or start "
             "from what fits with partial_start=true"
         )
+    _check_shapes(path, network.config)
     _fill(network, path, header)
     network.description = describe(path, header)
 
@@ -210,21 +213,33 @@ def weights_file(weights: str | Path) -> Path:
     raise WeightsError(f"no weights ship with this build ({candidates[-1]} is not there); give a file, or 'random'")
 
 
-def _fill(network: MonoDVPS, path: Path, header: Mapping[str, Any]) -> None:
-    """Copy a file's tensors and normalisation into a network; every tensor must be there and fit."""
-    network.normalize.set(*normalization(path, header))
-    wanted = _learnt(network)
-    stored = _read(path)
+def _check_shapes(path: Path, config: NetworkConfig) -> None:
+    """Compare a file's tensors with the network that its header describes, before memory is allocated for it."""
+    try:
+        with torch.device("meta"):
+            wanted = _learnt(MonoDVPS(config))
+        with safe_open(path, framework="pt") as file:
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read: {error}; copy or export it again") from error
+    except (ConfigError, RuntimeError) as error:  # an unknown encoder; more elements than torch can count
+        raise WeightsError(f"{path}: its header describes no network: {shortened(str(error))}") from error
     missing, unknown = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or unknown:
         raise WeightsError(f"{path}: tensors missing: {some(missing)}; not of this network: {some(unknown)}")
-    shapes = [
-        f"{name} {tuple(stored[name].shape)} for {tuple(tensor.shape)}"
+    other = [
+        f"{name} {stored[name]} for {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
-        if stored[name].shape != tensor.shape
+        if stored[name] != tuple(tensor.shape)
     ]
-    if shapes:
-        raise WeightsError(f"{path}: tensors of another shape than the network's: {some(shapes)}")
+    if other:
+        raise WeightsError(f"{path}: tensors of another shape than the network's: {some(other)}")
+
+
+def _fill(network: MonoDVPS, path: Path, header: Mapping[str, Any]) -> None:
+    """Copy a file's tensors, which fit, and its normalisation into a network."""
+    network.normalize.set(*normalization(path, header))
+    wanted, stored = _learnt(network), _read(path)
     network.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in wanted.items()}, strict=False)
 
 

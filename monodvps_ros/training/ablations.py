@@ -15,7 +15,7 @@ from rich.console import Console
 from monodvps_ros.config import PseudoLabelConfig, TrainingConfig, load, to_dict
 from monodvps_ros.data.sources import open_source
 from monodvps_ros.errors import ConfigError, DataError
-from monodvps_ros.files import write_bytes
+from monodvps_ros.files import read_json, write_bytes
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import resolve_device
 from monodvps_ros.training.ablation_table import MEASURES, VARIANTS, Variant, statements, table
@@ -144,9 +144,9 @@ def finished(ablations: Ablations, variant: Variant, seed: int) -> dict[str, Any
     if not path.is_file():
         return None
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        there = result["settings"]
-    except (OSError, ValueError, KeyError) as error:
+        result: dict[str, Any] = read_json(path)
+        there = dict(result["settings"])
+    except (TypeError, ValueError, KeyError) as error:
         raise DataError(f"{path}: is not a result of this command: {error}; remove it") from None
     here = _settings(ablations, variant, seed)
     other = [f"{key} is {there.get(key)!r} there and {here[key]!r} here" for key in here if there.get(key) != here[key]]

@@ -110,7 +110,7 @@ def train(
         DeviceError: the device does not exist or is out of memory.
         KeyboardInterrupt: Ctrl-C before the first step, or twice; steps since the last checkpoint are lost.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(markup=False, stderr=True)
     checkpoint = out / LAST_CHECKPOINT
     _prepare_folder(out, checkpoint, resume, config)
     seed_everything(config.seed, workers=True, verbose=False)

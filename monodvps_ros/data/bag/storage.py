@@ -6,7 +6,6 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
-import yaml
 import zstandard
 
 from monodvps_ros.data.bag.mcap_file import McapFile
@@ -14,6 +13,7 @@ from monodvps_ros.data.bag.parts import Storage
 from monodvps_ros.data.bag.sqlite_file import SqliteFile
 from monodvps_ros.data.listing import entries, list_folder
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return dict(yaml.safe_load(file.read_text(encoding="utf-8"))["rosbag2_bagfile_information"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as the description of a recording: {error}") from None
+        return dict(read_yaml(file)["rosbag2_bagfile_information"])
+    except (KeyError, TypeError, AttributeError):
+        raise DataError(f"{file}: does not describe a recording; remove it, and the storage files are read") from None
 
 
 def promised(metadata: dict[str, Any]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.bag import part_name
 from monodvps_ros.data.format import Format
 from monodvps_ros.data.formats.folder import DEFAULT_RATE_HZ, START_NS
+from monodvps_ros.data.image_size import MAX_PIXELS
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.data.video_containers import matroska_problem
 from monodvps_ros.errors import DataError
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".3gp")
 
-#: A frame that says it is larger is damaged.
-_MOST_PIXELS = 1 << 27
 #: A nominal rate that differs from the measured one by less than this share is taken for it.
 _RATE_TOLERANCE = 0.1
 _HIDDEN_VP8 = 0x10  # this bit of a VP8 frame's first byte is 0 where the frame is for reference only
@@ -152,7 +151,7 @@ class VideoSource:
                         f"{self.path}: cannot be read as a video: it contains none of a codec that is known"
                     )
                 stream.thread_type = "AUTO"
-                stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+                stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
                 yield container, stream
 
 

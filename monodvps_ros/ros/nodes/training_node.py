@@ -87,7 +87,9 @@ class TrainingNode(ManagedNode):
         """Start, or go on from the last checkpoint."""
         result = super().on_activate(state)
         assert self._job is not None
-        console = Console(file=_LogLines(self.get_logger().info), width=1000, color_system=None, force_terminal=False)
+        console = Console(
+            markup=False, file=_LogLines(self.get_logger().info), width=1000, color_system=None, force_terminal=False
+        )
         self.problem, self.exit_code = "", 0
         self._run = TrainingRun(self._job, self._publish, self._end.trigger, console)
         self.state = "active"
