@@ -25,6 +25,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.ros.management.launch_cameras import LaunchCamera, is_true, launch_cameras
 
 #: Time for the outputs of the last frame after it was played.
 LINGER_S = 3.0
@@ -34,10 +36,20 @@ ARGUMENTS = (
     DeclareLaunchArgument("rate", default_value="1.0", description="Playback speed; 2.0 plays twice as fast."),
     DeclareLaunchArgument("loop", default_value="false", description="Repeat the recording endlessly."),
     DeclareLaunchArgument(
-        "image_topic", default_value="", description="Image topic to play, in a bag with several cameras."
+        "cameras",
+        default_value="",
+        description="Names of several cameras, comma-separated; image_topic is then a list as well. "
+        "Empty: as in params_file.",
+    ),
+    DeclareLaunchArgument(
+        "image_topic",
+        default_value="",
+        description="Image topic to play, in a bag with several cameras; with cameras one for each.",
     ),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of camera and node."),
     DeclareLaunchArgument("compressed", default_value="false", description="Play, and subscribe to, JPEG images."),
+    DeclareLaunchArgument("image", default_value="", description="Does not apply: the player publishes image."),
+    DeclareLaunchArgument("camera_info", default_value="", description="Does not apply either."),
     DeclareLaunchArgument(
         "record", default_value="", description="Folder to record all outputs to; empty: no recording."
     ),
@@ -59,25 +71,48 @@ def generate_launch_description() -> LaunchDescription:
 def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Create the player from the values of the arguments."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context).strip() for argument in ARGUMENTS}
+    for name in ("image", "camera_info"):
+        if values[name]:
+            raise ConfigError(f"launch argument {name} cannot apply to a replay; image_topic chooses what is played")
+    params_file = context.launch_configurations.get("params_file", "")
+    cameras = launch_cameras({"cameras": values["cameras"], "params_file": params_file, "image": values["image_topic"]})
+    players = [player(values, camera) for camera in cameras]
+    end = TimerAction(period=LINGER_S, actions=[EmitEvent(event=Shutdown(reason="the recording has ended"))])
+    playing = list(players)
+
+    def on_exit(event: ProcessExited, _: LaunchContext) -> TimerAction | None:
+        if event.action in playing:
+            playing.remove(event.action)
+            return None if playing else end
+        return None
+
+    start = once_the_recorder_is_ready(players) if values["record"] else players
+    return [*start, RegisterEventHandler(OnProcessExit(on_exit=on_exit))]
+
+
+def player(values: dict[str, str], camera: LaunchCamera) -> ExecuteProcess:
+    """Play the images of one camera."""
     program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "monodvps"
     options = ["--rate", values["rate"]]
-    for name in ("namespace", "image_topic"):
-        if values[name]:
-            options += ["--" + name.replace("_", "-"), values[name]]
-    options += ["--" + name for name in ("loop", "compressed") if values[name].lower() in ("true", "1")]
-    player = ExecuteProcess(cmd=[str(program), "play", values["bag"], *options], name="player", output="screen")
-    end = TimerAction(period=LINGER_S, actions=[EmitEvent(event=Shutdown(reason="the recording has ended"))])
-    start = once_the_recorder_is_ready(player) if values["record"] else [player]
-    return [*start, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[end]))]
+    namespace = "/".join(part for part in (values["namespace"], camera.name) if part)
+    if namespace:
+        options += ["--namespace", namespace]
+    if camera.image:
+        options += ["--image-topic", camera.image]
+    options += ["--" + name for name in ("loop", "compressed") if is_true(name, values[name])]
+    return ExecuteProcess(cmd=[str(program), "play", values["bag"], *options], name="player", output="screen")
 
 
-def once_the_recorder_is_ready(player: ExecuteProcess) -> list[LaunchDescriptionEntity]:
-    """Start the player once the recorder of camera.launch.py is connected to every output; shut down if it fails."""
-    waiting = [player]
+def once_the_recorder_is_ready(players: list[ExecuteProcess]) -> list[LaunchDescriptionEntity]:
+    """Start the players once the recorder of camera.launch.py is connected to every output; shut down if it fails."""
+    waiting = list(players)
 
-    def on_stdout(event: ProcessIO) -> ExecuteProcess | None:
-        ready = event.process_name.startswith("recorder") and b'"ready"' in event.text
-        return waiting.pop() if ready and waiting else None
+    def on_stdout(event: ProcessIO) -> list[ExecuteProcess] | None:
+        if not (event.process_name.startswith("recorder") and b'"ready"' in event.text):
+            return None
+        ready = list(waiting)
+        waiting.clear()
+        return ready
 
     def on_exit(event: ProcessExited, _: LaunchContext) -> list[LaunchDescriptionEntity] | None:
         if not event.process_name.startswith("recorder") or not waiting:

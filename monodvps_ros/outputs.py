@@ -19,6 +19,8 @@ CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 POINT_CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
 SCALE_TYPE = "monodvps_ros/msg/DepthScale"
+#: Latched topic of the scale beside the outputs, for who comes late.
+SCALE_TOPIC = "scale"
 
 
 class Stage(Enum):

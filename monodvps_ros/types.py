@@ -221,6 +221,11 @@ class PerceptionModel(Protocol):
         ...
 
     @property
+    def has_flow(self) -> bool:
+        """Whether it gives flow from its second frame on."""
+        ...
+
+    @property
     def description(self) -> str:
         """Description of its weights, for reports and diagnostics."""
 

@@ -41,6 +41,7 @@ class BoxModel:
     depth_range_m = (0.1, 100.0)
     is_metric = False
     canonical_focal_px = 0.0
+    has_flow = False
     description = "bright boxes are cars"
 
     def __init__(self, seconds=0.0, fail_on=()):

@@ -10,6 +10,7 @@ import yaml
 
 from monodvps_ros import config as settings_tree
 from monodvps_ros.config import (
+    CameraConfig,
     NetworkConfig,
     NodeConfig,
     PipelineConfig,
@@ -27,7 +28,7 @@ from monodvps_ros.config.tree import Config
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.losses import TERMS
 
-TREES = (PipelineConfig, NetworkConfig, NodeConfig, TrainingNodeConfig, SceneConfig, TrainingConfig,
+TREES = (PipelineConfig, NetworkConfig, CameraConfig, NodeConfig, TrainingNodeConfig, SceneConfig, TrainingConfig,
          PseudoLabelConfig)  # fmt: skip
 
 
@@ -102,7 +103,8 @@ def test_replace_changes_one_setting_only():
         ({"cloud.stride": 2.5}, r"'cloud.stride' must be of type int but is 2.5"),
         ({"cloud.stride": True}, r"must be of type int but is True"),
         ({"scale.mode": "guess"}, r"'guess'; it must be one of auto, camera_height, fixed, none"),
-        ({"scale.camera_height_m": float("nan")}, r"NaN"),
+        ({"scale.camera_height_m": float("nan")}, r"is nan; it must be a finite number"),
+        ({"cloud.max_range_m": float("inf")}, r"is inf; it must be a finite number"),
         ({"scale": 3}, r"'scale' must contain a group of keys but is 3"),
         ({"grouping.nms_kernel": 4}, r"nms_kernel is 4; it must be odd"),
         ({"tracker.min_iuo": 0.1}, r"\(is 'min_iou' meant\?\)$"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from monodvps_ros.config import PipelineConfig, load
+from monodvps_ros.config import PipelineConfig, TrackerConfig, load
 from monodvps_ros.errors import CameraInfoError, ConfigError, DeviceError
 from monodvps_ros.geometry import scale_intrinsics
 from monodvps_ros.geometry.rectification import Distortion, Rectification
@@ -36,7 +36,7 @@ class FlatWorld:
     description = "flat world"
 
     def __init__(self, with_flow=True):
-        self.with_flow = with_flow
+        self.with_flow = self.has_flow = with_flow
         self.images = []
         self.memories = []
 
@@ -168,7 +168,10 @@ def test_ids_persist_by_the_models_flow_by_dis_and_without():
 
 def test_asking_for_network_flow_of_a_model_without_is_an_error():
     with pytest.raises(ConfigError, match="no flow"):
-        pipeline(FlatWorld(with_flow=False), **{"tracker.flow": "network"}).step(frame())
+        pipeline(FlatWorld(with_flow=False), **{"tracker.flow": "network"})
+    running = pipeline(FlatWorld(with_flow=False))
+    with pytest.raises(ConfigError, match="no flow"):
+        running.configure(dataclasses.replace(running.config, tracker=TrackerConfig(flow="network")))
 
 
 def test_without_k_there_are_masks_alone():

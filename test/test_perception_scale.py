@@ -111,8 +111,8 @@ def test_a_road_tells_nothing_where_the_camera_s_height_is_not_given():
     estimator = ScaleEstimator(ScaleConfig())
     assert not estimator.needs_road
     assert estimator.update((1.5, 0.01, 1.0, 0.0), 20000).state is ScaleState.UNKNOWN
-    with pytest.raises(ConfigError, match="it needs camera_height_m"):
-        ScaleConfig(mode="camera_height")
+    asked = ScaleEstimator(ScaleConfig(mode="camera_height"))
+    assert asked.update((1.5, 0.01, 1.0, 0.0), 20000, 2.0).state is ScaleState.UNKNOWN
     with pytest.raises(ConfigError, match=r"camera_height_m is 0\.04; it must be at least 0\.05, or 0"):
         ScaleConfig(camera_height_m=0.04)
 
@@ -122,7 +122,8 @@ def test_a_road_tells_nothing_where_the_camera_s_height_is_not_given():
     [
         (ScaleConfig(mode="none"), True, "set it to auto"),
         (ScaleConfig(camera_height_m=1.5), False, "camera_info"),
-        (ScaleConfig(), True, "set scale.camera_height_m"),
+        (ScaleConfig(), True, "set scale.camera_height_m, or use metric weights"),
+        (ScaleConfig(mode="camera_height"), True, "it is 0; set scale.camera_height_m"),
         (ScaleConfig(camera_height_m=1.5), True, "point the camera at it"),
     ],
 )

@@ -29,8 +29,10 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 import launch
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data.bag import BagReader
+from monodvps_ros.errors import ConfigError
 from monodvps_ros.msg import TrainingProgress
-from monodvps_ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC
+from monodvps_ros.ros.management.launch_cameras import LaunchCamera
 from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
@@ -106,38 +108,35 @@ def watcher():
 
 @pytest.mark.parametrize(("namespace", "prefix"), [("", "/"), ("/robot/", "/robot/"), ("robot", "/robot/")])
 def test_every_output_is_recorded(namespace, prefix):
-    words = ["".join(part.text for part in word) for word in module("camera").recorder("folder", namespace).cmd]
-    assert os.access(words[0], os.X_OK), "an installed program, whose Python is that of the package"
-    assert words[1:] == [*(prefix + row.topic for row in OUTPUT_TOPICS), "--out", "folder"]
-
-
-def test_camera_info_is_beside_the_image():
-    sibling = module("camera").sibling
-    assert sibling("/cam/image_raw", "camera_info") == "/cam/camera_info"
-    assert sibling("image", "camera_info") == "camera_info"
-    assert sibling("/image", "camera_info") == "/camera_info"
+    topics = [*(row.topic for row in OUTPUT_TOPICS), SCALE_TOPIC]
+    for cameras in ([LaunchCamera()], [LaunchCamera("front"), LaunchCamera("left")]):
+        command = module("camera").recorder("folder", namespace, cameras).cmd
+        words = ["".join(part.text for part in word) for word in command]
+        assert os.access(words[0], os.X_OK), "an installed program, whose Python is that of the package"
+        expected = [prefix + camera.prefix + topic for camera in cameras for topic in topics]
+        assert words[1:] == [*expected, "--out", "folder"]
 
 
 def test_arguments_become_parameters_where_they_are_given():
-    given = dict.fromkeys(("use_sim_time", "compressed"), "false") | dict.fromkeys(
-        ("weights", "device", "camera_height"), ""
-    )
+    given = {"use_sim_time": "false", "weights": "", "device": ""}
     parameters = module("camera").parameters
-    assert parameters(given) == {"use_sim_time": False}
-    given |= {"use_sim_time": "True", "compressed": "true", "weights": "w", "device": "cpu", "camera_height": "2"}
-    assert parameters(given) == {
+    assert parameters(given, [LaunchCamera()]) == {"use_sim_time": False}
+    given |= {"use_sim_time": "True", "weights": "w", "device": "cpu"}
+    cameras = [LaunchCamera("front", camera_height="2"), LaunchCamera("left", compressed="true")]
+    assert parameters(given, cameras) == {
         "use_sim_time": True,
-        "compressed": True,
+        "cameras": ["front", "left"],
+        "cameras.front.camera_height_m": 2.0,
+        "cameras.left.compressed": True,
         "pipeline.weights": "w",
         "pipeline.device": "cpu",
-        "pipeline.scale.camera_height_m": 2.0,
     }
 
 
 def test_rviz_and_the_recorder_come_when_they_are_asked_for():
     assert len(started("camera")) == 1
     assert len(started("camera", rviz="true", record="out")) == 3
-    with pytest.raises(ValueError, match="'perhaps'"):
+    with pytest.raises(ConfigError, match="rviz is 'perhaps'"):
         started("camera", rviz="perhaps")
 
 
@@ -145,6 +144,16 @@ def test_the_recording_is_played_as_the_arguments_say():
     [player, *_] = started("replay", bag="drive", namespace="robot", loop="true", rate="2.0")
     words = [part[0].text for part in player.cmd]
     assert words[1:] == ["play", "drive", "--rate", "2.0", "--namespace", "robot", "--loop"]
+
+
+def test_each_camera_of_a_recording_is_played():
+    front, left, _ = started("replay", bag="drive", cameras="front,left", image_topic="/f/image,/l/image")
+    words = [[part[0].text for part in player.cmd][5:] for player in (front, left)]
+    assert words == [
+        ["--namespace", "front", "--image-topic", "/f/image"], ["--namespace", "left", "--image-topic", "/l/image"],
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="image_topic chooses what is played"):
+        started("replay", bag="drive", image="/cam/image_raw")
 
 
 def test_training_takes_its_arguments_as_parameters_where_they_are_given():

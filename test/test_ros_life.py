@@ -17,14 +17,12 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_bench import CAMERA, Bench, BoxModel, picture, stamp_of, wait_until
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 
 from monodvps_ros.config import NodeConfig, settings
 from monodvps_ros.data.stamp_pairing import CAPACITY
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.msg import PanopticSegments
-from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.perception import statistics
 from monodvps_ros.ros.management import diagnostics, parameters
 from monodvps_ros.ros.nodes.running import _serve
@@ -178,60 +176,6 @@ class TestParameters:
     def test_it_does_not_start_with_a_wrong_value(self, name, value):
         with pytest.raises(ConfigError, match=name.replace("__", ".")):
             Bench(start=False, **{name: value})
-
-
-class TestCameras:
-    def test_two_cameras_share_a_network_and_nothing_else(self):
-        with Bench(cameras=["front", "left"], camera="front", outputs=("panoptic/segments", "depth/image")) as bench:
-            other = {"image": bench.peer.create_publisher(Image, "left/image", 10)}
-            wait_until(lambda: other["image"].get_subscription_count() == 1)
-            for index in (0, 1):
-                bench.frame(index)
-                bench.wait_for("panoptic/segments", index)
-            assert bench.counts("front").processed == 2
-            assert bench.counts("left").received == 0
-            assert bench.model.calls == 2
-            assert [stream.name for stream in bench.node.streams] == ["front", "left"]
-            bench.wait_for_status(WARN, f"no image yet on {bench.namespace}/left/image", "left")
-            bench.images, bench.prefix = other["image"], "left/"
-            left = []
-            bench.peer.create_subscription(Image, "left/semantic/image", left.append, 10)
-            wait_until(bench.node.streams[1].outputs.wanted)
-            bench.image(0, picture(10))
-            wait_until(lambda: left)
-            assert bench.counts("left").resets == 0
-            assert bench.counts("left").processed == 1
-
-    def test_each_camera_has_its_own_tracks_and_its_own_k(self):
-        """Frames of two cameras in turn, a car at another place in each: neither loses its track to the other."""
-        with Bench(cameras=["front", "left"], camera="front", outputs=()) as bench:
-            topics = {"front": 40, "left": 100}
-            segments, clouds, publishers = {}, {}, {}
-            for name in topics:
-                segments[name], clouds[name] = [], []
-                bench.peer.create_subscription(PanopticSegments, f"{name}/panoptic/segments", segments[name].append, 10)
-                bench.peer.create_subscription(PointCloud2, f"{name}/points", clouds[name].append, 10)
-                publishers[name] = (
-                    bench.peer.create_publisher(Image, f"{name}/image", 10),
-                    bench.peer.create_publisher(CameraInfo, f"{name}/camera_info", 10),
-                )
-            wait_until(lambda: all(len(stream.outputs.wanted()) == 2 for stream in bench.node.streams))
-            wait_until(lambda: all(p.get_subscription_count() == 1 for pair in publishers.values() for p in pair))
-            for index in range(4):
-                for name, left in topics.items():
-                    bench.images, bench.infos = publishers[name]
-                    k = [120.0 if name == "front" else 60.0, 0, 79.5, 0, 110.0, 47.5, 0, 0, 1]
-                    bench.camera_info(index, k=k, p=[0.0] * 12)
-                    bench.image(index, picture(left + index))
-                    wait_until(lambda name=name, total=index + 1: len(segments[name]) == len(clouds[name]) == total)
-            for name in topics:
-                cars = [[s for s in message.segments if s.is_thing] for message in segments[name]]
-                assert [len(found) for found in cars] == [1] * 4
-                assert len({found[0].track_id for found in cars}) == 1
-                assert bench.counts(name).resets == 0
-            x = {name: np.frombuffer(clouds[name][0].data, POINT_DTYPE)["x"].reshape(48, 80) for name in topics}
-            np.testing.assert_allclose(x["left"][20], 2 * x["front"][20], rtol=1e-5)
-            assert bench.model.calls == 8
 
 
 @pytest.mark.parametrize("with_filters", [True, False])

@@ -6,7 +6,7 @@ range and description; `load` reads a YAML file and dotted overrides over the de
 """
 
 from monodvps_ros.config.model import LossConfig, NetworkConfig
-from monodvps_ros.config.nodes import NodeConfig, TrainingNodeConfig
+from monodvps_ros.config.nodes import CameraConfig, NodeConfig, TrainingNodeConfig
 from monodvps_ros.config.perception import CloudConfig, GroupingConfig, PipelineConfig, ScaleConfig, TrackerConfig
 from monodvps_ros.config.scenes import SceneConfig
 from monodvps_ros.config.training import AugmentationConfig, OptimizerConfig, PseudoLabelConfig, TrainingConfig
@@ -14,6 +14,7 @@ from monodvps_ros.config.tree import Setting, from_dict, load, replace, setting,
 
 __all__ = [
     "AugmentationConfig",
+    "CameraConfig",
     "CloudConfig",
     "GroupingConfig",
     "LossConfig",

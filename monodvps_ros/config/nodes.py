@@ -2,10 +2,26 @@
 """Settings of the ROS nodes; they are their parameters."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monodvps_ros.config.perception import PipelineConfig
 from monodvps_ros.config.tree import Config, setting
+
+_RECTIFIED = (
+    "Whether the images are already rectified. auto: true if the image topic's name says so (image_rect, "
+    "rect/image) or camera_info has no distortion."
+)
+
+
+@dataclass(frozen=True)
+class CameraConfig(Config):
+    """A named camera of the perception node: parameters `cameras.NAME.*`; by default as the node's."""
+
+    compressed: bool = setting(False, "Subscribe to image/compressed instead of image.", read_only=True)
+    rectified: str = setting("auto", _RECTIFIED, choices=("auto", "true", "false"), read_only=True)
+    camera_height_m: float = setting(
+        0.0, "Height of this camera above the road; 0: pipeline.scale.camera_height_m.",
+        unit="m", at_least=0.0, at_most=50.0)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -13,15 +29,13 @@ class NodeConfig(Config):
     """The perception node."""
 
     cameras: tuple[str, ...] = setting(
-        ("",), "Camera names. Each camera has its own namespace, tracker and metric scale; all share one network. A "
-        "single empty name: one camera without a further namespace.", read_only=True)  # fmt: skip
+        ("",), "Camera names. Each camera has its own namespace, tracker, metric scale and parameters; all share one "
+        "network. A single empty name: one camera without a further namespace.", read_only=True)  # fmt: skip
     autostart: bool = setting(
         True, "Configure and activate at start-up; if false, wait for a lifecycle manager.", read_only=True
     )
     compressed: bool = setting(False, "Subscribe to image/compressed instead of image.", read_only=True)
-    rectified: str = setting(
-        "auto", "Whether the images are already rectified. auto: true if the image topic's name says so (image_rect, "
-        "rect/image) or camera_info has no distortion.", choices=("auto", "true", "false"), read_only=True)  # fmt: skip
+    rectified: str = setting("auto", _RECTIFIED, choices=("auto", "true", "false"), read_only=True)
     camera_info_sync: str = setting(
         "latest", "latest: use the newest camera_info; exact: only the one whose stamp equals the image's.",
         choices=("latest", "exact"), read_only=True)  # fmt: skip
@@ -55,15 +69,21 @@ class NodeConfig(Config):
             if not name and len(self.cameras) > 1:
                 raise self.refusal("cameras", "only a single camera may go unnamed")
 
+    def of_camera(self, camera: CameraConfig) -> "NodeConfig":
+        """Return the configuration with what is said of one camera."""
+        scale = self.pipeline.scale
+        if camera.camera_height_m > 0.0:
+            scale = replace(scale, camera_height_m=camera.camera_height_m)
+        pipeline = replace(self.pipeline, scale=scale)
+        return replace(self, compressed=camera.compressed, rectified=camera.rectified, pipeline=pipeline)
+
 
 @dataclass(frozen=True)
 class TrainingNodeConfig(Config):
     """The training node. The training itself is configured by the file that `config` names."""
 
     data: tuple[str, ...] = setting(("",), "Training data: bags, data sets, folders of images, videos.", read_only=True)
-    rectified: str = setting(
-        "auto", "Whether the images are already rectified. auto: true if the image topic's name says so (image_rect, "
-        "rect/image) or camera_info has no distortion.", choices=("auto", "true", "false"), read_only=True)  # fmt: skip
+    rectified: str = setting("auto", _RECTIFIED, choices=("auto", "true", "false"), read_only=True)
     config: str = setting(
         "", "Training configuration (YAML); empty: the defaults, listed in config/train.yaml.", read_only=True
     )

@@ -75,11 +75,9 @@ class ScaleConfig(Config):
     )
 
     def check(self) -> None:
-        """Check that the height is one, and that it is given where it is asked for."""
+        """Check that the height is one."""
         if 0.0 < self.camera_height_m < 0.05:
             raise self.refusal("camera_height_m", "it must be at least 0.05, or 0 where it is not known")
-        if self.mode == "camera_height" and self.camera_height_m == 0.0:
-            raise self.refusal("mode", "it needs camera_height_m")
 
 
 @dataclass(frozen=True)

@@ -261,8 +261,8 @@ def _broken_rule(value: Any, limits: Mapping[str, Any]) -> str:
     choices, low, high = limits["choices"], limits["at_least"], limits["at_most"]
     if choices and value not in choices:
         return f"it must be one of {', '.join(choices)}"
-    if isinstance(value, float) and math.isnan(value):
-        return "it must be a number, not NaN"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "it must be a finite number"
     if low is not None and value < low:
         return f"it must be at least {low}"
     if high is not None and value > high:

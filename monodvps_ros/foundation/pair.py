@@ -66,6 +66,11 @@ class FoundationModel:
         return 0.0
 
     @property
+    def has_flow(self) -> bool:
+        """Never: each image is looked at alone."""
+        return False
+
+    @property
     def description(self) -> str:
         """What runs, in words."""
         unit = "metric" if self.is_metric else "up to scale"

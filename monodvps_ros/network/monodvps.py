@@ -50,6 +50,11 @@ class ConfiguredModel:
         """Focal length, in pixels of the input, at which depth is in metres; 0 where it is up to scale."""
         return self.config.canonical_focal_px if self.config.metric else 0.0
 
+    @property
+    def has_flow(self) -> bool:
+        """Whether there is a flow decoder."""
+        return self.config.flow
+
 
 class MonoDVPS(ConfiguredModel, nn.Module):
     """Panoptic segmentation, depth and flow of one camera; keeps `monodvps_ros.types.PerceptionModel`.

@@ -81,6 +81,8 @@ def why_unknown(config: ScaleConfig, has_intrinsics: bool) -> str:
         return "scale.mode is 'none'; set it to auto"
     if not has_intrinsics:
         return "K of the camera is not known; publish or give its camera_info"
+    if config.camera_height_m == 0.0 and config.mode == "camera_height":
+        return "scale.mode is 'camera_height' but it is 0; set scale.camera_height_m"
     if config.camera_height_m == 0.0:
         return (
             "the weights are not metric, and the camera's height is not given; set scale.camera_height_m, "

@@ -38,7 +38,7 @@ class Pipeline:
 
     Raises:
         DeviceError: the configured device is absent.
-        ConfigError: float16 is asked for on a CPU.
+        ConfigError: float16 is asked for on a CPU, or as `check` says.
     """
 
     def __init__(self, model: PerceptionModel, config: PipelineConfig | None = None) -> None:
@@ -47,6 +47,7 @@ class Pipeline:
         self.device = resolve_device(self.config.device)
         if self.config.precision == "float16" and self.device.type != "cuda":
             raise ConfigError(f"precision float16 needs CUDA but the device is {self.device}; use auto or float32")
+        self.check(self.config)
         labels = model.label_space
         self._road = labels.class_id("road")
         self._tracker = Tracker(len(labels), self.config.tracker)
@@ -63,12 +64,23 @@ class Pipeline:
         self.resets += 1
         self._clear()
 
+    def check(self, config: PipelineConfig) -> None:
+        """Check a configuration against the model.
+
+        Raises:
+            ConfigError: `tracker.flow` is `network` and the model has no flow.
+        """
+        if config.tracker.flow == "network" and not self.model.has_flow:
+            raise ConfigError("tracker.flow is 'network' but the model has no flow; use auto, dis or none")
+
     def configure(self, config: PipelineConfig) -> None:
         """Apply a changed configuration between two frames; tracks and scale are kept.
 
         Raises:
-            ConfigError: device, weights, model or precision differ, for which a new pipeline is needed.
+            ConfigError: device, weights, model or precision differ, for which a new pipeline is needed; or as `check`
+                says.
         """
+        self.check(config)
         for name in ("device", "weights", "model", "precision"):
             if getattr(config, name) != getattr(self.config, name):
                 raise ConfigError(f"{name} cannot change while running; make a new pipeline")
@@ -93,7 +105,6 @@ class Pipeline:
 
         Raises:
             CameraInfoError: K is one that no camera has.
-            ConfigError: `tracker.flow` is `network` and the model has no flow.
         """
         timer = StageTimer(self.config.timing, self.device)
         plan = self._prepare(frame)
@@ -209,8 +220,6 @@ class Pipeline:
             return None
         if kind == "dis" or (kind == "auto" and not output.memory):
             return self._dis.step(network_input)
-        if not output.memory:
-            raise ConfigError("tracker.flow is 'network' but the model has no flow; use auto, dis or none")
         if not output.flow_px or not self._tracker.has_history:
             return None
         return resize_bilinear(output.flow_px[0].float(), plan.network_size)[0]

@@ -2,7 +2,8 @@
 """ROS parameters as a view of the configuration tree: same names, defaults, descriptions and ranges."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -10,9 +11,9 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from monodvps_ros.config import NodeConfig, Setting, from_dict, settings
+from monodvps_ros.config import CameraConfig, NodeConfig, Setting, from_dict, settings
 from monodvps_ros.config.tree import ConfigT, did_you_mean, set_value
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, MonoDVPSError
 
 _INTEGER_LIMITS = (-(2**63), 2**63 - 1)
 _FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
@@ -52,9 +53,25 @@ def declare(node: Node, config_class: type[ConfigT]) -> ConfigT:
     """
     for setting in settings(config_class):
         _declare(node, setting)
-    for name in undeclared(node, [setting.name for setting in settings(config_class)]):
+    config = read(node, config_class)
+    if isinstance(config, NodeConfig):
+        for name in config.cameras:
+            _declare_camera(node, config, name)
+    for name in undeclared(node, node.list_parameters([], 0).names):
         node.get_logger().warning(f"parameter {name}: ignored")
-    return read(node, config_class)
+    return config
+
+
+def _declare_camera(node: Node, config: NodeConfig, name: str) -> None:
+    """Declare the parameters of a named camera, by default as the node's."""
+    for setting in _camera_settings(name):
+        default = getattr(config, setting.name.rpartition(".")[2], setting.default)
+        _declare(node, replace(setting, default=default))
+
+
+def _camera_settings(name: str) -> Iterator[Setting]:
+    """List the settings of a camera; none of one without a name."""
+    return settings(CameraConfig, f"cameras.{name}.") if name else iter(())
 
 
 def undeclared(node: Node, names: Sequence[str]) -> list[str]:
@@ -90,32 +107,63 @@ def read(node: Node, config_class: type[ConfigT], changes: Iterable[Parameter] =
     Raises:
         ConfigError: a value is out of range or not among the choices.
     """
+    return _read(node, config_class, "", {parameter.name: parameter.value for parameter in changes})
+
+
+def read_cameras(node: Node, changes: Iterable[Parameter] = ()) -> dict[str, NodeConfig]:
+    """Read the configuration of each camera by its name: the node's, with what `cameras.NAME.*` says of that camera.
+
+    Args:
+        node: one that `declare` was called on with `NodeConfig`.
+        changes: parameters to take instead of the node's.
+
+    Raises:
+        ConfigError: a value is out of range or not among the choices.
+    """
     changed = {parameter.name: parameter.value for parameter in changes}
+    config = _read(node, NodeConfig, "", changed)
+    return {
+        name: config.of_camera(_read(node, CameraConfig, f"cameras.{name}.", changed)) if name else config
+        for name in config.cameras
+    }
+
+
+def _read(node: Node, config_class: type[ConfigT], prefix: str, changed: Mapping[str, Any]) -> ConfigT:
     values: dict[str, Any] = {}
     for setting in settings(config_class):
-        set_value(values, setting.name, changed.get(setting.name, node.get_parameter(setting.name).value))
-    return from_dict(config_class, values, "parameters")
+        name = prefix + setting.name
+        set_value(values, setting.name, changed[name] if name in changed else node.get_parameter(name).value)
+    return from_dict(config_class, values, "parameters", prefix)
 
 
-def accept_changes(node: Node, apply: Callable[[NodeConfig], None]) -> None:
+def accept_changes(
+    node: Node,
+    check: Callable[[Mapping[str, NodeConfig]], None],
+    apply: Callable[[NodeConfig, Mapping[str, NodeConfig]], None],
+) -> None:
     """Let parameters be changed while the node runs; what the configuration refuses is refused with its reason.
 
     Args:
         node: one that `declare` was called on with `NodeConfig`.
-        apply: called with the new configuration once a change was accepted.
+        check: raises a `MonoDVPSError` for configurations of the cameras that cannot be applied.
+        apply: called with the new configuration, and that of each camera, once a change was accepted.
     """
+    config = read(node, NodeConfig)
     names = {setting.name for setting in settings(NodeConfig)}
+    names.update(setting.name for camera in config.cameras for setting in _camera_settings(camera))
 
-    def check(parameters: list[Parameter]) -> SetParametersResult:
+    def refuse(parameters: list[Parameter]) -> SetParametersResult:
+        if not any(parameter.name in names for parameter in parameters):
+            return SetParametersResult(successful=True)
         try:
-            read(node, NodeConfig, parameters)
-        except ConfigError as error:
+            check(read_cameras(node, parameters))
+        except MonoDVPSError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def changed(parameters: list[Parameter]) -> None:
         if any(parameter.name in names for parameter in parameters):
-            apply(read(node, NodeConfig))
+            apply(read(node, NodeConfig), read_cameras(node))
 
-    node.add_on_set_parameters_callback(check)
+    node.add_on_set_parameters_callback(refuse)
     node.add_post_set_parameters_callback(changed)

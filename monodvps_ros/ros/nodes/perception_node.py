@@ -3,7 +3,7 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from monodvps_ros.config import NodeConfig, PipelineConfig
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb
+from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb, resolve_device
 from monodvps_ros.perception.loading import load_model
 from monodvps_ros.perception.worker import Worker
 from monodvps_ros.ros.management import parameters
@@ -61,7 +61,8 @@ class PerceptionNode(ManagedNode):
         self._labels: LabelInfoPublisher | None = None
         self._jump: JumpHandle | None = None
         self.config = parameters.declare(self, NodeConfig)
-        parameters.accept_changes(self, self._change)
+        self._cameras: Mapping[str, NodeConfig] = parameters.read_cameras(self)
+        parameters.accept_changes(self, self._check, self._change)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock: diagnostics continue with use_sim_time and no /clock.
         self._timer = self.create_timer(
@@ -145,11 +146,10 @@ class PerceptionNode(ManagedNode):
     def _configure(self) -> None:
         begun_at = time.monotonic()
         self._model = self._load(self.config.pipeline)
-        pipelines = [Pipeline(self._model, self.config.pipeline) for _ in self.config.cameras]
-        self._device = pipelines[0].device
+        self._device = resolve_device(self.config.pipeline.device)
         self.streams = [
-            CameraStream(self, name, pipeline, self.config, self._wake, self._on_first_frame)
-            for name, pipeline in zip(self.config.cameras, pipelines, strict=True)
+            CameraStream(self, name, Pipeline(self._model, config.pipeline), config, self._wake, self._on_first_frame)
+            for name, config in self._cameras.items()
         ]
         self._worker = Worker(self.streams)
         self._labels = LabelInfoPublisher(self, self._model.label_space)
@@ -183,10 +183,14 @@ class PerceptionNode(ManagedNode):
         if worker is not None:
             worker.wake()
 
-    def _change(self, config: NodeConfig) -> None:
-        self.config = config
+    def _check(self, cameras: Mapping[str, NodeConfig]) -> None:
         for stream in self.streams:
-            stream.configure(config)
+            stream.check(cameras[stream.name])
+
+    def _change(self, config: NodeConfig, cameras: Mapping[str, NodeConfig]) -> None:
+        self.config, self._cameras = config, cameras
+        for stream in self.streams:
+            stream.configure(cameras[stream.name])
 
     def _on_time_jump(self, jump: TimeJump) -> None:
         for stream in self.streams:

@@ -9,16 +9,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from monodvps_ros.config import NodeConfig, TrainingNodeConfig, settings
+from monodvps_ros.config import CameraConfig, NodeConfig, TrainingNodeConfig, settings
 from monodvps_ros.config.commented import commented_yaml
 from monodvps_ros.config.tree import Config
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
-from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TYPE
+from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC, SCALE_TYPE
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.management import training_status as training_progress
 from monodvps_ros.ros.management.parameters import parameter_type
 from monodvps_ros.ros.topics.label_info import TOPIC as LABEL_INFO
-from monodvps_ros.ros.topics.scale import TOPIC as SCALE
 
 #: The source tree that this file lies in.
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,13 +51,14 @@ def node_blocks() -> dict[str, str]:
     topics = [
         (row.topic, row.type_name.replace("/msg/", "/"), row.encoding or "-", row.contract) for row in OUTPUT_TOPICS
     ]
-    topics.append((SCALE, SCALE_TYPE.replace("/msg/", "/"), "-", "state and confidence of the metric scale; latched"))
+    topics.append((SCALE_TOPIC, SCALE_TYPE.replace("/msg/", "/"), "-", "where the metres come from; latched"))
     topics.append((LABEL_INFO, "vision_msgs/LabelInfo", "-", "class names; latched; where vision_msgs is installed"))
     topics.append(("/diagnostics", "diagnostic_msgs/DiagnosticArray", "-", "see below"))
     return {
         "encodings": ", ".join(PICTURE_ENCODINGS) + ".\n",
         "outputs": _table("topic | type | encoding | contract", topics),
         "parameters": _parameter_table(NodeConfig),
+        "cameras": _parameter_table(CameraConfig, "cameras.NAME."),
         "diagnostics": _table("key of the node | meaning", diagnostics.NODE_KEYS.items())
         + "\n"
         + _table("key of a camera | meaning", diagnostics.CAMERA_KEYS.items()),
@@ -91,7 +91,7 @@ def _table(heading: str, rows: Iterable[Sequence[str]]) -> str:
     return f"| {heading} |\n|{rule}|\n" + "".join(f"| `{first}` | {' | '.join(others)} |\n" for first, *others in rows)
 
 
-def _parameter_table(config_class: type[Config]) -> str:
+def _parameter_table(config_class: type[Config], prefix: str = "") -> str:
     return _table(
         "name | type | default | unit | range | meaning",
         [
@@ -103,7 +103,7 @@ def _parameter_table(config_class: type[Config]) -> str:
                 setting.allowed or "-",
                 setting.description + (" *Fixed.*" if setting.read_only else ""),
             )
-            for setting in settings(config_class)
+            for setting in settings(config_class, prefix)
         ],
     )
 

@@ -45,7 +45,7 @@ class CameraStream:
     ) -> None:
         prefix = f"{name}/" if name else ""
         self._node, self.name, self._first_frame = node, name, first_frame
-        self._pipeline, self._config, self._next_config = pipeline, config, config
+        self._pipeline, self._config, self.config = pipeline, config, config
         self.statistics = Statistics()
         self.input = CameraInput(node, prefix, config, self.statistics, wake)
         self.incompatible_outputs: dict[str, str] = {}
@@ -63,10 +63,18 @@ class CameraStream:
         self.rectification = "none: the camera is not known"
         self.served_at = 0.0
 
+    def check(self, config: NodeConfig) -> None:
+        """Check that a configuration can be applied.
+
+        Raises:
+            ConfigError: it does not fit the model or the camera.
+        """
+        self._pipeline.check(config.pipeline)
+
     def configure(self, config: NodeConfig) -> None:
         """Take over a changed configuration before the next frame."""
         self.input.set_max_gap(config.max_gap_s)
-        self._next_config = config
+        self.config = config
 
     def step(self) -> bool:
         """Process the newest image; false where none was ready. Never raises: what goes wrong is logged and counted."""
@@ -103,8 +111,8 @@ class CameraStream:
         self._scale_publisher.destroy()
 
     def _serve(self, received: Received) -> None:
-        if self._next_config is not self._config:
-            self._config = self._next_config
+        if self.config is not self._config:
+            self._config = self.config
             self._pipeline.configure(self._config.pipeline)
         wanted = self.outputs.wanted()
         if received.restart:

@@ -7,10 +7,8 @@ from std_msgs.msg import Header
 
 from monodvps_ros.data.message_fields import scale_fields
 from monodvps_ros.msg import DepthScale
-from monodvps_ros.outputs import ScaleEstimate
+from monodvps_ros.outputs import SCALE_TOPIC, ScaleEstimate
 from monodvps_ros.ros.topics.conversions import make_message
-
-TOPIC = "scale"
 
 
 class ScalePublisher:
@@ -28,7 +26,7 @@ class ScalePublisher:
         self._node, self._label = node, label
         self._last: ScaleEstimate | None = None
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._publisher = node.create_lifecycle_publisher(DepthScale, prefix + TOPIC, qos)
+        self._publisher = node.create_lifecycle_publisher(DepthScale, prefix + SCALE_TOPIC, qos)
 
     def publish(self, scale: ScaleEstimate, header: Header, withheld: bool) -> None:
         """Publish what holds for the image with a header; `withheld`: depth is not published while it is unknown."""

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch arguments say of each camera: topics to remap, parameters to set. Imports neither launch nor rclpy.
+
+With ``cameras:=front,left`` the arguments `image`, `camera_info`, `camera_height`, `rectified` and `compressed` are
+lists too: a value for each camera in that order, or, of those that are no topics, one value for all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from monodvps_ros.config import NodeConfig
+from monodvps_ros.errors import ConfigError
+
+TOPICS = ("image", "camera_info")
+
+
+@dataclass(frozen=True)
+class LaunchCamera:
+    """One camera's arguments, as texts; empty where nothing is said.
+
+    Attributes:
+        name: of the camera; empty for a single one without a name.
+        image: image topic.
+        camera_info: camera_info topic; empty: beside the image topic.
+        camera_height: metres above the road.
+        rectified: auto, true or false.
+        compressed: true or false.
+    """
+
+    name: str = ""
+    image: str = ""
+    camera_info: str = ""
+    camera_height: str = ""
+    rectified: str = ""
+    compressed: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Namespace of its topics, relative to the node's, with a slash at its end; empty for one without a name."""
+        return f"{self.name}/" if self.name else ""
+
+    def remappings(self) -> list[tuple[str, str]]:
+        """Return the node's names of its input topics, and those to hear instead."""
+        info = self.camera_info or (sibling(self.image, "camera_info") if self.image else "")
+        image = [("image", self.image), ("image/compressed", f"{self.image}/compressed")] if self.image else []
+        return [(self.prefix + name, topic) for name, topic in [*image, ("camera_info", info)] if topic]
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that its arguments set.
+
+        Raises:
+            ConfigError: an argument is not of its type.
+        """
+        prefix = f"cameras.{self.name}." if self.name else ""
+        height = f"{prefix}camera_height_m" if self.name else "pipeline.scale.camera_height_m"
+        chosen: dict[str, Any] = {}
+        if self.camera_height:
+            chosen[height] = _number("camera_height", self.camera_height)
+        if self.rectified:
+            chosen[f"{prefix}rectified"] = self.rectified
+        if self.compressed:
+            chosen[f"{prefix}compressed"] = is_true("compressed", self.compressed)
+        return chosen
+
+
+def launch_cameras(values: Mapping[str, str]) -> list[LaunchCamera]:
+    """Read the arguments of all cameras.
+
+    Args:
+        values: arguments by name: `cameras`, `params_file`, and those of the cameras that the launch file has. The
+            names in `params_file` count where `cameras` is empty.
+
+    Raises:
+        ConfigError: an argument cannot apply to these cameras, or the parameter file cannot be read.
+    """
+    names = [name.strip() for name in values.get("cameras", "").split(",")]
+    if names == [""]:
+        names = _names_in(values.get("params_file", "")) or [""]
+    NodeConfig(cameras=tuple(names))  # checks them
+    chosen = {
+        argument: _for_each(argument, values.get(argument, ""), names)
+        for argument in LaunchCamera.__dataclass_fields__
+        if argument != "name"
+    }
+    return [
+        LaunchCamera(name, **{argument: each[index] for argument, each in chosen.items()})
+        for index, name in enumerate(names)
+    ]
+
+
+def sibling(topic: str, name: str) -> str:
+    """Return a topic of the same namespace: /cam/image_raw, camera_info gives /cam/camera_info."""
+    namespace, slash, _ = topic.rpartition("/")
+    return f"{namespace}{slash}{name}"
+
+
+def is_true(argument: str, text: str) -> bool:
+    """Read a launch argument as true or false.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ConfigError(f"launch argument {argument} is '{text}'; it must be true or false")
+    return text.lower() in ("true", "1")
+
+
+def _for_each(argument: str, text: str, names: Sequence[str]) -> list[str]:
+    given = [value.strip() for value in text.split(",")]
+    if text and len(given) == len(names):
+        return given
+    if not text or (len(given) == 1 and argument not in TOPICS):
+        return [text.strip()] * len(names)
+    if names == [""]:
+        raise ConfigError(f"launch argument {argument} has {len(given)} values but cameras names none; set cameras too")
+    raise ConfigError(
+        f"launch argument {argument} has {len(given)} values for the {len(names)} cameras {', '.join(names)}: "
+        f"'{text}'; give one for each, in that order"
+    )
+
+
+def _number(argument: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"launch argument {argument} is '{text}'; it must be a number") from None
+
+
+def _names_in(params_file: str) -> list[str]:
+    """Return the names that a parameter file gives to cameras; none where it gives none."""
+    if not params_file:
+        return []
+    try:
+        nodes = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"launch argument params_file: {params_file} cannot be read: {error}") from None
+    found: list[str] = []
+    for node in nodes.values() if isinstance(nodes, dict) else ():
+        group = node.get("ros__parameters", {}) if isinstance(node, dict) else {}
+        cameras = group.get("cameras") if isinstance(group, dict) else None
+        found = [str(name) for name in cameras] if isinstance(cameras, list) else found
+    return [name for name in found if name]
