@@ -37,7 +37,6 @@ _VIDEOS = {
     "a.avi": ("mjpeg", None),
     "a.mpg": ("mpeg2video", "mpeg"),
 }
-PROMISES_NOTHING = {"a.mpg"}  # a stream that says neither how many frames it has nor where it ends
 CONTAINERS = [*_MCAP, *_BAGS, *_VIDEOS]
 
 
@@ -66,6 +65,18 @@ def read(path):
     except DataError:
         return None
     return frames, samples.damage
+
+
+def hits_picture_header(data, changes):
+    """Whether a start code of MPEG video is hit, or the extension that says field or frame.
+
+    Nothing in such a stream says how long a picture is: it then becomes a part of the one before.
+    """
+    codes = [at for at in range(len(data) - 3) if data[at : at + 3] == b"\0\0\1"]
+    headers = {byte for at in codes for byte in range(at, at + (10 if data[at + 3] == 0xB5 else 4))}
+    hit = {place for at, change in changes if change != -1
+           for place in range(at, at + (change if isinstance(change, int) else len(change)))}  # fmt: skip
+    return bool(headers & hit)
 
 
 @pytest.mark.slow
@@ -101,7 +112,7 @@ def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path, caplog):
         path.write_bytes(changed)
         caplog.clear()
         found = read(path)
-        if found is not None and found[0] < FRAMES and name not in PROMISES_NOTHING:
+        if found is not None and found[0] < FRAMES and not (name == "a.mpg" and hits_picture_header(data, changes)):
             # A changed edit list is a valid one, which may cut frames away: a warning, and no damage.
             cut = [record for record in caplog.records if "its edit list cuts" in record.message]
             assert found[1] or cut, f"{FRAMES - found[0]} frames are missing, and nothing is told"

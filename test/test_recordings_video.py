@@ -196,6 +196,26 @@ def test_a_chunk_of_avi_that_is_lost_in_the_middle_is_told(tmp_path):
     assert any("its header says 10 frames, 9 are there" in sentence for sentence in source.damage)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "container", "begin", "end", "told"),
+    [
+        ("a.mpg", "mpeg2video", "mpeg", None, -100, "its last packet is 100 bytes too short"),
+        ("a.mpg", "mpeg2video", "mpeg", 18, 22, "begins no packet"),
+        ("a.ts", "libx264", "mpegts", None, -100, "its last 88 bytes are no whole packet"),
+        ("a.ts", "libx264", "mpegts", 188 * 12, 188 * 14, "packets are missing before byte"),
+        ("a.ts", "libx264", "mpegts", 1000, 1010, "begins no packet"),
+    ],
+)
+def test_packets_that_are_missing_in_a_stream_without_counts_are_told(
+    tmp_path, name, codec, container, begin, end, told
+):
+    path = write_video(tmp_path / name, range(0, 1000, 100), codec, container=container)
+    assert list(open_source(path).damage) == []
+    data = path.read_bytes()
+    path.write_bytes(data[:begin] + data[end:] if begin is not None else data[:end])
+    assert any(told in sentence for sentence in open_source(path).damage)
+
+
 def test_frames_that_cannot_be_decoded_are_told(tmp_path):
     path = write_video(tmp_path / "a.avi", range(0, 1000, 100), "mjpeg")
     data = bytearray(path.read_bytes())

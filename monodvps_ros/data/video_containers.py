@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Structure of video files, where FFmpeg passes over damage without a word.
 
-Source: RFC 8794 (EBML) and RFC 9559 (Matroska).
+Sources: RFC 8794 (EBML), RFC 9559 (Matroska), ISO/IEC 13818-1 (MPEG transport and program streams).
 """
 
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 _EBML, _SEGMENT, _CLUSTER, _BLOCK_GROUP = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xA0
 _ANYWHERE = {0xEC, 0xBF}  # Void, CRC-32
@@ -17,6 +20,25 @@ _CHILDREN = {
     _BLOCK_GROUP: {0xA1, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8} | _ANYWHERE,
 }
 _LONGEST_HEADER = 12
+
+
+_TS_BYTES, _TS_SYNC, _TS_NULL = 188, 0x47, 0x1FFF
+_TS_BLOCK = 1 << 15  # packets that are looked at at once
+_PS_PACK, _PS_END = 0xBA, 0xB9
+
+
+def container_problem(file: BinaryIO, container: str) -> str:
+    """Say where a file is not as its format demands; empty where it is, or where FFmpeg says so itself.
+
+    Args:
+        file: open for reading.
+        container: FFmpeg's name of the format.
+    """
+    if "matroska" in container:
+        return matroska_problem(file)
+    if container == "mpegts":
+        return transport_stream_problem(file)
+    return program_stream_problem(file) if container == "mpeg" else ""
 
 
 def matroska_problem(file: BinaryIO) -> str:
@@ -61,3 +83,59 @@ def _element(data: bytes) -> tuple[int, int | None, int] | None:
     unknown = (1 << 7 * size_bytes) - 1
     length = int.from_bytes(data[id_bytes:header], "big") & unknown
     return int.from_bytes(data[:id_bytes], "big"), None if length == unknown else length, header
+
+
+def transport_stream_problem(file: BinaryIO) -> str:
+    """Say where packets of an MPEG transport stream are missing or cut off; empty where they are whole."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(2 * 192)
+    prefix = 4 if head[4::192] == bytes([_TS_SYNC] * 2) and head[::_TS_BYTES][:2] != bytes([_TS_SYNC] * 2) else 0
+    length = _TS_BYTES + prefix  # cameras that record on discs put a time before each packet
+    file.seek(0)
+    last: dict[int, int] = {}
+    for begin in range(0, size - length + 1, _TS_BLOCK * length):
+        data = file.read(min(_TS_BLOCK, (size - begin) // length) * length)
+        packets = np.frombuffer(data, np.uint8).reshape(-1, length)[:, prefix:]
+        lost = np.flatnonzero(packets[:, 0] != _TS_SYNC)
+        if lost.size:
+            return f"byte {begin + int(lost[0]) * length} begins no packet"
+        place = _lost_continuity(packets, last)
+        if place is not None:
+            return f"packets are missing before byte {begin + place * length}"
+    return f"its last {size % length} bytes are no whole packet" if size % length else ""
+
+
+def _lost_continuity(packets: NDArray[np.uint8], last: dict[int, int]) -> int | None:
+    """Return the first packet whose counter does not follow that of its stream; keeps the last ones."""
+    streams = (packets[:, 1].astype(int) & 0x1F) << 8 | packets[:, 2]
+    has_payload = (packets[:, 3] & 0x10 != 0) & (streams != _TS_NULL)
+    says_so = (packets[:, 3] & 0x20 != 0) & (packets[:, 4] > 0) & (packets[:, 5] & 0x80 != 0)
+    found = []
+    for stream in np.unique(streams[has_payload]):
+        places = np.flatnonzero(has_payload & (streams == stream))
+        counters = packets[places, 3].astype(int) & 0x0F
+        steps = np.diff(counters, prepend=last.get(int(stream), counters[0])) % 16  # a packet may come twice
+        found += places[(steps > 1) & ~says_so[places]][:1].tolist()
+        last[int(stream)] = int(counters[-1])
+    return min(found, default=None)
+
+
+def program_stream_problem(file: BinaryIO) -> str:
+    """Say where an MPEG program stream is not one packet after the other; empty where it is."""
+    size = file.seek(0, 2)
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(14)
+        if head[3:4] == bytes([_PS_END]) or not head.strip(b"\0"):
+            end = position + (len(head) if not head.strip(b"\0") else 4)
+        elif len(head) < 6 or head[:3] != b"\0\0\1" or head[3] < _PS_PACK:
+            return f"byte {position} begins no packet"
+        elif head[3] == _PS_PACK:
+            is_mpeg1 = head[4] & 0xF0 == 0x20
+            end = position + (12 if is_mpeg1 else 14 + (head[13] & 7 if len(head) == 14 else 0))
+        else:
+            end = position + 6 + int.from_bytes(head[4:6], "big")
+        position = end
+    return f"its last packet is {position - size} bytes too short" if position > size else ""

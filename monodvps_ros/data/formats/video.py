@@ -18,7 +18,7 @@ from monodvps_ros.data.format import Format
 from monodvps_ros.data.formats.folder import DEFAULT_RATE_HZ, START_NS
 from monodvps_ros.data.image_size import MAX_PIXELS
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
-from monodvps_ros.data.video_containers import matroska_problem
+from monodvps_ros.data.video_containers import container_problem
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import CameraFrame, Sample
@@ -56,14 +56,13 @@ class VideoSource:
         self._given_rate_hz = rate_hz
         with _ffmpeg_errors() as errors, self._opened() as (container, stream):
             self._packets = _survey(container, stream)
-            decoder, is_matroska = stream.codec_context.name, "matroska" in container.format.name
+            decoder, format_name = stream.codec_context.name, container.format.name
             nominal_hz = float(stream.guessed_rate or stream.average_rate or 0)
         if not self._packets.count:
             raise DataError(f"{path}: contains no frame that can be read")
         self._packets.errors += [text for name, text in errors if name != decoder]  # frames are yet to be decoded
-        if is_matroska:
-            with path.open("rb") as file:
-                self._packets.errors += filter(None, [matroska_problem(file)])
+        with path.open("rb") as file:
+            self._packets.errors += filter(None, [container_problem(file, format_name)])
         self._rate_hz = float(rate_hz or self._packets.rate_hz(nominal_hz))
         self.damage = [*self._packets.trouble(str(path)), *self._missing_end()]
         for sentence in self.damage:
@@ -91,7 +90,8 @@ class VideoSource:
         Raises:
             DataError: it cannot be read as a video any more.
         """
-        left_out, refused, sequence, index, decoded = LeftOut(), [], -1, 0, 0
+        left_out, sequence, index, decoded = LeftOut(), -1, 0, 0
+        refused: list[str] = []
         with self._opened() as (container, stream):
             numbered = enumerate(_frames(container, stream, refused))
             for part, (number, (image, time_s)) in in_order(numbered, self._stamp_ns, left_out):
