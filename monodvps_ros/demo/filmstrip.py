@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A strip of frames: input, depth, panoptic rendering and the cloud from above, with times, units and a depth scale."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ FRAME_WIDTH_PX = 480
 BIRDS_EYE_SHAPE = 0.65  # height by width
 DOTS_PER_INCH = 100
 MARGIN_LEFT_PX, MARGIN_RIGHT_PX, MARGIN_TOP_PX, MARGIN_BOTTOM_PX, GAP_PX = 110, 90, 64, 16, 8
+_TITLE_CHARACTER_PX = 10  # the widest characters of the title are not wider
 
 
 def draw_filmstrip(path: Path, frames: list[Panels], labels: LabelSpace, title: str) -> None:
@@ -40,7 +42,11 @@ def draw_filmstrip(path: Path, frames: list[Panels], labels: LabelSpace, title: 
     height_px += MARGIN_BOTTOM_PX
     figure = Figure(figsize=(width_px / DOTS_PER_INCH, height_px / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
     FigureCanvasAgg(figure)
-    figure.text(MARGIN_LEFT_PX / width_px, 1 - 8 / height_px, title, va="top", fontsize=11, weight="bold")
+    lines = textwrap.wrap(title, (width_px - MARGIN_LEFT_PX) // _TITLE_CHARACTER_PX, max_lines=2, placeholder=" …")
+    figure.text(
+        MARGIN_LEFT_PX / width_px, 1 - 8 / height_px, "\n".join(lines), va="top", fontsize=11, weight="bold",
+        parse_math=False,
+    )  # fmt: skip
     top_px = MARGIN_TOP_PX
     for name, row in rows:
         row_px = len(next(p for p in row if p is not None))
