@@ -15,8 +15,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from monodvps_ros.config.launch_cameras import LaunchCamera, is_true, launch_cameras
 from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC
-from monodvps_ros.ros.management.launch_cameras import LaunchCamera, is_true, launch_cameras
 
 SHARE = Path(get_package_share_directory("monodvps_ros"))
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

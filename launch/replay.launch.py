@@ -25,8 +25,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
+from monodvps_ros.config.launch_cameras import LaunchCamera, is_true, launch_cameras
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.ros.management.launch_cameras import LaunchCamera, is_true, launch_cameras
 
 #: Time for the outputs of the last frame after it was played.
 LINGER_S = 3.0

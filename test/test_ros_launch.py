@@ -28,11 +28,11 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 import launch
 from monodvps_ros.config import SceneConfig
+from monodvps_ros.config.launch_cameras import LaunchCamera
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC
-from monodvps_ros.ros.management.launch_cameras import LaunchCamera
 from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]

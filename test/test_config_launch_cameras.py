@@ -3,8 +3,8 @@
 
 import pytest
 
+from monodvps_ros.config.launch_cameras import LaunchCamera, is_true, launch_cameras, sibling
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.ros.management.launch_cameras import LaunchCamera, is_true, launch_cameras, sibling
 
 
 def test_camera_info_is_beside_the_image():

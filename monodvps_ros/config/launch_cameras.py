@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from monodvps_ros.config import NodeConfig
+from monodvps_ros.config.nodes import NodeConfig
 from monodvps_ros.errors import ConfigError
 
 TOPICS = ("image", "camera_info")
