@@ -16,7 +16,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from monodvps_ros.config.launch_cameras import LaunchCamera, is_true, launch_cameras
-from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC
+from monodvps_ros.outputs import RECORDED_TOPICS, SCALE_TOPIC
 
 SHARE = Path(get_package_share_directory("monodvps_ros"))
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -124,7 +124,7 @@ def parameters(values: dict[str, str], cameras: list[LaunchCamera]) -> dict[str,
 def recorder(folder: str, namespace: str, cameras: list[LaunchCamera]) -> ExecuteProcess:
     """Record every output of every camera, byte for byte."""
     names = [
-        camera.prefix + topic for camera in cameras for topic in (*(row.topic for row in OUTPUT_TOPICS), SCALE_TOPIC)
+        camera.prefix + topic for camera in cameras for topic in (*(row.topic for row in RECORDED_TOPICS), SCALE_TOPIC)
     ]
     topics = ["/" + "/".join(part for part in (namespace.strip("/"), name) if part) for name in names]
     program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "recorder"

@@ -6,6 +6,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -21,6 +22,15 @@ SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
 SCALE_TYPE = "monodvps_ros/msg/DepthScale"
 #: Latched topic of the scale beside the outputs, for who comes late.
 SCALE_TOPIC = "scale"
+COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
+DETECTIONS_TYPE = "vision_msgs/msg/Detection2DArray"
+DETECTIONS_3D_TYPE = "vision_msgs/msg/Detection3DArray"
+MARKERS_TYPE = "visualization_msgs/msg/MarkerArray"
+
+#: Formats of compressed images, as image_transport names them; `data.compressed_images` makes them.
+JPEG_FORMAT = "rgb8; jpeg compressed bgr8"
+DEPTH_FORMAT = "32FC1; compressedDepth png"
+IDS_FORMAT = "16UC1; compressedDepth png"
 
 
 class Stage(Enum):
@@ -46,6 +56,8 @@ class Output(Enum):
     CONFIDENCE = "confidence", Stage.PROBABILITY
     SEGMENTS = "segments", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
     CLOUD = "cloud", Stage.TRACKING, Stage.SCALE
+    IMAGE = ("image",)
+    OVERLAY = "overlay", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
 
     def __init__(self, field: str, *needs: Stage) -> None:
         self.field = field
@@ -63,8 +75,9 @@ class OutputTopic:
         topic: relative name.
         type_name: of its messages.
         output: what it carries.
-        encoding: of an image; empty for other types.
+        encoding: of an image; format of a compressed one; empty for other types.
         contract: content of a message, for the manual.
+        recorded: whether recordings of all outputs hold it; false for other forms of what other topics carry.
     """
 
     topic: str
@@ -72,6 +85,11 @@ class OutputTopic:
     output: Output
     encoding: str
     contract: str
+    recorded: bool = True
+
+
+def _derived(topic: str, type_name: str, output: Output, encoding: str, contract: str) -> OutputTopic:
+    return OutputTopic(topic, type_name, output, encoding, contract, recorded=False)
 
 
 #: The one table of output topics. `data.message_fields` packs them into messages by their type.
@@ -84,7 +102,18 @@ OUTPUT_TOPICS = (
     OutputTopic("semantic/image", IMAGE_TYPE, Output.SEMANTIC, "mono8", "class id; 255 is void"),
     OutputTopic("semantic/confidence", IMAGE_TYPE, Output.CONFIDENCE, "mono8", "255 * probability of the class"),
     OutputTopic("points", POINT_CLOUD_TYPE, Output.CLOUD, "", "x y z rgb label instance; optical frame, metres"),
+    _derived("image_rect", IMAGE_TYPE, Output.IMAGE, "rgb8", "the camera's image, rectified, at the size of the maps"),
+    _derived("overlay", IMAGE_TYPE, Output.OVERLAY, "rgb8", "image_rect with masks, track ids and distances"),
+    _derived("detections", DETECTIONS_TYPE, Output.SEGMENTS, "", "box, class and track id of each instance"),
+    _derived("image_rect/compressed", COMPRESSED_TYPE, Output.IMAGE, JPEG_FORMAT, "image_rect"),
+    _derived("overlay/compressed", COMPRESSED_TYPE, Output.OVERLAY, JPEG_FORMAT, "overlay"),
+    _derived("panoptic/color/compressed", COMPRESSED_TYPE, Output.COLOR, JPEG_FORMAT, "panoptic/color"),
+    _derived("depth/image/compressedDepth", COMPRESSED_TYPE, Output.DEPTH, DEPTH_FORMAT, "1 cm at 10 m"),
+    _derived("panoptic/image/compressedDepth", COMPRESSED_TYPE, Output.PANOPTIC, IDS_FORMAT, "lossless"),
 )  # fmt: skip
+#: Those that a recording of all outputs holds.
+RECORDED_TOPICS = tuple(row for row in OUTPUT_TOPICS if row.recorded)
+RECORDED_OUTPUTS = frozenset(row.output for row in RECORDED_TOPICS)
 
 
 def topic_of(output: Output) -> str:
@@ -121,6 +150,32 @@ class Segment:
     median_depth_m: float
     centroid_m: tuple[float, float, float]
     age_frames: int
+
+    @property
+    def caption(self) -> str:
+        """Class, track id, and depth where it is known, for people."""
+        name = f"{self.class_name} {self.track_id}"
+        return name if math.isnan(self.median_depth_m) else f"{name}  {self.median_depth_m:.1f} m"
+
+
+@dataclass(frozen=True, slots=True)
+class Box3D:
+    """An upright box around an instance, as far as one view shows it; what is hidden is filled in by the class's size.
+
+    Attributes:
+        segment: the instance.
+        center_m: middle of the box in the optical frame (x, y, z), metres.
+        size_m: length, width and height, metres.
+        rotation: quaternion (x, y, z, w) from the box's axes (x along its length, y to its left, z up) to the optical
+            frame. Front and back are not told apart: x points away from the camera.
+        color: red, green, blue of the instance, as in the rendering of the panoptic map.
+    """
+
+    segment: Segment
+    center_m: tuple[float, float, float]
+    size_m: tuple[float, float, float]
+    rotation: tuple[float, float, float, float]
+    color: tuple[int, int, int]
 
 
 #: One point of a PointCloud2: 24 bytes; `rgb` holds 0x00RRGGBB as the bits of a float32.
@@ -186,6 +241,9 @@ class Perception:
         confidence: (H, W) uint8, 255 times the probability of the pixel's class.
         segments: one entry for each id in `panoptic`, void left out.
         cloud: (h, w) or (N,) of `POINT_DTYPE`, in the optical frame, metres; strided as configured.
+        image: (H, W, 3) uint8, the camera's image, rectified.
+        overlay: (H, W, 3) uint8, that image with masks, track ids and distances.
+        boxes: boxes of the instances that have enough depth, nearest first; None without K.
         timings_ms: milliseconds by stage; empty unless timing is on.
     """
 
@@ -200,6 +258,9 @@ class Perception:
     confidence: NDArray[np.uint8] | None = None
     segments: tuple[Segment, ...] | None = None
     cloud: NDArray[Any] | None = None
+    image: NDArray[np.uint8] | None = None
+    overlay: NDArray[np.uint8] | None = None
+    boxes: tuple[Box3D, ...] | None = None
     timings_ms: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __getitem__(self, output: Output) -> Any:

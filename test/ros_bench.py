@@ -22,14 +22,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.ros.nodes.perception_node import PerceptionNode
-from monodvps_ros.ros.topics.conversions import message_class
+from monodvps_ros.ros.topics.message_packages import loaded_class
 from monodvps_ros.types import NetworkOutput
 
 NETWORK = (64, 128)
 CAMERA = (96, 160)
 K = [120.0, 0, 79.5, 0, 110.0, 47.5, 0, 0, 1]
 CAR, SKY, ROAD = 13, 10, 0
-OUTPUTS = {row.topic: message_class(row.type_name) for row in OUTPUT_TOPICS}
+#: Outputs that this installation of ROS has the messages for.
+OUTPUTS = {row.topic: loaded_class(row.type_name) for row in OUTPUT_TOPICS if loaded_class(row.type_name)}
 _namespaces = (f"/bench{index}" for index in itertools.count())
 
 

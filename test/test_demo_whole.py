@@ -20,7 +20,7 @@ pytest.importorskip("monodvps_ros.msg")
 from rosbags.highlevel import AnyReader
 
 from monodvps_ros.config import SceneConfig
-from monodvps_ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.outputs import RECORDED_TOPICS
 from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -111,7 +111,7 @@ def test_report_adds_up(done):
 
 def test_every_output_is_there_for_every_frame_that_was_not_dropped(done):
     _, _, report, messages = done
-    assert set(report["outputs"]) == {f"/{row.topic}" for row in OUTPUT_TOPICS}
+    assert set(report["outputs"]) == {f"/{row.topic}" for row in RECORDED_TOPICS}
     processed = FRAMES - report["frames_dropped"]
     for topic, row in report["outputs"].items():
         assert (row["count"], row["stamps_matched"]) == (processed, processed), topic

@@ -4,7 +4,6 @@
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,31 +90,6 @@ def test_without_home(clean, tmp_path, home):
         environment.check_environment()
     clean.setenv("ROS_LOG_DIR", str(tmp_path))
     environment.check_environment()
-
-
-@pytest.mark.ros
-def test_messages_whose_libraries_cannot_be_loaded_are_left_out(monkeypatch):
-    rclpy = pytest.importorskip("rclpy")
-    from monodvps_ros.labels import CITYSCAPES
-    from monodvps_ros.ros.topics import label_info
-
-    class Metaclass(type):
-        """As rosidl leaves a message whose library cannot be imported: it only logs that, at level debug."""
-
-        _TYPE_SUPPORT = None
-
-        def __import_type_support__(cls):
-            pass
-
-    with rclpy.init():
-        node = rclpy.create_node("labels")
-        monkeypatch.setattr(label_info, "LabelInfo", Metaclass("LabelInfo", (), {}))
-        warnings = []
-        monkeypatch.setattr(node, "get_logger", lambda: SimpleNamespace(warning=warnings.append))
-        label_info.LabelInfoPublisher(node, CITYSCAPES).destroy()
-        node.destroy_node()
-    (warning,) = warnings
-    assert warning.startswith("vision_msgs cannot be loaded: label_info is not published: ")
 
 
 def run(arguments, cwd, **variables):

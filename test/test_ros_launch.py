@@ -32,7 +32,7 @@ from monodvps_ros.config.launch_cameras import LaunchCamera
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.msg import TrainingProgress
-from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC
+from monodvps_ros.outputs import RECORDED_TOPICS, SCALE_TOPIC
 from monodvps_ros.scenes import Drive, write_bag
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
@@ -108,7 +108,7 @@ def watcher():
 
 @pytest.mark.parametrize(("namespace", "prefix"), [("", "/"), ("/robot/", "/robot/"), ("robot", "/robot/")])
 def test_every_output_is_recorded(namespace, prefix):
-    topics = [*(row.topic for row in OUTPUT_TOPICS), SCALE_TOPIC]
+    topics = [*(row.topic for row in RECORDED_TOPICS), SCALE_TOPIC]
     for cameras in ([LaunchCamera()], [LaunchCamera("front"), LaunchCamera("left")]):
         command = module("camera").recorder("folder", namespace, cameras).cmd
         words = ["".join(part.text for part in word) for word in command]

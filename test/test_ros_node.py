@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the node publishes for a frame, over real DDS, value by value."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.ros.management import diagnostics
+from monodvps_ros.ros.topics import conversions
 from monodvps_ros.types import CameraFrame
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
@@ -108,6 +110,36 @@ class TestOneFrame:
         assert (car.class_id, car.class_name, car.is_thing) == (CAR, "car", True)
         assert car.track_id >= 1
         assert not segments[ROAD * 1000].is_thing
+
+    def test_the_image_is_published_rectified_and_with_an_overlay(self, outputs):
+        np.testing.assert_array_equal(pixels_of(outputs["image_rect"]), picture())
+        overlay = pixels_of(outputs["overlay"])
+        assert overlay.shape == (*CAMERA, 3)
+        assert (overlay[60, 56].astype(int) - picture()[60, 56]).min() < -50  # blue over the car
+        np.testing.assert_array_equal(overlay[48, 44:66], 255)
+
+    @pytest.mark.parametrize(
+        ("compressed", "raw"),
+        [("image_rect/compressed", "image_rect"), ("overlay/compressed", "overlay"),
+         ("panoptic/color/compressed", "panoptic/color")],
+    )  # fmt: skip
+    def test_pictures_are_compressed_as_image_transport_does(self, outputs, compressed, raw):
+        assert outputs[compressed].format == "rgb8; jpeg compressed bgr8"
+        decoded = conversions.compressed_image_array(outputs[compressed]).astype(int)
+        assert np.abs(decoded - pixels_of(outputs[raw])).mean() < 8
+
+    def test_maps_are_compressed_as_image_transport_does(self, outputs):
+        for topic, encoding in (("depth/image", "32FC1"), ("panoptic/image", "16UC1")):
+            message = outputs[f"{topic}/compressedDepth"]
+            assert message.format == f"{encoding}; compressedDepth png"
+            data = np.frombuffer(message.data, np.uint8)
+            codes = cv2.imdecode(data[12:], cv2.IMREAD_UNCHANGED)
+            if encoding == "16UC1":
+                np.testing.assert_array_equal(codes, pixels_of(outputs[topic]))
+            else:
+                a, b = data[4:12].view("<f4")
+                decoded = np.where(codes > 0, a / np.where(codes > 0, codes - b, 1), np.nan)
+                np.testing.assert_allclose(decoded, pixels_of(outputs[topic]), atol=0.1)
 
     def test_the_cloud_projects_back_onto_its_pixels(self, outputs):
         message, image = outputs["points"], picture()

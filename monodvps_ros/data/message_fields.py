@@ -11,12 +11,18 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.data.box_fields import detections_3d_fields, detections_fields, markers_fields
+from monodvps_ros.data.compressed_images import compress
 from monodvps_ros.data.image_codec import encode_image
 from monodvps_ros.errors import EncodingError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.outputs import (
     CAMERA_INFO_TYPE,
+    COMPRESSED_TYPE,
+    DETECTIONS_3D_TYPE,
+    DETECTIONS_TYPE,
     IMAGE_TYPE,
+    MARKERS_TYPE,
     POINT_CLOUD_TYPE,
     POINT_DTYPE,
     SEGMENTS_TYPE,
@@ -133,6 +139,12 @@ def _segment_fields(segment: Segment) -> Fields:
     }
 
 
+def _header(perception: Perception) -> Fields:
+    """Pack the header of a message within a message."""
+    sec, nanosec = ns_to_time(perception.stamp_ns)
+    return {"stamp": {"sec": sec, "nanosec": nanosec}, "frame_id": perception.frame_id}
+
+
 def _camera_info_of_depth(perception: Perception) -> Fields | None:
     if perception.intrinsics is None or perception.depth_m is None:
         return None
@@ -145,4 +157,11 @@ _PACK: dict[str, Callable[[OutputTopic, Perception], Fields | None]] = {
     CAMERA_INFO_TYPE: lambda _, perception: _camera_info_of_depth(perception),
     SEGMENTS_TYPE: lambda row, perception: segments_fields(perception[row.output], perception.scale),
     POINT_CLOUD_TYPE: lambda row, perception: cloud_fields(perception[row.output]),
+    COMPRESSED_TYPE: lambda row, perception: {
+        "format": row.encoding,
+        "data": compress(perception[row.output], row.encoding),
+    },
+    DETECTIONS_TYPE: lambda row, perception: detections_fields(_header(perception), perception[row.output]),
+    DETECTIONS_3D_TYPE: lambda row, perception: detections_3d_fields(_header(perception), perception[row.output]),
+    MARKERS_TYPE: lambda row, perception: markers_fields(_header(perception), perception[row.output]),
 }

@@ -17,7 +17,7 @@ from monodvps_ros.data.schedule import Schedule
 from monodvps_ros.demo.output_folder import OutputFolder
 from monodvps_ros.demo.processes import Child, ChildError
 from monodvps_ros.demo.report import NodeCounts
-from monodvps_ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.outputs import RECORDED_TOPICS
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, play
 from monodvps_ros.ros.nodes.running import initialize
@@ -74,7 +74,7 @@ class DemoSession:
     @property
     def output_topics(self) -> dict[str, str]:
         """Full names of the node's outputs, and the names of their types."""
-        return {self._player.resolve_topic_name(row.topic): row.type_name for row in OUTPUT_TOPICS}
+        return {self._player.resolve_topic_name(row.topic): row.type_name for row in RECORDED_TOPICS}
 
     def play(self, samples: Iterable[Sample], rate_hz: float, speed: float) -> Iterator[Sample]:
         """Publish samples at their rate times the speed.

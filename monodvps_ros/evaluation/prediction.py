@@ -20,7 +20,7 @@ from monodvps_ros.data.predictions import frame_name, read_panoptic, whole_frame
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
-from monodvps_ros.outputs import ALL_OUTPUTS, OUTPUT_TOPICS, Output, Perception
+from monodvps_ros.outputs import RECORDED_OUTPUTS, RECORDED_TOPICS, Output, Perception
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.types import Sample, SampleSource
 
@@ -175,7 +175,7 @@ class BagPrediction:
                 continue
             with BagWriter(path) as writer:
                 for sample in samples:
-                    write_perception(writer, self._run.step(sample, ALL_OUTPUTS))
+                    write_perception(writer, self._run.step(sample, RECORDED_OUTPUTS))
                     yield sample
 
     def summary(self, seconds: float) -> list[str]:
@@ -185,7 +185,7 @@ class BagPrediction:
 
 def write_perception(writer: BagWriter, perception: Perception) -> None:
     """Write what was perceived in one frame, on the node's topics; what is None is left out."""
-    for row in OUTPUT_TOPICS:
+    for row in RECORDED_TOPICS:
         fields = output_fields(row, perception)
         if fields is not None:
             writer.message(f"/{row.topic}", row.type_name, perception.stamp_ns, perception.frame_id, fields)

@@ -10,12 +10,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.geometry import canonical_factor, disparity_to_inverse_depth
-from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_image, resize_nearest
 from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
@@ -192,14 +191,7 @@ class Pipeline:
             self._tracker.reset()
 
     def _resize(self, image: Tensor, plan: Plan) -> Tensor:
-        planes = image.permute(2, 0, 1)[None]
-        if plan.camera_size != plan.network_size:
-            # uint8 resizing keeps to a sixteenth of the memory traffic of float, and is exact to half a grey level.
-            if self.device.type != "cpu":
-                planes = planes.float()
-            planes = functional.interpolate(
-                planes, plan.network_size, mode="bilinear", align_corners=False, antialias=True
-            )
+        planes = resize_image(image.permute(2, 0, 1)[None], plan.network_size)
         return planes.float().div_(255.0).clamp_(0.0, 1.0)
 
     def _infer(self, network_input: Tensor) -> NetworkOutput:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import PipelineConfig
-from monodvps_ros.geometry.resizing import resize_bilinear, resize_nearest
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_image, resize_nearest
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.outputs import Output, Perception, ScaleEstimate, Segment
 from monodvps_ros.perception.grouping import Grouping
+from monodvps_ros.perception.overlay import draw_overlay
 from monodvps_ros.perception.plan import Plan
 from monodvps_ros.perception.pointcloud import pack_cloud
 from monodvps_ros.perception.rendering import draw_panoptic, instance_colors
@@ -89,6 +90,25 @@ class FrameResult:
         return _code_tables(self.tracked, len(self.labels))
 
     @cached_property
+    def colors(self) -> NDArray[np.uint8]:
+        """Colours by code (S, 3)."""
+        return instance_colors(self.codes.class_id, self.codes.instance_id, self.labels)
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Segments, without void."""
+        return _segments(self)
+
+    @cached_property
+    def published_image(self) -> Tensor:
+        """The rectified image (H, W, 3) uint8 at the published size."""
+        if self.plan.published_size == self.plan.camera_size:
+            return self.image
+        planes = self.image.permute(2, 0, 1)[None]
+        resized = resize_image(planes, self.plan.published_size)[0].permute(1, 2, 0).contiguous()
+        return resized if resized.dtype == torch.uint8 else resized.round_().to(torch.uint8)
+
+    @cached_property
     def panoptic(self) -> Tensor:
         """Panoptic ids (H, W) int16: the bits of the uint16 ids, which torch cannot gather."""
         assert self.grouping is not None
@@ -131,9 +151,8 @@ def _panoptic(result: FrameResult) -> NDArray[np.uint16]:
 
 def _color(result: FrameResult) -> NDArray[np.uint8]:
     assert result.grouping is not None
-    colors = torch.from_numpy(instance_colors(result.codes.class_id, result.codes.instance_id, result.labels))
     codes = result.published(result.grouping.codes.int())
-    return draw_panoptic(codes, colors.to(codes.device)).cpu().numpy()
+    return draw_panoptic(codes, torch.from_numpy(result.colors).to(codes.device)).cpu().numpy()
 
 
 def _semantic(result: FrameResult) -> NDArray[np.uint8]:
@@ -145,6 +164,17 @@ def _confidence(result: FrameResult) -> NDArray[np.uint8]:
     assert result.probability is not None
     confidence = result.void_where_unseen((result.probability * 255.0).round().to(torch.uint8), 0)
     return result.published(confidence).cpu().numpy()
+
+
+def _image(result: FrameResult) -> NDArray[np.uint8]:
+    return result.published_image.cpu().numpy()
+
+
+def _overlay(result: FrameResult) -> NDArray[np.uint8]:
+    assert result.grouping is not None
+    codes = result.published(result.grouping.codes.int()).cpu().numpy()
+    is_thing = (np.arange(len(result.colors)) > 0) & (np.arange(len(result.colors)) <= result.grouping.capacity)
+    return draw_overlay(_image(result), codes, result.colors, is_thing, result.segments)
 
 
 def _cloud(result: FrameResult) -> NDArray[Any] | None:
@@ -204,8 +234,10 @@ _COMPUTE: dict[Output, Callable[[FrameResult], Any]] = {
     Output.COLOR: _color,
     Output.SEMANTIC: _semantic,
     Output.CONFIDENCE: _confidence,
-    Output.SEGMENTS: _segments,
+    Output.SEGMENTS: lambda result: result.segments,
     Output.CLOUD: _cloud,
+    Output.IMAGE: _image,
+    Output.OVERLAY: _overlay,
 }
 
 

@@ -7,9 +7,8 @@ from typing import Any
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS, compressed_problem
 from monodvps_ros.errors import DataError
-from monodvps_ros.outputs import CAMERA_INFO_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
+from monodvps_ros.outputs import CAMERA_INFO_TYPE, COMPRESSED_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
-COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 TF_TOPIC, TF_STATIC_TOPIC = "/tf", "/tf_static"
 
@@ -21,7 +20,9 @@ TRUTH_TOPICS = {
     "flow_visible": "truth/flow_visible",
 }
 #: Pictures that this package's node makes; a recording of it is not ambiguous for their sake.
-_OWN_PICTURES = tuple(f"/{row.topic}" for row in OUTPUT_TOPICS if row.encoding in PICTURE_ENCODINGS)
+_OWN_PICTURES = tuple(
+    f"/{row.topic}" for row in OUTPUT_TOPICS if row.encoding in PICTURE_ENCODINGS or row.type_name == COMPRESSED_TYPE
+)
 
 
 @dataclass(frozen=True, slots=True)

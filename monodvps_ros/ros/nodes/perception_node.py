@@ -24,6 +24,7 @@ from monodvps_ros.ros.management.diagnostics import CameraHealth, NodeHealth, ca
 from monodvps_ros.ros.nodes.managed_node import ManagedNode
 from monodvps_ros.ros.topics.camera_stream import CameraStream
 from monodvps_ros.ros.topics.label_info import LabelInfoPublisher
+from monodvps_ros.ros.topics.message_packages import report_missing
 from monodvps_ros.types import PerceptionModel
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -153,6 +154,7 @@ class PerceptionNode(ManagedNode):
         ]
         self._worker = Worker(self.streams)
         self._labels = LabelInfoPublisher(self, self._model.label_space)
+        report_missing(self.get_logger())
         height, width = self._model.input_size
         self.get_logger().info(
             f"network: {self._model.description}, input {width}x{height}, on {_device_description(self._device)}, "

@@ -17,7 +17,7 @@ from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC, SCALE_TYPE
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.management import training_status as training_progress
 from monodvps_ros.ros.management.parameters import parameter_type
-from monodvps_ros.ros.topics.label_info import TOPIC as LABEL_INFO
+from monodvps_ros.ros.topics.message_packages import LABEL_INFO_TOPIC
 
 #: The source tree that this file lies in.
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,7 +52,7 @@ def node_blocks() -> dict[str, str]:
         (row.topic, row.type_name.replace("/msg/", "/"), row.encoding or "-", row.contract) for row in OUTPUT_TOPICS
     ]
     topics.append((SCALE_TOPIC, SCALE_TYPE.replace("/msg/", "/"), "-", "where the metres come from; latched"))
-    topics.append((LABEL_INFO, "vision_msgs/LabelInfo", "-", "class names; latched; where vision_msgs is installed"))
+    topics.append((LABEL_INFO_TOPIC, "vision_msgs/LabelInfo", "-", "name of each class id; latched"))
     topics.append(("/diagnostics", "diagnostic_msgs/DiagnosticArray", "-", "see below"))
     return {
         "encodings": ", ".join(PICTURE_ENCODINGS) + ".\n",

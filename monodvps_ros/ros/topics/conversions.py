@@ -105,16 +105,17 @@ def message_class(type_name: str) -> type:
 
 
 def make_message(kind: type[M], fields: Fields, header: Header, reuse: M | None = None) -> M:
-    """Make a message that has a header.
+    """Make a message.
 
     Args:
         kind: its class.
-        fields: all others, as `data.message_fields` packs them.
-        header: taken as it is, not copied.
+        fields: all but its header, as `data.message_fields` packs them.
+        header: taken as it is, not copied; left out where the type has none.
         reuse: a message to overwrite.
     """
     message = kind() if reuse is None else reuse
-    message.header = header  # type: ignore[attr-defined]
+    if hasattr(message, "header"):
+        message.header = header
     _set_fields(message, fields)
     return message
 

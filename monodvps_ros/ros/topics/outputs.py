@@ -14,10 +14,11 @@ from std_msgs.msg import Header
 from monodvps_ros.data.message_fields import output_fields
 from monodvps_ros.outputs import OUTPUT_TOPICS, Output, Perception
 from monodvps_ros.ros.topics.conversions import make_message, message_class
+from monodvps_ros.ros.topics.message_packages import loaded_class
 
 
 class OutputPublishers:
-    """The publishers of one camera.
+    """The publishers of one camera; topics whose message packages cannot be loaded are left out.
 
     Args:
         node: that publishes.
@@ -31,9 +32,10 @@ class OutputPublishers:
     ) -> None:
         self._node = node
         self._publishers: dict[str, LifecyclePublisher] = {}
-        self._classes = {row.type_name: message_class(row.type_name) for row in OUTPUT_TOPICS}
+        self._rows = tuple(row for row in OUTPUT_TOPICS if loaded_class(row.type_name) is not None)
+        self._classes = {row.type_name: message_class(row.type_name) for row in self._rows}
         self._last: dict[str, Any] = {}
-        for row in OUTPUT_TOPICS:
+        for row in self._rows:
             name = prefix + row.topic
 
             def report_incompatible(event: Any, name: str = name) -> None:
@@ -49,13 +51,11 @@ class OutputPublishers:
 
     def wanted(self) -> frozenset[Output]:
         """Return the outputs that have subscribers now."""
-        return frozenset(
-            row.output for row in OUTPUT_TOPICS if self._publishers[row.topic].get_subscription_count() > 0
-        )
+        return frozenset(row.output for row in self._rows if self._publishers[row.topic].get_subscription_count() > 0)
 
     def publish(self, perception: Perception, header: Header) -> None:
         """Publish one frame on every topic that has subscribers and that the frame has something for."""
-        for row in OUTPUT_TOPICS:
+        for row in self._rows:
             publisher = self._publishers[row.topic]
             if publisher.get_subscription_count() == 0:
                 continue
