@@ -81,6 +81,36 @@ def test_a_jump_back_begins_a_sequence(tmp_path):
     assert all(sample.frame.intrinsics is not None for sample in samples)
 
 
+def truth(number, stamp_ns, encoding="32FC1", kind=np.float32):
+    """A map whose every value is its number."""
+    made = image(0, stamp_ns)
+    made.encoding, made.step = encoding, SIZE[1] * kind().itemsize
+    made.data = np.full(SIZE, number, kind).view(np.uint8).reshape(-1)
+    return made
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_truth_that_is_sparser_than_the_images_follows_over_a_jump_back(tmp_path, before):
+    """Depth of each third image comes two images late; that of 61 has no image in the first run, and is not the second's."""
+    found, received = [], START
+    for number, offset in enumerate([*range(50, 60), *range(45, 64)]):
+        stamp, received = START + offset * STEP, received + STEP
+        panoptic = "/cam/truth/panoptic", received, truth(13001 + number, stamp, "16UC1", np.uint16)
+        found += [panoptic] * before + [(IMAGE, received, image(number % 25, stamp))] + [panoptic] * (not before)
+        if offset % 3 == 0:
+            found.append(("/cam/truth/depth", received + 2 * STEP, truth(number, stamp)))
+        if number == 9:
+            found.append(("/cam/truth/depth", received, truth(99, START + 61 * STEP)))
+    source = open_source(write_bag(tmp_path / "bag", sorted(found, key=lambda entry: entry[1])).parent)
+    samples = list(source)
+    assert numbers(samples) == [number % 25 for number in range(29)]
+    assert [int(sample.truth.panoptic[0, 0]) for sample in samples] == list(range(13001, 13030))
+    depths = [None if s.truth.depth_m is None else int(s.truth.depth_m[0, 0]) for s in samples]
+    offsets = [*range(50, 60), *range(45, 64)]
+    assert depths == [number if offset % 3 == 0 else None for number, offset in enumerate(offsets)]
+    assert source.unpaired == {"depth_m": 1} and list(source.damage) == []
+
+
 def test_without_stamps_the_time_of_receipt_is_taken_and_said(tmp_path, caplog):
     source = open_source(bag_of(tmp_path / "bag", [None] * 5))
     samples = list(source)

@@ -27,7 +27,8 @@ class BagPairing:
     Names are those of `FrameTruth`; `POSE` is a (4, 4) matrix, all others are messages. `CAMERA_INFO` is that of the
     image's stamp, else the last one before it, else the first one after it. An image waits until every other stream has
     reached its stamp or has ended, or until `MOST_WAITING` newer ones wait too: a stream of another clock, or a sparse
-    one, never gets there.
+    one, never gets there. Where the images' time jumps back and goes on from there, what is nearer to the time before
+    the jump goes with the images before it.
 
     Args:
         reader: the recording.
@@ -42,7 +43,7 @@ class BagPairing:
     def __init__(self, reader: BagReader, topics: CameraTopics, unstamped: bool = False) -> None:
         self._reader, self._unstamped = reader, unstamped
         self._refused: set[str] = set()
-        self._last_ns = 0
+        self._last_ns, self._back_ns = -1, -1
         self._image_topic = topics.image
         self._names = {topic: name for name, topic in topics.truth.items()}
         if topics.camera_info is not None:
@@ -63,7 +64,7 @@ class BagPairing:
             if self._unstamped and topic != TF_TOPIC:
                 take_receipt(message, received_ns)
             if topic == self._image_topic:
-                self._notice_jump(stamp_ns(message))
+                yield from self._before_jump(waiting, stamp_ns(message))
                 waiting.append(message)
             else:
                 self._take(self._names[topic], message)
@@ -72,14 +73,27 @@ class BagPairing:
                 yield image, self._partners(image)
         for image in waiting:
             yield image, self._partners(image)
-        for name in self._held.keys() - {POSE, CAMERA_INFO}:
-            self._drop(name, len(self._held[name]))
+        self._drop_held()
 
-    def _notice_jump(self, image_ns: int) -> None:
-        """Where time goes back, streams have not reached it merely because they were beyond it before."""
-        if image_ns < self._last_ns:
+    def _before_jump(self, waiting: deque[Any], image_ns: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Give the images before a jump back once time goes on from it, which is not so of one image out of order."""
+        last, back = self._last_ns, self._back_ns
+        if back >= 0 and back < image_ns <= last:
+            halfway = (last + back) // 2
+            behind = {name: {s: held[s] for s in held if s <= halfway} for name, held in self._held.items()}
+            self._held = {name: {s: held[s] for s in held if s > halfway} for name, held in self._held.items()}
+            while waiting and stamp_ns(waiting[0]) > halfway:
+                image = waiting.popleft()
+                yield image, self._partners(image)
+            self._drop_held()
+            self._held = behind
+            self._newest_ns = {name: max(held, default=-1) for name, held in behind.items()}
+            self._last_ns, self._back_ns = image_ns, -1
+        elif image_ns < last:  # streams are beyond it because they were there before
             self._newest_ns = dict.fromkeys(self._left, -1)
-        self._last_ns = image_ns
+            self._back_ns = image_ns
+        else:
+            self._last_ns, self._back_ns = image_ns, -1
 
     def _take(self, name: str, message: Any) -> None:
         self._left[name] -= 1
@@ -92,11 +106,11 @@ class BagPairing:
 
     def _hold(self, name: str, stamp: int, value: Any) -> None:
         held, is_small = self._held[name], name in {POSE, CAMERA_INFO}
-        lost = int(stamp in held)
+        lost = int(held.pop(stamp, None) is not None)
         held[stamp] = value
         self._newest_ns[name] = max(self._newest_ns[name], stamp)
         if len(held) > (MOST_STAMPS if is_small else MOST_WAITING):
-            del held[min(held)]
+            del held[next(iter(held))]
             lost += 1
         if not is_small:
             self._drop(name, lost)
@@ -132,6 +146,10 @@ class BagPairing:
             for other in until:
                 del held[other]
         return partners
+
+    def _drop_held(self) -> None:
+        for name in self._held.keys() - {POSE, CAMERA_INFO}:
+            self._drop(name, len(self._held[name]))
 
     def _drop(self, name: str, count: int) -> None:
         if count:
