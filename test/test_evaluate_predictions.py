@@ -2,6 +2,7 @@
 """`monodvps evaluate` on data sets and recordings written for the purpose."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +13,14 @@ from typer.testing import CliRunner
 from monodvps_ros.cli.evaluate import evaluate
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.formats import prediction_layout
+from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.data.predictions import write_prediction
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.evaluation.pairs import PredictionPairs, TruthReader
 from monodvps_ros.evaluation.result import at_scaling, read_result
 from monodvps_ros.labels import CITYSCAPES, single_classes
 from monodvps_ros.metrics import Evaluator, MetricSettings
+from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 SIZE = (12, 20)
 
@@ -215,6 +219,47 @@ def test_recordings_pair_by_stamp(tmp_path, apart):
     assert said["unpaired"]["predictions"] == {"count": 1, "names": ["9000000000"]}
     expected = measured([1, 2, 3, 5, 6, 7], sequences=1)
     assert said["vpq"] == expected["vpq"]
+
+
+def paired_stamps(true, told, by_sequence=False):
+    """Which of the true frames, (sequence, stamp), get a prediction, by the order of the predictions; and the rest."""
+    small = np.zeros((2, 2), np.uint8)
+    samples = [
+        Sample(CameraFrame(np.zeros((2, 2, 3), np.uint8), stamp), FrameTruth(depth_m=np.ones((2, 2), np.float32)), name)
+        for name, stamp in true
+    ]
+    predictions = [
+        PredictedFrame(name, str(stamp), stamp, small, small.astype(np.int32), np.full((2, 2), number, np.float32))
+        for number, (name, stamp) in enumerate(told)
+    ]
+    pairs = PredictionPairs(TruthReader(Path()), predictions, by_sequence)
+    found = [int(pair.predicted_depth_m[0, 0]) if pair.paired else None for pair in pairs.pairs(samples)]
+    return found, pairs.without_truth.count
+
+
+def run_of(name, *stamps):
+    return [(name, stamp) for stamp in stamps]
+
+
+@pytest.mark.parametrize(
+    ("true", "told", "found", "rest"),
+    [
+        # The first run's end differs on both sides, and the second run passes it.
+        ([*run_of("a", 5, 6, 7), *run_of("a.part2", 2, 4, 6, 8, 9)], run_of("a", 5, 6, 8, 2, 4, 6, 9),
+         [0, 1, None, 3, 4, 5, None, 6], 1),
+        ([*run_of("a", 5, 6, 8), *run_of("a.part2", 2, 4)], run_of("a", 5, 6, 2, 4), [0, 1, None, 2, 3], 0),
+        ([*run_of("a", 5, 6, 7), *run_of("a.part2", 2, 4)], [*run_of("000000", 5, 7), *run_of("000001", 2, 4)],
+         [0, None, 1, 2, 3], 0),
+        (run_of("a", 1, 2, 3, 4, 5), run_of("a", 1, 3, 2, 4, 5), [0, None, 1, 3, 4], 1),  # one is out of order
+    ],
+)  # fmt: skip
+def test_what_follows_a_jump_back_is_paired_with_what_follows_it(true, told, found, rest):
+    assert paired_stamps(true, told) == (found, rest)
+
+
+def test_parts_of_several_recordings_are_paired_within_them():
+    true = [*run_of("a", 5, 6), *run_of("a.part2", 1, 2), *run_of("b", 1, 2)]
+    assert paired_stamps(true, run_of("a", 5, 6, 1, 2) + run_of("b", 2), True) == ([0, 1, 2, 3, None, 4], 0)
 
 
 def test_a_recording_without_truth_is_an_error(tmp_path):

@@ -91,7 +91,7 @@ def truth(number, stamp_ns, encoding="32FC1", kind=np.float32):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_truth_that_is_sparser_than_the_images_follows_over_a_jump_back(tmp_path, before):
-    """Depth of each third image comes two images late; that of 61 has no image in the first run, and is not the second's."""
+    """Depth of each third image comes two images late; that of 61 is of no image in either run."""
     found, received = [], START
     for number, offset in enumerate([*range(50, 60), *range(45, 64)]):
         stamp, received = START + offset * STEP, received + STEP

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A true and a predicted frame together, and pairs of truth with what was predicted before, by name or by stamp."""
 
-import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.data.bag import whole_sequence
 from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.image_files import IMAGE_SUFFIXES
 from monodvps_ros.data.label_file import LabelFile
 from monodvps_ros.data.listing import natural_key
 from monodvps_ros.data.predicted_frame import PredictedFrame
 from monodvps_ros.data.predictions import IMAGE_ENDING, Predictions, frame_name
+from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.errors import DataError
 from monodvps_ros.evaluation.motion import MotionFinder
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID
@@ -24,6 +26,8 @@ from monodvps_ros.types import Sample
 
 #: Names of frames without a partner that are listed; all are counted.
 MOST_NAMES_LISTED = 200
+#: What follows the last prediction.
+_NONE: tuple[tuple[Any, ...], PredictedFrame | None] = ((), None)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -146,7 +150,8 @@ class PredictionPairs:
     """Pairs of samples with what was predicted for them before, both in the order of the samples.
 
     Predictions that say their stamp are paired by it, others by the name of the picture. Where either side is several
-    recordings, sequences are paired by name as well (`by_sequence`).
+    recordings, sequences are paired by name as well (`by_sequence`). What follows a jump back of the stamps is paired
+    with what follows it on the other side.
 
     Attributes:
         without_truth: predictions that no true frame belongs to; whole when all pairs are read.
@@ -162,34 +167,57 @@ class PredictionPairs:
         Raises:
             DataError: a file cannot be read, or a sample has pseudo-labels.
         """
-        predictions = iter(self._predictions)
-        predicted = next(predictions, None)
+        predictions, times = self._placed(), _Times(self._by_sequence)
+        place, predicted = next(predictions, _NONE)
         for sample in samples:
+            time = times.place(sample.sequence, sample.frame.stamp_ns)
             pair = self._truth.read(sample)
             if pair.against_pseudo_labels:
                 raise DataError(f"{sample.source}: has a pseudo-label, not ground truth; give --data with true labels")
             if not pair.has_truth:
                 continue
-            while predicted is not None and operator.lt(*self._keys(predicted, sample)):
+            wanted = time if len(place) == len(time) else (frame_name(sample),)
+            while predicted is not None and place < wanted:
                 self.without_truth.add(predicted.name)
-                predicted = next(predictions, None)
-            if predicted is None or operator.ne(*self._keys(predicted, sample)):
+                place, predicted = next(predictions, _NONE)
+            if predicted is None or place != wanted:
                 yield FramePair(pair.sequence, pair.name, paired=False)
                 continue
             prediction = predicted.class_ids, predicted.instance_ids
             yield replace(pair, prediction=prediction, predicted_depth_m=predicted.depth_m, metres_per_unit=1.0)
-            predicted = next(predictions, None)
+            place, predicted = next(predictions, _NONE)
         while predicted is not None:
             self.without_truth.add(predicted.name)
-            predicted = next(predictions, None)
+            place, predicted = next(predictions, _NONE)
 
-    def _keys(self, predicted: PredictedFrame, sample: Sample) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        # of both sides, of the kind that the prediction has
-        if predicted.stamp_ns is None:
-            return (predicted.name,), (frame_name(sample),)
-        names = predicted.sequence, sample.sequence
-        first, second = (natural_key(Path(name)) if self._by_sequence else () for name in names)
-        return (first, predicted.stamp_ns), (second, sample.frame.stamp_ns)
+    def _placed(self) -> Iterator[tuple[tuple[Any, ...], PredictedFrame]]:
+        """Give predictions with what orders them: their time where they say it, else their name."""
+        times = _Times(self._by_sequence)
+        for _, frames in groupby(self._predictions, key=lambda frame: (frame.sequence, frame.stamp_ns is None)):
+            first = next(frames)
+            if first.stamp_ns is None:
+                yield from (((frame.name,), frame) for frame in chain([first], frames))
+                continue
+            left_out = LeftOut()
+            for _, frame in in_order(chain([first], frames), lambda frame: frame.stamp_ns or 0, left_out):
+                yield times.place(frame.sequence, frame.stamp_ns or 0), frame
+            self.without_truth.count += left_out.repeated + left_out.backward + left_out.unstamped
+
+
+class _Times:
+    """Orders frames by their recording, by how often its time jumped back, and by their stamp."""
+
+    def __init__(self, by_sequence: bool) -> None:
+        self._by_sequence = by_sequence
+        self._recording: tuple[Any, ...] = ()
+        self._jumps, self._last_ns = 0, -1
+
+    def place(self, sequence: str, stamp_ns: int) -> tuple[tuple[Any, ...], int, int]:
+        """Take the next frame."""
+        recording = tuple(natural_key(Path(whole_sequence(sequence)))) if self._by_sequence else ()
+        jumps = self._jumps + (stamp_ns < self._last_ns) if recording == self._recording else 0
+        self._recording, self._jumps, self._last_ns = recording, jumps, stamp_ns
+        return recording, jumps, stamp_ns
 
 
 def are_many(*paths: Path) -> bool:

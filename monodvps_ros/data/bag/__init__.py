@@ -6,7 +6,17 @@ killed, the disk was full) is read as far as it goes, and a warning says so.
 """
 
 from monodvps_ros.data.bag.reader import BagReader, Topic, read_messages
-from monodvps_ros.data.bag.storage import is_bag, part_name, recording_of, sequence_name
+from monodvps_ros.data.bag.storage import is_bag, part_name, recording_of, sequence_name, whole_sequence
 from monodvps_ros.data.bag.writer import BagWriter
 
-__all__ = ["BagReader", "BagWriter", "Topic", "is_bag", "part_name", "read_messages", "recording_of", "sequence_name"]
+__all__ = [
+    "BagReader",
+    "BagWriter",
+    "Topic",
+    "is_bag",
+    "part_name",
+    "read_messages",
+    "recording_of",
+    "sequence_name",
+    "whole_sequence",
+]

@@ -43,6 +43,12 @@ def part_name(sequence: str, part: int) -> str:
     return f"{sequence}{_PART}{part + 1}" if part else sequence
 
 
+def whole_sequence(name: str) -> str:
+    """Return the name of a sequence without the part that `part_name` puts behind it."""
+    sequence, _, number = name.rpartition(_PART)
+    return sequence if sequence and number.isdecimal() else name
+
+
 def recording_of(sequence: str, bags: Container[str]) -> tuple[str, int]:
     """Return the name of the recording, one of `bags`, that a sequence comes from, and the part, 0 for the first."""
     name, _, number = sequence.rpartition(_PART)
