@@ -38,13 +38,13 @@ def run_checked(program: str, run: Callable[[], int]) -> int:
         run: imports what needs ROS, runs, and returns the exit code.
 
     Returns:
-        The exit code; `REFUSED`, with one line on stderr, where the environment is unusable, a package is not installed
-        or a `MonoDVPSError` was raised.
+        The exit code; `REFUSED`, with one line on stderr, where the environment is unusable, a package is not
+        installed, a file cannot be written, or a `MonoDVPSError` was raised.
     """
     try:
         check_environment()
         return run()
-    except MonoDVPSError as error:
+    except (MonoDVPSError, OSError) as error:  # the latter: a folder that cannot be made, a full disk
         problem = str(error)
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "monodvps_ros":

@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from monodvps_ros import ros_environment as environment
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.ros import profile
 
 PROGRAMS = {
     "perception_node": ["-m", "monodvps_ros.ros.executables.perception_node"],
@@ -161,3 +163,27 @@ def test_any_other_refusal_is_one_line(tmp_path):
     )  # fmt: skip
     assert code == 2
     assert lines[-1].startswith("monodvps: ROS 2 cannot be started: ")
+
+
+def test_the_profile_is_set_where_the_user_has_set_none_and_left_by_who_only_receives(clean, capsys):
+    for name in profile.VARIABLES:
+        clean.delenv(name, raising=False)
+    profile.use_profile("node")
+    ours = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]
+    assert ours.endswith("/fastdds_large_messages.xml") and Path(ours).is_file()
+    assert capsys.readouterr().err == f"node: FASTDDS_DEFAULT_PROFILES_FILE is not set; using {ours}\n"
+    profile.leave_profile()
+    assert not profile.is_profile_set()
+    clean.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    profile.use_profile("node")
+    profile.leave_profile()
+    assert "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ
+    assert os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/mine.xml"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("module", ["monodvps_ros.ros.nodes.recorder", "monodvps_ros.cli.play"])
+def test_recorder_and_player_do_without_torch(module):
+    """It would be most of their memory."""
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

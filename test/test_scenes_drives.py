@@ -179,7 +179,7 @@ def test_drives_are_written_once_and_half_ones_again(tmp_path, as_bag):
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
-    half = tmp_path / "val" / ".drive_000002.abc.partial"
+    half = tmp_path / "val" / ".drive_000002.0123abcd.partial"
     half.mkdir(parents=True)
     list(write_drives(DRIVES[:1], tmp_path, as_bag=True))
     assert not half.exists() and is_written(DRIVES[0], tmp_path, as_bag=True)

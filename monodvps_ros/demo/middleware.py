@@ -7,14 +7,11 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-
 from monodvps_ros.errors import MonoDVPSError
+from monodvps_ros.ros.profile import VARIABLES, is_profile_set
 
 #: Domains whose ports lie below Linux' ephemeral ports (REP-like rule of the ROS 2 documentation).
 HIGHEST_DOMAIN = 101
-#: File name of the Fast DDS profile that ships with the package.
-PROFILE = "fastdds_large_messages.xml"
 
 
 def environment(profile: Callable[[], Path]) -> dict[str, str]:
@@ -34,27 +31,9 @@ def environment(profile: Callable[[], Path]) -> dict[str, str]:
         settings["ROS_DOMAIN_ID"] = str(free_domain())
     if not {"ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"} & os.environ.keys():
         settings["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    if not {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"} & os.environ.keys():
-        settings["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile())
+    if not is_profile_set():
+        settings[VARIABLES[0]] = str(profile())
     return settings
-
-
-def shipped_profile() -> Path:
-    """Return the Fast DDS profile that ships: beside a source tree's package, or in the installed share folder.
-
-    Raises:
-        MonoDVPSError: it is in neither place.
-    """
-    beside = Path(__file__).parents[2] / "config" / PROFILE
-    if beside.is_file():
-        return beside
-    try:
-        installed = Path(get_package_share_directory("monodvps_ros")) / "config" / PROFILE
-    except PackageNotFoundError:
-        installed = beside
-    if not installed.is_file():
-        raise MonoDVPSError(f"{PROFILE} is neither in {beside.parent} nor in the package's share folder; build again")
-    return installed
 
 
 def free_domain() -> int:

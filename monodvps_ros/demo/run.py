@@ -18,7 +18,7 @@ from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.demo.filmstrip import draw_filmstrip
 from monodvps_ros.demo.metrics import drive_metrics
-from monodvps_ros.demo.middleware import environment, shipped_profile
+from monodvps_ros.demo.middleware import environment
 from monodvps_ros.demo.output_folder import OutputFolder
 from monodvps_ros.demo.processes import ChildError
 from monodvps_ros.demo.recording import Recording
@@ -32,6 +32,7 @@ from monodvps_ros.files import write_text
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, weights_file
 from monodvps_ros.outputs import Output, topic_of
 from monodvps_ros.progress import progress_bar, tracked
+from monodvps_ros.ros.profile import shipped_profile
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import Sample, SampleSource
 

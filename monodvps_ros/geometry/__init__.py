@@ -6,31 +6,44 @@ image of W columns covers u from -0.5 to W - 0.5. Resizing by s therefore maps u
 Camera axes: x right, y down, z forward. Depth is z, not the length of the ray. Maps of pixel coordinates hold (u, v)
 in their channels, maps of flow hold (dx, dy). ``source_from_target`` carries points of the target camera into the
 source camera.
+
+Names are imported when they are first asked for: who needs the camera models alone does not wait for torch.
 """
 
-from monodvps_ros.geometry.intrinsics import (
-    canonical_factor,
-    crop_intrinsics,
-    flip_intrinsics,
-    resize_matrix,
-    scale_intrinsics,
-)
-from monodvps_ros.geometry.motion import (
-    axis_angle_to_matrix,
-    invert_transform,
-    transform_from_axis_angle,
-    transform_points,
-)
-from monodvps_ros.geometry.projection import (
-    MIN_PROJECTED_DEPTH,
-    back_project,
-    disparity_to_depth,
-    disparity_to_inverse_depth,
-    pixel_grid,
-    project,
-)
-from monodvps_ros.geometry.reference_size import REFERENCE_SIZE, scale_area, scale_length, scale_window
-from monodvps_ros.geometry.warping import inside_image, rigid_flow, visible_both_ways, warp, warp_by_depth, warp_by_flow
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monodvps_ros.geometry.intrinsics import (
+        canonical_factor,
+        crop_intrinsics,
+        flip_intrinsics,
+        resize_matrix,
+        scale_intrinsics,
+    )
+    from monodvps_ros.geometry.motion import (
+        axis_angle_to_matrix,
+        invert_transform,
+        transform_from_axis_angle,
+        transform_points,
+    )
+    from monodvps_ros.geometry.projection import (
+        MIN_PROJECTED_DEPTH,
+        back_project,
+        disparity_to_depth,
+        disparity_to_inverse_depth,
+        pixel_grid,
+        project,
+    )
+    from monodvps_ros.geometry.reference_size import REFERENCE_SIZE, scale_area, scale_length, scale_window
+    from monodvps_ros.geometry.warping import (
+        inside_image,
+        rigid_flow,
+        visible_both_ways,
+        warp,
+        warp_by_depth,
+        warp_by_flow,
+    )
 
 __all__ = [
     "MIN_PROJECTED_DEPTH",
@@ -59,3 +72,15 @@ __all__ = [
     "warp_by_depth",
     "warp_by_flow",
 ]
+
+_MODULES = ("reference_size", "intrinsics", "motion", "projection", "warping")
+
+
+def __getattr__(name: str) -> Any:
+    """Find a name in the modules."""
+    if name in __all__:
+        for module in _MODULES:
+            contents = vars(import_module(f"{__name__}.{module}"))
+            if name in contents:
+                return contents[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pinhole matrix K of an image that is resized, cropped or flipped."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.shapes import check_shapes
 
-Matrices = TypeVar("Matrices", NDArray[np.float64], Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Matrices = TypeVar("Matrices", NDArray[np.float64], "Tensor")
 
 
 def canonical_factor(intrinsics: Matrices, canonical_focal_px: float) -> Matrices:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from monodvps_ros.errors import ConfigError, ShapeError
 from monodvps_ros.labels import LabelSpace
@@ -112,9 +111,7 @@ def sum_tables(tables: Sequence[CooccurrenceTable]) -> CooccurrenceTable:
     )
 
 
-def depth_error_levels(
-    truth_m: ArrayLike | Tensor, prediction_m: ArrayLike | Tensor, thresholds: Sequence[float]
-) -> NDArray[np.uint8]:
+def depth_error_levels(truth_m: ArrayLike, prediction_m: ArrayLike, thresholds: Sequence[float]) -> NDArray[np.uint8]:
     """Count for each pixel how many thresholds its relative depth error exceeds.
 
     The error is |prediction - truth| / truth, in the whole units of 1/256 m in which depth is stored; an error
@@ -149,7 +146,7 @@ def depth_error_levels(
     return levels
 
 
-def raw_depth(depth_m: ArrayLike | Tensor) -> NDArray[np.int64]:
+def raw_depth(depth_m: ArrayLike) -> NDArray[np.int64]:
     """Return depth as the data sets' PNG files hold it: int64 in units of 1/256 m, rounded, 0..65535, 0 for none."""
     # a power of two: the product is exact in float32 too
     values = as_array(depth_m)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.metrics.metric import Figure, Frame, Metric, Need, Totals
@@ -70,7 +69,7 @@ class DepthProtocol:
         return inside & (truth_m > self.min_depth_m) & (truth_m < self.max_depth_m)
 
 
-def median_scale(truth_m: ArrayLike | Tensor, prediction: ArrayLike | Tensor, protocol: DepthProtocol) -> float | None:
+def median_scale(truth_m: ArrayLike, prediction: ArrayLike, protocol: DepthProtocol) -> float | None:
     """Return the factor that gives a frame's prediction the median of its truth (Zhou et al. 2017).
 
     Args:

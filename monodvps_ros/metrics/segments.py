@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from monodvps_ros.errors import LabelError, ShapeError
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
@@ -18,12 +17,12 @@ SEGMENT_STRIDE = 2**20
 VOID_SEGMENT = VOID_CLASS_ID * SEGMENT_STRIDE
 
 #: A panoptic map: (H, W) panoptic ids (65535 void), or a pair of (H, W) class ids (255 void) and (H, W) instance ids.
-PanopticMap: TypeAlias = ArrayLike | Tensor | tuple[ArrayLike | Tensor, ArrayLike | Tensor]
+PanopticMap: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 
-def as_array(values: ArrayLike | Tensor) -> NDArray[Any]:
+def as_array(values: ArrayLike) -> NDArray[Any]:
     """Return an array of numpy, on the CPU, of whatever contains numbers."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
 
 
 def compact(maps: PanopticMap, space: LabelSpace, name: str) -> tuple[NDArray[np.int64], NDArray[np.intp]]:

@@ -20,11 +20,9 @@ LATENCIES = 500
 REPLACED = "replaced by a newer image"
 UNDECODABLE = "cannot be decoded"
 UNPAIRED = "no camera_info with its stamp"
-REPEATED = "its stamp repeats the one before"
-UNSTAMPED = "its stamp is 0"
 FAILED = "processing failed"
 STOPPED = "node was deactivated"
-DROP_REASONS = (REPLACED, UNDECODABLE, UNPAIRED, REPEATED, UNSTAMPED, FAILED, STOPPED)
+DROP_REASONS = (REPLACED, UNDECODABLE, UNPAIRED, FAILED, STOPPED)
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,7 @@ class Snapshot:
         latency_p90_ms: the same, 90 % of frames are faster.
         latency_max_ms: the same, slowest since the start.
         resets: how often the tracker was reset by a jump of time.
+        repeated_stamps: images with the stamp of the previous image.
         since_received_s: seconds since the last image came; None before the first.
         last_error: the last error, with the image's stamp; empty before the first.
         since_error_s: seconds since then; None before the first.
@@ -57,6 +56,7 @@ class Snapshot:
     latency_p90_ms: float
     latency_max_ms: float
     resets: int
+    repeated_stamps: int
     since_received_s: float | None
     last_error: str
     since_error_s: float | None
@@ -111,6 +111,11 @@ class Statistics:
         with self._lock:
             self._counts["resets"] += 1
 
+    def count_repeated_stamp(self) -> None:
+        """Count an image with the stamp of the previous image."""
+        with self._lock:
+            self._counts["repeated"] += 1
+
     def note_error(self, text: str) -> None:
         """Keep the last error."""
         with self._lock:
@@ -132,6 +137,7 @@ class Statistics:
                 latency_p90_ms=float(np.percentile(latencies, 90)),
                 latency_max_ms=self._latency_max_ms,
                 resets=self._counts["resets"],
+                repeated_stamps=self._counts["repeated"],
                 since_received_s=now - self._received_at[-1] if self._received_at else None,
                 last_error=self._last_error,
                 since_error_s=None if self._error_at is None else now - self._error_at,

@@ -2,7 +2,6 @@
 """Writes a split of 'drives': drives that are there are kept, half ones are rendered again."""
 
 import multiprocessing
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -12,7 +11,6 @@ import torch
 
 from monodvps_ros.data.bag import is_bag
 from monodvps_ros.data.formats.cityscapes_dvps import IMAGE
-from monodvps_ros.files import partials
 from monodvps_ros.scenes.drive import Drive
 from monodvps_ros.scenes.drives import SplitDrive
 from monodvps_ros.scenes.writers import write_bag, write_cityscapes_dvps
@@ -72,8 +70,6 @@ def _write(drive: SplitDrive, out: Path, as_bag: bool, device: str) -> None:
     rendered = Drive(replace(drive.config, device=device), drive.seed)
     folder = out / drive.folder
     if as_bag:
-        for half in partials(folder, f"{drive.name}.*"):  # of a run that was killed
-            shutil.rmtree(half)
         write_bag(rendered, folder)
         return
     for file in _files(drive, out, "*"):

@@ -5,11 +5,13 @@ The only room below the scenes that knows the `rosbags` library. A recording who
 killed, the disk was full) is read as far as it goes, and a warning says so.
 """
 
+from monodvps_ros.data.bag.background_writer import BackgroundWriter
 from monodvps_ros.data.bag.reader import BagReader, Topic, read_messages
 from monodvps_ros.data.bag.storage import is_bag, part_name, recording_of, sequence_name, whole_sequence
 from monodvps_ros.data.bag.writer import BagWriter
 
 __all__ = [
+    "BackgroundWriter",
     "BagReader",
     "BagWriter",
     "Topic",

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes recordings."""
 
+import fcntl
+import logging
+import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,67 +15,95 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin
 
 from monodvps_ros.data.bag import messages
 from monodvps_ros.data.bag.message_types import known_types, require_type
+from monodvps_ros.data.bag.storage_files import StorageFiles
 from monodvps_ros.data.message_fields import Fields, image_fields
 from monodvps_ros.errors import DataError
-from monodvps_ros.files import partial_path
+from monodvps_ros.files import partial_path, partials
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.outputs import CAMERA_INFO_TYPE, IMAGE_TYPE
 
+log = logging.getLogger(__name__)
+
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+#: Ends the name of an unfinished recording that is not removed: what it holds cannot be made again.
+_KEPT = ".kept"
 
 
 class BagWriter:
     """Writes a recording; a context manager. The recording appears at its path, whole, when the context ends well.
 
+    Attributes:
+        path: of the recording.
+        unfinished: folder that it is written to until then; one of MCAP can be read as it is, also where the writer was
+            killed.
+
     Args:
         path: folder to make; its parents are made too.
         storage: mcap or sqlite3.
+        compressed: compress the chunks of an MCAP file with zstd.
+        split_bytes: begin another file when one is as large; 0: never.
+        keep_unfinished: what is recorded cannot be made again: after an error, leave it in `unfinished`.
 
     Raises:
         DataError: the path exists, or the storage is not known.
     """
 
-    def __init__(self, path: Path, storage: str = "mcap") -> None:
+    def __init__(
+        self,
+        path: Path,
+        storage: str = "mcap",
+        *,
+        compressed: bool = False,
+        split_bytes: int = 0,
+        keep_unfinished: bool = False,
+    ) -> None:
         if path.exists():
             raise DataError(f"{path}: exists already; recordings are not overwritten: remove it or choose another name")
         if storage not in STORAGES:
             raise DataError(f"no bag storage '{storage}'; there are: {', '.join(STORAGES)}")
         self.path = path
-        self._storage = STORAGES[storage]
+        self.unfinished = partial_path(path, _KEPT if keep_unfinished else "")
+        self._how = STORAGES[storage], compressed, split_bytes
+        self._keep = keep_unfinished
         self._typestore = known_types()
         self._connections: dict[tuple[str, str], Connection] = {}
 
     def __enter__(self) -> "BagWriter":
-        """Begin to write, in a hidden folder beside the path.
+        """Begin to write, in the folder `unfinished` beside the path; tend to those of writers that were killed.
 
         Raises:
-            DataError: the folder cannot be made.
+            DataError: it cannot be written.
         """
-        self._folder = partial_path(self.path)
-        try:
-            self._folder.mkdir(parents=True)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self._writer = Writer(self._folder / self.path.name, version=9, storage_plugin=self._storage)
-        self._writer.open()
+        with self._told():
+            self._tend_to_leftovers()
+            self.unfinished.mkdir(parents=True)
+            self._lock = os.open(self.unfinished, os.O_RDONLY)  # as long as this process lives
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            self._files = StorageFiles(self.unfinished, self.path.name, *self._how)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the recording and put it in its place; after an error, leave nothing."""
+        """Finish the recording and put it in its place; after an error, remove it unless it is to be kept.
+
+        Raises:
+            DataError: it cannot be written.
+        """
         try:
             if kind is None:
-                self._writer.close()
-                (self._folder / self.path.name).rename(self.path)
+                with self._told():
+                    self._files.close()
+                    self.unfinished.rename(self.path)
         finally:
-            with suppress(Exception):  # an error is on its way already; one of tidying up would hide it
-                self._writer.abort()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._files.abort()
+            os.close(self._lock)
+            if not self._keep:
+                shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def message(self, topic: str, type_name: str, stamp_ns: int, frame_id: str, fields: Fields) -> None:
         """Write a message with a header.
@@ -122,9 +155,13 @@ class BagWriter:
             receive_ns: time of receipt in nanoseconds.
 
         Raises:
-            DataError: the definition of the type is not found.
+            DataError: the definition of the type is not found, or the disk is full.
         """
-        self._writer.write(self._connection(topic, type_name), receive_ns, cdr_bytes)
+        with self._told():
+            if self._files.is_full:
+                self._files.split()
+                self._connections.clear()
+            self._files.writer.write(self._connection(topic, type_name), receive_ns, cdr_bytes)
 
     def _write(self, topic: str, type_name: str, stamp_ns: int, fields: Fields) -> None:
         require_type(self._typestore, type_name)
@@ -135,5 +172,35 @@ class BagWriter:
         key = topic, type_name
         if key not in self._connections:
             require_type(self._typestore, type_name)
-            self._connections[key] = self._writer.add_connection(topic, type_name, typestore=self._typestore)
+            self._connections[key] = self._files.writer.add_connection(topic, type_name, typestore=self._typestore)
         return self._connections[key]
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            kept = f"; what has been recorded is in {self.unfinished}" if self._keep else ""
+            raise DataError(f"{self.path}: cannot be written: {error.strerror or error}{kept}") from error
+
+    def _tend_to_leftovers(self) -> None:
+        for rest in partials(self.path.parent, f"{escape(self.path.name)}.????????"):
+            if _in_use(rest):
+                continue
+            if rest.name.endswith(_KEPT):
+                log.warning("%s: a recording that was interrupted; it can be read, copied or removed", rest)
+            else:
+                log.warning("%s: removed, an interrupted run left it", rest)
+                shutil.rmtree(rest)
+
+
+def _in_use(unfinished: Path) -> bool:
+    """Say whether its writer lives."""
+    folder = os.open(unfinished, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+    return False

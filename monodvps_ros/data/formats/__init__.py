@@ -3,11 +3,13 @@
 
 import pkgutil
 from functools import cache
+from glob import escape
 from importlib import import_module
 from pathlib import Path
 
 from monodvps_ros.data.format import Format, PredictionLayout
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.files import partials
 
 
 @cache
@@ -25,7 +27,9 @@ def find_format(path: Path) -> Format:
         DataError: it does not exist, or is of an unknown format.
     """
     if not path.exists():
-        raise DataError(f"{path}: does not exist")
+        unfinished = [str(each) for each in partials(path.parent, f"{escape(path.name)}.*") if each.is_dir()]
+        hint = f"; what an interrupted recorder wrote is in {' and '.join(unfinished)}: give that" if unfinished else ""
+        raise DataError(f"{path}: does not exist{hint}")
     found = next((each for each in formats() if each.detects(path)), None)
     if found is None:
         raise DataError(f"{path}: is of an unknown format; expected {', or '.join(each.title for each in formats())}")

@@ -29,7 +29,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     def run() -> int:
         from monodvps_ros.ros.nodes.perception_node import PerceptionNode  # noqa: PLC0415 - takes seconds
         from monodvps_ros.ros.nodes.running import run_node  # noqa: PLC0415
+        from monodvps_ros.ros.profile import use_profile  # noqa: PLC0415
 
+        use_profile("perception_node")
         return run_node(args, stop, lambda: PerceptionNode(started_at=started_at))
 
     code = run_checked("perception_node", run)

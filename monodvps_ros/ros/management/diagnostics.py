@@ -35,7 +35,7 @@ LATENCY_P50 = "latency p50 ms"
 LATENCY_P90 = "latency p90 ms"
 LATENCY_MAX = "latency max ms"
 RESETS = "resets by time jumps"
-STAMPS = "stamps"
+REPEATED = "repeated stamps"
 IMAGE_TOPIC = "image topic"
 RELIABILITY = "image reliability"
 IMAGE = "image"
@@ -72,7 +72,7 @@ CAMERA_KEYS = {
     LATENCY_P90: f"time from an image's arrival to its last output, 90th percentile of the last {LATENCIES} images",
     LATENCY_MAX: "time from an image's arrival to its last output, maximum since the start",
     RESETS: "number of time jumps: stamps or clock went back, or a gap between images",
-    STAMPS: "where the stamps come from: the images, or the time of receipt where all of theirs are 0",
+    REPEATED: "images with the stamp of the previous image",
     IMAGE_TOPIC: "resolved name of the image topic",
     RELIABILITY: "current QoS reliability of the image subscription",
     IMAGE: "size and encoding of the last image",
@@ -131,7 +131,6 @@ class CameraHealth:
         active: whether the node is active.
         snapshot: its counters.
         image_topic: resolved name.
-        stamps: where the stamps come from.
         publisher_count: publishers of the image topic, whether or not their QoS fits.
         reliability: QoS reliability of the image subscription now.
         lost_in_transport: images that the middleware reports as lost before they reached the node.
@@ -151,7 +150,6 @@ class CameraHealth:
     active: bool
     snapshot: Snapshot
     image_topic: str
-    stamps: str
     publisher_count: int
     reliability: str
     lost_in_transport: int
@@ -206,7 +204,7 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
         LATENCY_P90: _number(snapshot.latency_p90_ms),
         LATENCY_MAX: _number(snapshot.latency_max_ms),
         RESETS: str(snapshot.resets),
-        STAMPS: health.stamps,
+        REPEATED: str(snapshot.repeated_stamps),
         IMAGE_TOPIC: health.image_topic,
         RELIABILITY: health.reliability,
         IMAGE: health.image,

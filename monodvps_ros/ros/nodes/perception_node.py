@@ -230,7 +230,6 @@ class PerceptionNode(ManagedNode):
             active=self.state == "active",
             snapshot=stream.statistics.snapshot(),
             image_topic=stream.input.image_topic,
-            stamps=stream.input.stamps,
             publisher_count=stream.input.publisher_count(),
             reliability=stream.input.reliability,
             lost_in_transport=stream.input.lost_in_transport,

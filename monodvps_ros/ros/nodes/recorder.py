@@ -4,7 +4,7 @@
 It tells its parent what it does by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is connected,
 ``{"event": "counts", "counts": {topic: messages}}`` while it records, and ``{"event": "stopped", "counts": ...}`` when
 the bag is closed. SIGINT, SIGTERM and the end of stdin (the parent is gone) ask it to stop; what has been sent until
-then is still written.
+then is still written. stderr is for people: where the recording is, now and at the end.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -23,15 +23,18 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 
-from monodvps_ros.data.bag import BagWriter
+from monodvps_ros.data.bag import BackgroundWriter, BagWriter
 from monodvps_ros.errors import DataError
 from monodvps_ros.ros.nodes.running import initialize
 from monodvps_ros.ros.topics.conversions import message_class
 
-QUEUE_DEPTH = 200  # messages of a topic buffered for the disk
-QUIET_S = 0.5  # no message for this long after a stop request: recording is complete
+QUEUE_DEPTH = 200  # messages of a topic that wait to be taken
+MOST_WAITING_BYTES = 64_000_000  # of messages that wait to be written
+LOOK_EVERY_S = 0.25  # for topics that have appeared
+QUIET_S = 1.0  # no message for this long after a stop request: recording is complete
 MAX_DRAIN_S = 10.0  # recording ends here although messages still arrive
 REPORT_EVERY_S = 0.25
+TELL_LOSS_EVERY_S = 5.0
 
 
 class Recorder:
@@ -39,22 +42,31 @@ class Recorder:
 
     Args:
         node: the node that owns the subscriptions.
-        writer: the open bag.
+        writer: of the open bag.
         topics: names, resolved by the node; types and QoS are those of the topics' publishers.
+        optional: more topics, recorded from when they are published.
     """
 
-    def __init__(self, node: Node, writer: BagWriter, topics: list[str]) -> None:
+    def __init__(
+        self, node: Node, writer: BackgroundWriter, topics: Sequence[str], optional: Sequence[str] = ()
+    ) -> None:
         self._node = node
         self._writer = writer
         self._subscriptions: dict[str, Any] = {}
-        self.counts = {node.resolve_topic_name(topic): 0 for topic in topics}
+        self._required = {node.resolve_topic_name(topic) for topic in topics}
+        self._topics = [node.resolve_topic_name(topic) for topic in [*topics, *optional]]
         self.last_receipt_s = time.monotonic()
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Messages that are written, by topic."""
+        return {topic: self._writer.written[topic] for topic in self._topics}
+
+    @property
     def ready(self) -> bool:
-        """True once every topic has a subscription that is connected to a publisher."""
-        return len(self._subscriptions) == len(self.counts) and all(
-            subscription.get_publisher_count() > 0 for subscription in self._subscriptions.values()
+        """True once every topic that is not optional has a subscription that is connected to a publisher."""
+        return self._required <= self._subscriptions.keys() and all(
+            self._subscriptions[topic].get_publisher_count() > 0 for topic in self._required
         )
 
     def subscribe(self) -> None:
@@ -63,7 +75,9 @@ class Recorder:
         Raises:
             DataError: a topic has publishers of different types.
         """
-        for topic in self.counts.keys() - self._subscriptions.keys():
+        for topic in self._topics:
+            if topic in self._subscriptions:
+                continue
             publishers = self._node.get_publishers_info_by_topic(topic)
             if not publishers:
                 continue
@@ -82,18 +96,17 @@ class Recorder:
             )
 
     def _write(self, topic: str, type_name: str, data: bytes) -> None:
-        self._writer.raw(topic, type_name, data, time.time_ns())
-        self.counts[topic] += 1
+        self._writer.put(topic, type_name, data, time.time_ns())
         self.last_receipt_s = time.monotonic()
 
 
-def record(out: Path, topics: list[str], storage: str = "mcap") -> None:
+def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = ()) -> None:
     """Record topics to a bag until a signal or the end of stdin asks to stop.
 
     Args:
-        out: folder of the bag; must not exist.
+        writer: of the bag; not entered yet.
         topics: names of the topics.
-        storage: mcap or sqlite3.
+        optional: names of more topics, recorded from when they are published; "ready" does not wait for them.
 
     Raises:
         ConfigError: rclpy cannot start.
@@ -105,30 +118,41 @@ def record(out: Path, topics: list[str], storage: str = "mcap") -> None:
     initialize()
     executor = SingleThreadedExecutor()
     try:
-        with BagWriter(out, storage) as writer:
-            node = Node("recorder", enable_rosout=False, start_parameter_services=False)
-            executor.add_node(node)
-            recorder = Recorder(node, writer, topics)
-            _spin(executor, recorder, lambda: bool(stop_requests) or _stdin_ended())
-            _drain(executor, recorder)
+        with writer:
+            _tell(f"recording to {writer.path}; until it is closed, the data are in {writer.unfinished}")
+            with BackgroundWriter(writer, MOST_WAITING_BYTES) as background:
+                node = Node("recorder", enable_rosout=False, start_parameter_services=False)
+                executor.add_node(node)
+                recorder = Recorder(node, background, topics, optional)
+                _spin(executor, recorder, background, lambda: bool(stop_requests) or _stdin_ended())
+                _drain(executor, recorder)
         _report("stopped", counts=recorder.counts)
+        _tell(f"{background.written.total()} messages recorded to {writer.path}{_lost(background)}")
     finally:
         executor.shutdown()
         rclpy.shutdown()
 
 
-def _spin(executor: SingleThreadedExecutor, recorder: Recorder, stopped: Any) -> None:
-    reported, reported_s, was_ready = dict(recorder.counts), 0.0, False
+def _spin(
+    executor: SingleThreadedExecutor, recorder: Recorder, writer: BackgroundWriter, stopped: Callable[[], bool]
+) -> None:
+    reported, reported_s, looked_s, was_ready = recorder.counts, 0.0, 0.0, False
+    lost, told_s = 0, 0.0
     while not stopped():
-        if not recorder.ready:
+        if not was_ready or time.monotonic() - looked_s > LOOK_EVERY_S:
             recorder.subscribe()
-        elif not was_ready:
+            looked_s = time.monotonic()
+        if not was_ready and recorder.ready:
             _report("ready")
             was_ready = True
         executor.spin_once(timeout_sec=0.05)
-        if recorder.counts != reported and time.monotonic() - reported_s > REPORT_EVERY_S:
-            reported, reported_s = dict(recorder.counts), time.monotonic()
+        writer.check()
+        if time.monotonic() - reported_s > REPORT_EVERY_S and recorder.counts != reported:
+            reported, reported_s = recorder.counts, time.monotonic()
             _report("counts", counts=reported)
+        if writer.lost.total() != lost and time.monotonic() - told_s > TELL_LOSS_EVERY_S:
+            lost, told_s = writer.lost.total(), time.monotonic()
+            _tell(f"the disk is too slow{_lost(writer)}")
 
 
 def _drain(executor: SingleThreadedExecutor, recorder: Recorder) -> None:
@@ -165,3 +189,14 @@ def _report(event: str, **more: Any) -> None:
     with contextlib.suppress(BrokenPipeError):  # the parent is gone; the bag is still closed properly
         sys.stdout.write(json.dumps({"event": event, **more}) + "\n")
         sys.stdout.flush()
+
+
+def _lost(writer: BackgroundWriter) -> str:
+    parts = ", ".join(f"{count} of {topic}" for topic, count in writer.lost.items())
+    return f"; lost: {parts}" if parts else ""
+
+
+def _tell(sentence: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"recorder: {sentence}\n")
+        sys.stderr.flush()

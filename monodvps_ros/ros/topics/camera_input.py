@@ -13,14 +13,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from monodvps_ros.config import NodeConfig
 from monodvps_ros.data.message_fields import NANOSECONDS
 from monodvps_ros.data.sequence_watch import SequenceWatch, Step
-from monodvps_ros.perception.statistics import REPEATED, REPLACED, STOPPED, UNPAIRED, UNSTAMPED, Statistics
+from monodvps_ros.perception.statistics import REPLACED, STOPPED, UNPAIRED, Statistics
 from monodvps_ros.ros.topics.adaptive_subscription import AdaptiveSubscription
 from monodvps_ros.ros.topics.conversions import stamp_to_ns
 from monodvps_ros.ros.topics.filter_pairing import exact_pairing
 
 #: How long the first image waits for the first camera_info, where somebody publishes one.
 FIRST_INFO_WAIT_S = 0.5
-_OF_IMAGES, _OF_RECEIPT = "of the images", "times of receipt: those of the images are 0"
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,6 @@ class Received:
 
 class CameraInput:
     """Subscribes to one camera and keeps its newest image.
-
-    Images whose stamp repeats the one before, or is 0, are left out and counted. Where all stamps are 0, as of a driver
-    that does not set them, an image takes the time of its receipt, and the newest camera_info.
 
     Args:
         node: that subscribes.
@@ -72,7 +68,6 @@ class CameraInput:
                 f"{self.image_topic} and its camera_info are paired by stamp: {self._pairing.description}"
             )
         self._subscriptions: list[AdaptiveSubscription] = []
-        self.stamps = "not known yet"
 
     def start(self) -> None:
         """Subscribe. camera_info first: where both are ready it is then served before the image."""
@@ -150,34 +145,20 @@ class CameraInput:
         self._statistics.count_received()
         stamp_ns = stamp_to_ns(message.header.stamp)
         with self._lock:
-            if stamp_ns == 0 and self.stamps != _OF_IMAGES:
-                stamp_ns = self._take_receipt(message)
-            elif stamp_ns:
-                self.stamps = _OF_IMAGES
-            step = self._watch.check(stamp_ns) if stamp_ns else None
-            if step in (None, Step.REPEATED):
-                self._drop(1, UNSTAMPED if step is None else REPEATED)
-                return
+            step = self._watch.check(stamp_ns)
             if step in (Step.BACKWARD, Step.GAP):
                 self._restart = True
+            if step is Step.REPEATED:
+                self._statistics.count_repeated_stamp()
             arrived = (message, time.monotonic())
-            if self._pairing is None or self.stamps == _OF_RECEIPT:
-                self._put(arrived, self._info)
+            if self._pairing is None:
+                self._put(arrived, None)
             else:
                 pair, lost = self._pairing.add_image(stamp_ns, arrived)
                 self._drop(lost, UNPAIRED)
                 if pair is not None:
                     self._put(*pair)
         self._wake()
-
-    def _take_receipt(self, message: Any) -> int:
-        if self.stamps != _OF_RECEIPT:
-            self.stamps = _OF_RECEIPT
-            self._node.get_logger().warning(
-                f"{self.image_topic}: images have stamps of 0; the time of their receipt is taken"
-            )
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        return stamp_to_ns(message.header.stamp)
 
     def _on_info(self, message: CameraInfo) -> None:
         with self._lock:
