@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks, before rclpy is imported, the environment variables that it refuses; imports nothing of ROS.
+"""Checks and sets environment variables before rclpy is imported; imports nothing of ROS.
 
 rclpy's errors do not name the variable; for an absent middleware it ends the process while it is imported.
+
+With Fast DDS's default shared memory large messages are lost, and a process that was stopped for seconds (a debugger,
+a suspended computer) hears nothing afterwards; with the profile that ships neither happens.
 """
 
 import os
@@ -16,6 +19,9 @@ from monodvps_ros.optional import missing_dependency
 REFUSED = 2
 #: DDS computes its ports from the domain; beyond this they exceed 65535.
 LAST_DOMAIN = 232
+PROFILE = "fastdds_large_messages.xml"
+#: Variables that name a profile of Fast DDS; the second is of older versions.
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def check_environment() -> None:
@@ -52,6 +58,43 @@ def run_checked(program: str, run: Callable[[], int]) -> int:
         problem = str(missing_dependency(error, f"the {program.replace('_', ' ')}"))
     sys.stderr.write(f"{program}: {' '.join(problem.split())}\n")
     return REFUSED
+
+
+def is_profile_set() -> bool:
+    """Say whether the user has chosen a profile of Fast DDS."""
+    return not os.environ.keys().isdisjoint(PROFILE_VARIABLES)
+
+
+def shipped_profile() -> Path:
+    """Return the profile that ships: beside a source tree's package, or in the installed share folder.
+
+    Raises:
+        ConfigError: it is in neither place.
+    """
+    prefixes = filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
+    folders = [Path(__file__).parents[1], *(Path(prefix) / "share" / "monodvps_ros" for prefix in prefixes)]
+    for folder in folders:
+        if (folder / "config" / PROFILE).is_file():
+            return folder / "config" / PROFILE
+    raise ConfigError(f"{PROFILE} is in config of none of {', '.join(map(str, folders))}; build again")
+
+
+def use_profile(program: str) -> None:
+    """Set the profile that ships where the user has set none, and say so.
+
+    Raises:
+        ConfigError: it is not found.
+    """
+    if not is_profile_set():
+        os.environ[PROFILE_VARIABLES[0]] = str(shipped_profile())
+        sys.stderr.write(f"{program}: {PROFILE_VARIABLES[0]} is not set; using {shipped_profile()}\n")
+
+
+def leave_profile() -> None:
+    """Unset the profile that ships: it is the sender's that counts, and to who only receives it costs 256 MB."""
+    for name in PROFILE_VARIABLES:
+        if Path(os.environ.get(name, "")).name == PROFILE:
+            del os.environ[name]
 
 
 def _check_domain(text: str) -> None:

@@ -30,8 +30,8 @@ from monodvps_ros.demo import middleware
 from monodvps_ros.demo.processes import Child
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.msg import PanopticSegment, PanopticSegments
-from monodvps_ros.ros import profile
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play, play
+from monodvps_ros.ros_environment import shipped_profile
 from monodvps_ros.types import CameraFrame, Sample
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
@@ -264,4 +264,4 @@ class TestEnvironment:
         assert middleware.free_domain() != int(os.environ["ROS_DOMAIN_ID"])
 
     def test_the_profile_ships(self):
-        assert profile.shipped_profile().is_file()
+        assert shipped_profile().is_file()

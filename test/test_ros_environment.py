@@ -12,7 +12,6 @@ import pytest
 from monodvps_ros import ros_environment as environment
 from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.ros import profile
 
 PROGRAMS = {
     "perception_node": ["-m", "monodvps_ros.ros.executables.perception_node"],
@@ -166,17 +165,17 @@ def test_any_other_refusal_is_one_line(tmp_path):
 
 
 def test_the_profile_is_set_where_the_user_has_set_none_and_left_by_who_only_receives(clean, capsys):
-    for name in profile.VARIABLES:
+    for name in environment.PROFILE_VARIABLES:
         clean.delenv(name, raising=False)
-    profile.use_profile("node")
+    environment.use_profile("node")
     ours = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]
     assert ours.endswith("/fastdds_large_messages.xml") and Path(ours).is_file()
     assert capsys.readouterr().err == f"node: FASTDDS_DEFAULT_PROFILES_FILE is not set; using {ours}\n"
-    profile.leave_profile()
-    assert not profile.is_profile_set()
+    environment.leave_profile()
+    assert not environment.is_profile_set()
     clean.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
-    profile.use_profile("node")
-    profile.leave_profile()
+    environment.use_profile("node")
+    environment.leave_profile()
     assert "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ
     assert os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/mine.xml"
     assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from monodvps_ros.errors import MonoDVPSError
-from monodvps_ros.ros.profile import VARIABLES, is_profile_set
+from monodvps_ros.ros_environment import PROFILE_VARIABLES, is_profile_set
 
 #: Domains whose ports lie below Linux' ephemeral ports (REP-like rule of the ROS 2 documentation).
 HIGHEST_DOMAIN = 101
@@ -32,7 +32,7 @@ def environment(profile: Callable[[], Path]) -> dict[str, str]:
     if not {"ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"} & os.environ.keys():
         settings["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     if not is_profile_set():
-        settings[VARIABLES[0]] = str(profile())
+        settings[PROFILE_VARIABLES[0]] = str(profile())
     return settings
 
 

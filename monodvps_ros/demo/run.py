@@ -32,7 +32,7 @@ from monodvps_ros.files import write_text
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, weights_file
 from monodvps_ros.outputs import Output, topic_of
 from monodvps_ros.progress import progress_bar, tracked
-from monodvps_ros.ros.profile import shipped_profile
+from monodvps_ros.ros_environment import shipped_profile
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import Sample, SampleSource
 

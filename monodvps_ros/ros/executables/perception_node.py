@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from monodvps_ros.ros_environment import run_checked
+from monodvps_ros.ros_environment import run_checked, use_profile
 from monodvps_ros.signals import StopRequest
 
 
@@ -29,7 +29,6 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     def run() -> int:
         from monodvps_ros.ros.nodes.perception_node import PerceptionNode  # noqa: PLC0415 - takes seconds
         from monodvps_ros.ros.nodes.running import run_node  # noqa: PLC0415
-        from monodvps_ros.ros.profile import use_profile  # noqa: PLC0415
 
         use_profile("perception_node")
         return run_node(args, stop, lambda: PerceptionNode(started_at=started_at))

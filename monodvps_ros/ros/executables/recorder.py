@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from monodvps_ros.ros_environment import run_checked
+from monodvps_ros.ros_environment import leave_profile, run_checked
 
 #: Files of this size are moved, copied and repaired in a moment.
 SPLIT_MB = 1000
@@ -33,7 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
     def run() -> int:
         from monodvps_ros.data.bag import BagWriter  # noqa: PLC0415 - imports numpy
         from monodvps_ros.ros.nodes.recorder import record  # noqa: PLC0415 - imports rclpy
-        from monodvps_ros.ros.profile import leave_profile  # noqa: PLC0415
 
         leave_profile()
         writer = BagWriter(
