@@ -21,7 +21,8 @@ _PARTIAL = ".partial"
 
 def partial_path(path: Path, suffix: str = "") -> Path:
     """Name an unfinished file or folder beside a path; each call gives another name."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}{suffix}")
+    place = path if path.name else path.absolute()  # "." and "/" have no name
+    return place.parent / f".{place.name}.{secrets.token_hex(4)}{_PARTIAL}{suffix}"
 
 
 def partials(folder: Path, name: str = "*") -> list[Path]:

@@ -128,7 +128,10 @@ def test_other_encodings_are_refused_with_the_list(encoding):
         ((bytes(12), "yuv422", 2, 3, 6), "3 wide.*even"),
         ((bytes(9), "nv12", 2, 3, 3), "3 wide.*even"),
         ((bytes(12), "nv21", 3, 2, 2), "3 high.*even"),
-        ((bytes(8), "nv12", 2, 4, 4), "cut off: 8 bytes, but height 3 x step 4 is 12"),
+        (
+            (bytes(8), "nv12", 2, 4, 4),
+            "cut off: 8 bytes, but height 2, and half as many rows of colour, x step 4 is 12",
+        ),
         ((bytes(4), "bayer_rggb8", 2, 2, 2), "2 x 2; it must be at least 3 x 3"),
     ],
 )

@@ -53,13 +53,30 @@ def test_folder_labels_of_another_data_set(folder, caplog):
             open_source(folder)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("folder: labels\nvalues: {0: sky}", "'folder' is 'labels'"),
+        ("values: {0: sky}\nmoving: cars", "'moving' is 'cars'"),
+        ("values: {0: sky}\nmoving: [label, label]", r"'moving' is \['label', 'label'\]"),
+        ("folder: null\nvalues: {0: sky}", "'folder' is None"),
+        ("folder: 7\nvalues: {0: sky}", "'folder' is 7"),
+    ],
+)
+def test_a_folder_of_labels_that_is_not_there_is_an_error(folder, text, words):
+    (folder / "label").mkdir()
+    (folder / "labels.yaml").write_text(text)
+    with pytest.raises(DataError, match=rf"labels\.yaml: {words}; expected the name of a folder in "):
+        open_source(folder)
+
+
 def test_labels_by_groups_and_masks_of_what_moves(folder):
     for name, value in (("semantic", 5), ("cars", 2)):
         (folder / name).mkdir()
         cv2.imwrite(str(folder / name / "frame_2.png"), np.full(SIZE, value, np.uint8))
     path = folder / "elsewhere.yaml"
     path.write_text("folder: semantic\nvalues: {3: road, 4: other, 5: [truck, car], 6: null, 7: road}\nmoving: cars\n")
-    labels = read_label_file(path, CITYSCAPES)
+    labels = read_label_file(path, CITYSCAPES, folder)
     assert labels.groups == ClassGroups(("road", "car + truck"), ((0,), (13, 14)))
     assert labels.table[[3, 4, 5, 6, 7]].tolist() == [0, 254, 1, 255, 0]
     assert (labels.read_groups(folder, "frame_2", SIZE) == 1).all()

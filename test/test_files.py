@@ -3,6 +3,7 @@
 
 import errno
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,15 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"new"
     assert (tmp_path / "deep" / "er" / "b.txt").read_bytes() == "grün".encode()
     assert names(tmp_path) == ["a", "deep"] and names(tmp_path / "deep" / "er") == ["b.txt"]
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", ""])
+def test_a_path_without_a_name_is_one_that_cannot_be_written(path, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_bytes(Path(path), b"")
+    assert names(tmp_path) == ["here"] and names(tmp_path / "here") == []
 
 
 @pytest.mark.parametrize("durable", [False, True])

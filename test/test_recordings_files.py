@@ -91,6 +91,16 @@ def test_a_file_that_metadata_does_not_name_is_read_and_named(tmp_path, caplog):
     assert "metadata.yaml does not name" in caplog.text and "bag_1.mcap" in caplog.text
 
 
+def test_an_empty_metadata_counts_as_none(tmp_path, caplog):
+    write_bag(tmp_path / "bag", camera(stamps(3)))
+    (tmp_path / "bag/metadata.yaml").write_bytes(b"")
+    check_whole(tmp_path / "bag", 3)
+    assert "metadata.yaml: is empty" in caplog.text
+    (tmp_path / "bag/metadata.yaml").write_bytes(b"{}")
+    with pytest.raises(DataError, match=r"metadata\.yaml: does not describe a recording; remove it"):
+        open_source(tmp_path / "bag")
+
+
 def test_messages_that_metadata_promises_and_the_files_lack_are_told(tmp_path):
     write_bag(tmp_path / "bag", camera(stamps(5)))
     file = tmp_path / "bag/metadata.yaml"

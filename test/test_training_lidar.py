@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from recordings import STORE, write_bag
 from test_training_stereo import run
 
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagWriter
+from monodvps_ros.data.bag.messages import message, transform_fields
 from monodvps_ros.data.bag.streams import Nearest
 from monodvps_ros.data.bag.transform_tree import TransformTree
 from monodvps_ros.data.formats.pseudo_labels import MANIFEST
@@ -105,6 +107,22 @@ class TestTransforms:
             tree.lookup("camera", "radar", SECOND)
         with pytest.raises(DataError, match=r"do not connect .* within 0.01 s of 1050000000 ns"):
             tree.lookup("camera", "lidar", SECOND + SECOND // 20)
+
+    def test_a_part_after_a_jump_back_has_its_own(self, tmp_path):
+        stamps = [50, 51, 52, 53, 50, 51, 54, 55]  # the second run passes the end of the first
+        fields = [
+            transform_fields(stamp, "map", "camera", pose(translation=(place, 0.0, 0.0)))
+            for place, stamp in enumerate(stamps, 1)
+        ]
+        found = [
+            ("/tf", number, message(STORE, "tf2_msgs/msg/TFMessage", each)) for number, each in enumerate(fields, 1)
+        ]
+        write_bag(tmp_path / "drive", found)
+        tree = TransformTree(tmp_path / "drive", 1e-9)
+        assert [tree.lookup("map", "camera", stamp, 0)[0, 3] for stamp in (50, 51, 53, 54)] == [1, 2, 4, 4]
+        assert [tree.lookup("map", "camera", stamp, 1)[0, 3] for stamp in (50, 51, 53, 55)] == [5, 6, 7, 8]
+        with pytest.raises(DataError, match="do not connect"):
+            tree.lookup("map", "camera", 50, 2)
 
     def test_a_circle_is_refused(self, tmp_path):
         with BagWriter(tmp_path / "drive") as writer:

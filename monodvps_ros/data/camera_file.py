@@ -25,6 +25,8 @@ from monodvps_ros.geometry.camera_model import camera_model
 
 CAMERA_FILE = "camera.json"
 _KEYS = ("width", "height", "rate_hz", "K", "camera_height_m", "baseline_m", "stills", "distortion_model", "d")
+_MOST_PIXELS = 1 << 16
+_RATES_HZ = 0.001, 1_000_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,7 +75,7 @@ def read_camera(path: Path) -> CameraFile:
     unknown = values.keys() - set(_KEYS)
     if unknown:
         raise DataError(f"{path}: unknown key '{shortened(min(unknown))}'; known are {', '.join(_KEYS)}")
-    size = _number(path, values, "height"), _number(path, values, "width")
+    size = _whole(path, values, "height"), _whole(path, values, "width")
     lengths_m = {
         key: None if values.get(key) is None else _number(path, values, key)
         for key in ("camera_height_m", "baseline_m")
@@ -83,8 +85,8 @@ def read_camera(path: Path) -> CameraFile:
         raise DataError(f"{path}: 'stills' is {shown(stills)}; expected true or false")
     matrix = values.get("K")
     camera = CameraFile(
-        (int(size[0]), int(size[1])),
-        _number(path, values, "rate_hz"),
+        size,
+        _number(path, values, "rate_hz", *_RATES_HZ),
         None if matrix is None else _numbers(path, "K", matrix, 9).reshape(3, 3),
         **lengths_m,
         stills=stills,
@@ -129,12 +131,22 @@ def write_camera(path: Path, camera: CameraFile) -> None:
     write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
-def _number(path: Path, values: dict[str, object], key: str) -> float:
+def _number(
+    path: Path, values: dict[str, object], key: str, least: float = 0.0, most: float = sys.float_info.max
+) -> float:
     value = values.get(key)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    if not (number > 0 and least <= number <= most):
         got = f"is {shown(value)}" if key in values else "is missing"
-        raise DataError(f"{path}: '{key}' {got}; expected a number above 0")
-    return float(value)
+        raise DataError(f"{path}: '{key}' {got}; expected a number {f'{least}..{most}' if least else 'above 0'}")
+    return float(number)
+
+
+def _whole(path: Path, values: dict[str, object], key: str) -> int:
+    number = _number(path, values, key)
+    if number != int(number) or number > _MOST_PIXELS:
+        raise DataError(f"{path}: '{key}' is {shown(values[key])}; expected a whole number, 1..{_MOST_PIXELS}")
+    return int(number)
 
 
 def _numbers(path: Path, key: str, value: object, count: int | None = None) -> NDArray[np.float64]:

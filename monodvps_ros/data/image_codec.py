@@ -236,9 +236,11 @@ def _rows(
     buffer = np.frombuffer(data, np.uint8)
     if buffer.size != height * step:
         wrong = "is cut off" if buffer.size < height * step else "is too long"
+        said = f"height {height}"
+        if encoding in _SEMI_PLANAR:
+            said = f"height {height * 2 // 3}, and half as many rows of colour,"
         raise EncodingError(
-            f"data of {encoding} image {wrong}: {buffer.size} bytes, but height {height} x step {step} is "
-            f"{height * step}"
+            f"data of {encoding} image {wrong}: {buffer.size} bytes, but {said} x step {step} is {height * step}"
         )
     rows = buffer.reshape(height, step)[:, :row_bytes]
     if (step % dtype.itemsize or buffer.ctypes.data % dtype.itemsize) and dtype.itemsize > 1:

@@ -105,19 +105,20 @@ def find_label_file(data: Path, space: LabelSpace) -> LabelFile | None:
     Raises:
         DataError: as `read_label_file` says.
     """
-    return read_label_file(data / LABEL_FILE, space) if (data / LABEL_FILE).is_file() else None
+    return read_label_file(data / LABEL_FILE, space, data) if (data / LABEL_FILE).is_file() else None
 
 
-def read_label_file(path: Path, space: LabelSpace) -> LabelFile:
+def read_label_file(path: Path, space: LabelSpace, data: Path) -> LabelFile:
     """Read a YAML of label values.
 
     Args:
         path: of the file.
         space: classes that it may name.
+        data: folder of the data set, in which it names folders.
 
     Raises:
         DataError: it cannot be read, has an unknown key, a value that is not 0..255, a class that the label space has
-            not, or a class in two different groups.
+            not, or a class in two different groups; or a folder that it names is not there.
     """
     read = read_yaml(path)
     if not isinstance(read, dict) or not read.keys() <= set(_KEYS) or not ({"values", "moving"} & read.keys()):
@@ -126,8 +127,11 @@ def read_label_file(path: Path, space: LabelSpace) -> LabelFile:
         )
     values = read.get("values")
     groups, table = (None, np.full(256, _UNKNOWN, np.uint8)) if values is None else _groups(path, values, space)
-    moving = read.get("moving")
-    return LabelFile(path, str(read.get("folder", "label")), groups, table, None if moving is None else str(moving))
+    folder, moving = read.get("folder", "label"), read.get("moving")
+    for key, name, is_used in (("folder", folder, groups is not None), ("moving", moving, moving is not None)):
+        if is_used and not (isinstance(name, str) and (data / name).is_dir()):
+            raise DataError(f"{path}: '{key}' is {shown(name)}; expected the name of a folder in {data}")
+    return LabelFile(path, folder, groups, table, moving)
 
 
 def _png(folder: Path, stem: str) -> Path | None:

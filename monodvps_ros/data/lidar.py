@@ -67,8 +67,8 @@ class BagClouds:
         camera_from_lidar = self._extrinsics
         if camera_from_lidar is None:
             frames = sample.frame.frame_id, cloud.header.frame_id
-            recording, _ = recording_of(sample.sequence, self._trees)
-            camera_from_lidar = self._trees[recording].lookup(*frames, sample.frame.stamp_ns)
+            recording, part = recording_of(sample.sequence, self._trees)
+            camera_from_lidar = self._trees[recording].lookup(*frames, sample.frame.stamp_ns, part)
         return np.asarray(points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3])
 
     def _open(self, bag: Path) -> Iterator[tuple[int, Any]]:

@@ -222,7 +222,7 @@ def _samples(request: Request, recording: _Recording, what: str) -> Iterator[Sam
 
 def _labels(request: Request, source: SampleSource) -> LabelFile | None:
     if request.labels is not None:
-        return read_label_file(request.labels, source.label_space)
+        return read_label_file(request.labels, source.label_space, request.data)
     return find_label_file(request.data, source.label_space)
 
 

@@ -66,6 +66,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     file = path / "metadata.yaml"
     if not file.is_file():
         return {}
+    if not file.stat().st_size:
+        log.warning("%s: is empty (the recorder was killed?); the storage files are read without it", file)
+        return {}
     try:
         return dict(read_yaml(file)["rosbag2_bagfile_information"])
     except (KeyError, TypeError, AttributeError):
