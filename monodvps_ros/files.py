@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: YAML and JSON are parsed with one kind of error; what is written appears whole or not at all.
+"""Files: YAML and JSON are parsed with one kind of error; what is written appears whole or not at all, by one writer.
 
-A file is written beside its place under a hidden name of its own, then moved there.
+A file is written beside its place under a hidden name of its own, then moved there. A lock file marks an output that is
+being written.
 """
 
+import errno
+import fcntl
 import json
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +21,9 @@ import yaml
 from monodvps_ros.errors import DataError, MonoDVPSError, shortened
 
 _PARTIAL = ".partial"
+_LOCK = ".lock"
+#: File systems without locks, such as some cluster storage: outputs there have no owner.
+_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def partial_path(path: Path, suffix: str = "") -> Path:
@@ -133,3 +140,66 @@ def _read(path: Path, error: type[MonoDVPSError]) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as problem:  # ValueError: a null character in the path
         raise error(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+
+
+@contextmanager
+def owned(output: Path, *, is_file: bool = False) -> Iterator[None]:
+    """Own an output until the end; another process that asks for it meanwhile is refused.
+
+    The lock is the kernel's (flock), so that a killed process leaves none, even if its lock file stays.
+
+    Args:
+        output: folder, which is made if missing, or file.
+        is_file: it is a file; its folder must exist.
+
+    Raises:
+        DataError: another process owns it, or it cannot be written.
+    """
+    folder = output.parent if is_file else output
+    path = folder / f".{output.name}{_LOCK}" if is_file else folder / _LOCK
+    is_new = not folder.exists()
+    try:
+        if not is_file:
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise DataError(
+                f"{output}: is being written by another process ({_owner(path)}); wait for it, or choose another --out"
+            ) from None
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise DataError(f"{folder} is a file; give a folder with --out") from None
+        raise DataError(f"{output}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()  # before the lock is released: whoever waits for this file finds that it is gone
+        os.close(lock)
+        if is_new:
+            with suppress(OSError):  # unless something was written
+                folder.rmdir()
+
+
+def _locked(path: Path) -> int:
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                os.close(lock)
+                raise
+        with suppress(FileNotFoundError):  # removed by its last owner
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                os.truncate(lock, 0)
+                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                return lock
+        os.close(lock)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")[:200] or "unknown"
+    except OSError:
+        return "unknown"

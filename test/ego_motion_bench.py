@@ -16,8 +16,8 @@ import torch
 from monodvps_ros.config import TrainingConfig, from_dict
 from monodvps_ros.data import open_source
 from monodvps_ros.data.transforms import apply_geometry, fit_geometry
-from monodvps_ros.training.checkpoints import read_checkpoint
-from monodvps_ros.training.module import CONFIG_KEY, TrainingModule
+from monodvps_ros.training.checkpoints import CONFIG_KEY, read_checkpoint
+from monodvps_ros.training.module import TrainingModule
 
 
 def load_module(checkpoint):

@@ -322,8 +322,10 @@ def test_recordings_one_a_sequence(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Seen(fail_at=8), kind=BagPrediction, name="bag")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions.json", "s0"]
+    (tmp_path / ".s1.0123abcd.partial" / "s1").mkdir(parents=True)  # as a kill leaves it
     again = Seen()
     prediction = run(tmp_path, again, kind=BagPrediction, name="bag")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions.json", "s0", "s1"]
     assert again.steps == 3 and "3 frames written, 6 kept" in prediction.summary(1.0)[0]
     frames = list(open_predictions(tmp_path, "recording"))
     assert [f.sequence for f in frames] == ["s0"] * 6 + ["s1"] * 3

@@ -2,13 +2,23 @@
 """Files that appear whole or not at all."""
 
 import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from monodvps_ros.cli.main import main
+from monodvps_ros.data.fingerprints import fingerprint
 from monodvps_ros.errors import DataError, WeightsError
-from monodvps_ros.files import partial_path, partials, write_bytes, write_text, written_whole
+from monodvps_ros.files import owned, partial_path, partials, write_bytes, write_text, written_whole
 
 
 def names(folder):
@@ -90,3 +100,116 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
     for writer in writers:
         writer.join()
     assert path.read_bytes() in contents and names(tmp_path) == ["a"]
+
+
+# --- one writer at a time ---------------------------------------------------------------------------------------------
+
+
+def test_an_output_has_one_owner(tmp_path):
+    out, file = tmp_path / "deep" / "out", tmp_path / "a.onnx"
+    for output, is_file in ((out, False), (file, True)):
+        with (
+            owned(output, is_file=is_file),
+            pytest.raises(DataError, match=rf"written by another process \(process {os.getpid()} on .*; wait for it"),
+            owned(output, is_file=is_file),
+        ):
+            raise AssertionError
+        with owned(output, is_file=is_file):
+            pass
+    assert names(tmp_path) == ["deep"] and not out.exists()  # nothing was written
+    with owned(out):
+        (out / "a").touch()
+    assert names(out) == ["a"]
+    with pytest.raises(DataError, match="a is a file; give a folder"), owned(out / "a"):
+        raise AssertionError
+
+
+def test_a_killed_owner_leaves_no_lock(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from monodvps_ros.files import owned\n"
+        "with owned(Path(sys.argv[1])): print('owned', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "owned\n"
+    with pytest.raises(DataError, match=rf"process {process.pid} on"), owned(tmp_path):
+        raise AssertionError
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert names(tmp_path) == [".lock"]
+    with owned(tmp_path):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_waiting_owners_never_own_together(tmp_path):
+    inside, most, done = [], [], []
+
+    def work():
+        while len(done) < 200:
+            with suppress(DataError), owned(tmp_path / "out"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+                done.append(1)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert max(most) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "scenes --out OUT --frames 1 --size 32x32",
+        "scenes --out OUT --split test",
+        "predict --input CLIP --out OUT --weights drives",
+        "pseudo-label --data CLIP --out OUT --depth-teacher stereo",
+        "train --data CLIP --out OUT",
+        "ablations --data CLIP --out OUT",
+        "demo --out OUT",
+        "export --checkpoint absent.ckpt --out OUT/w.safetensors",
+    ],
+)
+def test_every_command_that_writes_owns_its_output(tmp_path, capsys, words):
+    clip, out = tmp_path / "clip", tmp_path / "out"
+    for part in ("train/labelled", "train/unlabelled", "val", "image", "image_right"):
+        (clip / part).mkdir(parents=True)
+    cv2.imwrite(str(clip / "image" / "0.png"), np.zeros((32, 32, 3), np.uint8))
+    (clip / "camera.json").write_text(
+        '{"width": 32, "height": 32, "rate_hz": 10, "K": [30, 0, 16, 0, 30, 16, 0, 0, 1]}'
+    )
+    out.mkdir()
+    given = words.replace("OUT", str(out)).replace("CLIP", str(clip)).split()
+    output = out / "w.safetensors" if given[0] == "export" else out
+    with owned(output, is_file=given[0] == "export"), pytest.raises(SystemExit) as end:
+        main(given)
+    assert end.value.code == 2
+    assert "is being written by another process" in " ".join(capsys.readouterr().err.split())
+    assert not any(out.iterdir())
+
+
+def test_data_has_the_fingerprint_of_its_contents(tmp_path):
+    folder = tmp_path / "a"
+    write_text(folder / "deep" / "b.txt", "one")
+    write_bytes(folder / "large", bytes(1_000_000))
+    first = fingerprint(folder)
+    (folder / ".lock").touch()
+    os.utime(folder / "large", (0, 0))
+    shutil.copytree(folder, tmp_path / "copy")
+    assert fingerprint(folder) == fingerprint(tmp_path / "copy") == first
+    seen = {first, fingerprint(folder / "large"), fingerprint(tmp_path / "absent")}
+    for path, content in (
+        ("deep/b.txt", b"two"),
+        ("large", bytes(999_999) + b"1"),
+        ("large", bytes(500_000) + b"1" + bytes(499_999)),
+        ("c", b""),
+    ):
+        write_bytes(folder / path, content)
+        seen.add(fingerprint(folder))
+    (folder / "c").rename(folder / "d")
+    assert len(seen | {fingerprint(folder)}) == 8

@@ -60,6 +60,13 @@ def test_a_camera_that_drives_towards_a_wall():
     assert moving.tolist() == [[0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, -1]]
 
 
+def test_flow_over_a_frame_that_was_left_out_says_nothing():
+    drive = list(Drive(SceneConfig(frames=4, height=48, width=80, view_distance_m=50.0), 5))
+    finder = MotionFinder()
+    known = [finder.find(drive[place]) is not None for place in (0, 1, 3, 2, 3)]
+    assert known == [False, True, False, False, True]
+
+
 def test_moving_vehicles_of_a_drive():
     config = SceneConfig(frames=3, height=96, width=160, traffic=1.0, view_distance_m=60.0)
     finder = MotionFinder()

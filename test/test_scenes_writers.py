@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives written to files and read again, by function and from the command line."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from monodvps_ros.cli.options import parse_size
 from monodvps_ros.config import SceneConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagReader
-from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsSource
+from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsSource, is_cityscapes_dvps
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
 
@@ -64,6 +67,36 @@ def test_a_second_drive_is_added_and_none_overwritten(tmp_path):
     assert sorted(path.name for path in (tmp_path / "write_bag").iterdir()) == ["drive_000002", "drive_000003"]
     pictures = (tmp_path / "write_cityscapes_dvps").rglob("*_leftImg8bit.png")
     assert {path.name[:6] for path in pictures} == {"000000", "000001"}
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_drive_appears_whole_and_what_a_kill_left_is_removed(drive, tmp_path):
+    seen = []
+
+    def watched(samples):
+        for sample in samples:
+            yield sample
+            seen.append(is_cityscapes_dvps(tmp_path / "whole"))
+
+    images = write_cityscapes_dvps(drive, tmp_path / "whole", watched)
+    whole = contents(tmp_path / "whole")
+    assert seen == [False] * 3 and len(whole) == 10
+    for moved in (0, 4, 9):  # files that a killed run had brought to their places
+        left = tmp_path / f"left{moved}"
+        write_cityscapes_dvps(Drive(replace(CONFIG, frames=1), 7), left)  # is kept
+        before = contents(left)
+        place = left / "video_sequence" / "train"
+        (place / ".drive000002.0123abcd.partial" / "video_sequence").mkdir(parents=True)
+        for file in sorted(images.iterdir(), key=lambda file: "leftImg8bit" in file.name)[:moved]:
+            shutil.copy(file, place / file.name.replace("000000_", "000001_", 1))
+        write_cityscapes_dvps(drive, left)
+        assert len(list(CityscapesDvpsSource(left))) == 4
+        now = contents(left)
+        assert {name: now.pop(name) for name in before} == before
+        assert sorted(now.values()) == sorted(whole.values())
 
 
 class TestCommand:

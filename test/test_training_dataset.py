@@ -199,7 +199,11 @@ def test_two_processes_share_one_large_batch():
 
 
 def test_sources_are_drawn_by_their_weights():
-    draws = [draw.target for batch in StepSampler([0] * 90 + [1] * 10, 10, 100, weights=(1.0, 3.0)) for draw in batch]
+    sampler = StepSampler([0] * 90 + [1] * 10, 10, 100, weights=(1.0, 3.0), names=("day", "night"))
+    draws = [draw.target for batch in sampler for draw in batch]
     assert np.mean([target >= 90 for target in draws]) == pytest.approx(0.75, abs=0.05)
     with pytest.raises(ConfigError, match="one for each of 2 data sources"):
-        StepSampler([0, 1], 1, 1, weights=(1.0,))
+        StepSampler([0, 1], 1, 1, weights=(1.0,), names=("day", "night"))
+    with pytest.raises(DataError, match=r"night: has a weight above 0 .* but no frame .*set its weight to 0"):
+        StepSampler([0, 0, 2], 1, 1, weights=(1.0, 2.0, 1.0), names=("day", "night", "fog"))
+    assert list(StepSampler([0, 2], 4, 2, weights=(1.0, 0.0, 1.0), names=("day", "night", "fog")))

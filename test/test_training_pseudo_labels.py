@@ -179,6 +179,7 @@ class TestGoingOn:
         assert (made.kept, made.written, teacher.looks) == (2, 2, 2)
         assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
         assert "2 frames labelled, 2 kept" in made.summary()[0]
+        assert not partial.exists()
 
     def test_a_frame_without_its_depth_is_not_whole(self, bag, tmp_path):
         list(labelling(bag, tmp_path / "labels", depth_teacher=DepthTeacher()))

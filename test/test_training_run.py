@@ -2,12 +2,10 @@
 """A run from its first step to its weights: resumed, interrupted, started from weights, on two processes."""
 
 import io
-import json
 import signal
 import subprocess
 import sys
 
-import cv2
 import pytest
 import torch
 import yaml
@@ -15,15 +13,22 @@ from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import WITHOUT_LABELS
-from training_clip import SIZE, Clip, K, make_config
+from training_clip import SIZE, Clip, make_config, write_clip
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import replace, to_dict
 from monodvps_ros.errors import DataError, WeightsError
+from monodvps_ros.files import owned
 from monodvps_ros.network import load_network, read_card
-from monodvps_ros.training.checkpoints import AtomicCheckpoints, read_checkpoint
+from monodvps_ros.training.checkpoints import (
+    FINGERPRINTS_KEY,
+    PROCESSES_KEY,
+    AtomicCheckpoints,
+    check_resumable,
+    read_checkpoint,
+)
 from monodvps_ros.training.export import export_checkpoint
-from monodvps_ros.training.module import PROCESSES_KEY, TrainingModule
+from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.run import CONFIG_FILE, LAST_CHECKPOINT, train
 
 
@@ -145,21 +150,27 @@ def test_a_folder_with_a_run_is_not_written_over(finished):
 def test_another_configuration_cannot_go_on(finished):
     _, out, config = finished
     other = make_config(validate_every=2, picture_every=4, batch_size=1)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     with pytest.raises(WeightsError, match="batch_size is 2 there and 1 here"):
         train(other, [Clip()], out, names=["clip"], resume=True)
-    (out / CONFIG_FILE).write_text(json.dumps({}))
-    assert config.batch_size == 2
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before  # nothing was written
+    assert yaml.safe_load((out / CONFIG_FILE).read_text())["batch_size"] == config.batch_size == 2
+
+
+def test_two_runs_in_one_folder(finished):
+    _, out, config = finished
+    with owned(out), pytest.raises(DataError, match=r"out: is being written by another process \(process \d+ on"):
+        train(config, [Clip()], out, names=["clip"], resume=True)
 
 
 def test_settings_newer_than_the_checkpoint_have_their_defaults(finished):
     _, out, config = finished
-    module = TrainingModule(config)
     held = read_checkpoint(out / LAST_CHECKPOINT)
-    del held["monodvps_config"]["loss"]["moving_test"], held[PROCESSES_KEY]
-    module.on_load_checkpoint(held)
+    del held["monodvps_config"]["loss"]["moving_test"], held[PROCESSES_KEY], held[FINGERPRINTS_KEY]
+    check_resumable(held, config, 1, ["clip"], ["0"])
     held["monodvps_config"]["loss"]["no_longer"] = 1
     with pytest.raises(WeightsError, match=r"no_longer.*another version of this package"):
-        module.on_load_checkpoint(held)
+        check_resumable(held, config, 1, ["clip"], ["0"])
 
 
 def test_starting_from_weights(finished, tmp_path):
@@ -242,12 +253,7 @@ def test_two_processes_lose_what_one_does_with_twice_the_batch(tmp_path):
     a sum; with small steps such weights hardly count.
     """
     folder = tmp_path / "clip"
-    folder.mkdir()
-    clip = Clip(4)
-    for place in range(len(clip)):
-        cv2.imwrite(str(folder / f"{place:06d}.png"), clip.sample(place).frame.image[..., ::-1])
-    camera = {"width": SIZE[1], "height": SIZE[0], "rate_hz": 10.0, "K": K.flatten().tolist()}
-    (folder / "camera.json").write_text(json.dumps(camera))
+    write_clip(folder, 4)
     config = make_config(
         max_steps=2,
         frozen_statistics=True,

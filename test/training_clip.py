@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A clip of images with truth, and a network and a config small enough to train on it within a test."""
 
+import json
+
+import cv2
 import numpy as np
 from tiny import ENCODER, TINY
 
@@ -81,3 +84,13 @@ def make_dataset(tmp_path, config, clip=None):
     return TrainingDataset(
         store_frames([clip or Clip()], SIZE, tmp_path / "frames", ""), config, make_objective(config)
     )
+
+
+def write_clip(folder, frames):
+    """Write the clip as a folder of images, without its truth."""
+    folder.mkdir()
+    clip = Clip(frames)
+    for place in range(frames):
+        cv2.imwrite(str(folder / f"{place:06d}.png"), clip.sample(place).frame.image[..., ::-1])
+    camera = {"width": SIZE[1], "height": SIZE[0], "rate_hz": 10.0, "K": K.flatten().tolist()}
+    (folder / "camera.json").write_text(json.dumps(camera))

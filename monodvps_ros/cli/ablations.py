@@ -10,6 +10,7 @@ from rich.console import Console
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import TrainingConfig
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.files import owned
 
 
 def ablations(
@@ -63,7 +64,8 @@ def ablations(
         teacher=teacher,
         weights=weights,
     )
-    stopped_by = run_ablations(wanted, console)
+    with owned(out):
+        stopped_by = run_ablations(wanted, console)
     if stopped_by:
         console.print("stopped; run the same command again to continue")
         return 128 + stopped_by

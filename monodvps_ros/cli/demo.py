@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from monodvps_ros.cli.options import RectifiedOption
+from monodvps_ros.files import owned
 
 
 def demo(
@@ -42,4 +43,5 @@ def demo(
     """
     from monodvps_ros.demo.run import run_demo  # noqa: PLC0415 - takes seconds
 
-    return run_demo(input, out, weights, frames, image_topic, rectified, rate, seed, device, camera_height)
+    with owned(out):
+        return run_demo(input, out, weights, frames, image_topic, rectified, rate, seed, device, camera_height)

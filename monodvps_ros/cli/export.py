@@ -9,6 +9,7 @@ from rich.console import Console
 
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.evaluation.result import CARD_KEY, for_card, read_result
+from monodvps_ros.files import owned, partials
 
 _ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "aoti": ".pt2"}
 
@@ -48,12 +49,15 @@ def export(
     measured: dict[str, Any] = {} if score is None else {CARD_KEY: for_card(read_result(score))}
     if license_:
         measured["license"] = license_
-    if format_ == "safetensors":
-        card = export_checkpoint(checkpoint, out, half, measured)
-    elif half:
+    if half and format_ != "safetensors":
         raise ConfigError(f"--half is for safetensors; a graph of format {format_} contains float32")
-    else:
-        card = export_checkpoint_graph(checkpoint, out, device, measured)
+    with owned(out, is_file=True):
+        for unfinished in partials(out.parent, f"{out.name}.*"):  # of an export that was killed
+            unfinished.unlink()
+        if format_ == "safetensors":
+            card = export_checkpoint(checkpoint, out, half, measured)
+        else:
+            card = export_checkpoint_graph(checkpoint, out, device, measured)
     size = out.stat().st_size / 1e6
     figures = ", ".join(f"{name} {value:.3f}" for name, value in card.get("metrics", {}).items()) or "no figures"
     Console(markup=False).print(

@@ -13,6 +13,7 @@ from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import owned
 from monodvps_ros.progress import tracked
 
 _Format = Annotated[
@@ -71,10 +72,11 @@ def predict(
     console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
     kind = BagPrediction if format_ == "bag" else FolderPrediction
     name = str(input_.resolve()) + ("" if rectified == "auto" else f", rectified: {rectified}")
-    prediction = kind(run, out, format_, name)
-    begin = time.perf_counter()
-    for _ in tracked(prediction, "predicting", run.length, console, transient=False):
-        pass
+    with owned(out):
+        prediction = kind(run, out, format_, name)
+        begin = time.perf_counter()
+        for _ in tracked(prediction, "predicting", run.length, console, transient=False):
+            pass
     for line in prediction.summary(time.perf_counter() - begin):
         Console(markup=False).print(line, soft_wrap=True, highlight=False)
     return exit_code(run.damage)

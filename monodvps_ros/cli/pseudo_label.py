@@ -13,6 +13,7 @@ from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.files import owned
 from monodvps_ros.progress import tracked
 from monodvps_ros.types import SampleSource
 
@@ -128,18 +129,19 @@ def pseudo_label(
     labeller = None if teacher is None else load_teacher(teacher, settings, chosen)
     source = _open(data, image_topic, rectified, None if keep_labels else labeller)
     measured = MeasuredDepth(data, depth_topic, depth_within, extrinsics, image_topic, rectified)
-    labelling = PseudoLabelling(
-        Recording(data, source, image_topic, rectified),
-        out,
-        labeller,
-        settings,
-        chosen,
-        ego=None if ego_mask is None and ego_polygon is None else EgoRegion(ego_mask, ego_polygon),
-        depth_teacher=None if depth_teacher is None else load_depth_teacher(depth_teacher, chosen, measured),
-        keep_labels=keep_labels,
-        limit=frames,
-    )
-    return _run(labelling, data)
+    with owned(out):
+        labelling = PseudoLabelling(
+            Recording(data, source, image_topic, rectified),
+            out,
+            labeller,
+            settings,
+            chosen,
+            ego=None if ego_mask is None and ego_polygon is None else EgoRegion(ego_mask, ego_polygon),
+            depth_teacher=None if depth_teacher is None else load_depth_teacher(depth_teacher, chosen, measured),
+            keep_labels=keep_labels,
+            limit=frames,
+        )
+        return _run(labelling, data)
 
 
 def _check_depth_options(teacher: str | None, *options: object) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from monodvps_ros.cli.options import Split, parse_size
 from monodvps_ros.config import SceneConfig, settings
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.files import owned
 from monodvps_ros.progress import progress_bar, tracked
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
 from monodvps_ros.scenes.drives import split
@@ -78,21 +79,28 @@ def scenes(
         if check:
             check_split(split_name, out, format_ == "bag")
         else:
-            render_split(split_name, out, format_ == "bag", device, jobs)
+            with owned(out):
+                render_split(split_name, out, format_ == "bag", device, jobs)
         return
     if check:
         raise ConfigError("--check requires --split: there are no fingerprints of other drives")
     if jobs != 1:
         raise ConfigError("--jobs requires --split: a single drive is rendered by one process")
     rows, columns = parse_size(size)
-    begin = time.perf_counter()
     config = SceneConfig(
         frames=frames, rate_hz=rate, start_s=start, height=rows, width=columns, focal_px=focal, camera_height_m=height,
         camera_pitch_deg=pitch, max_speed_mps=speed, traffic=traffic, large_vehicles=large_vehicles,
         weather=weather, view_distance_m=view_distance, antialias=antialias, device=device,
     )  # fmt: skip
-    write = write_bag if format_ == "bag" else write_cityscapes_dvps
-    path = write(Drive(config, seed), out, _show)
+    render_drive(Drive(config, seed), out, format_ == "bag")
+
+
+def render_drive(drive: Drive, out: Path, as_bag: bool) -> None:
+    """Render one drive and print its pace."""
+    begin = time.perf_counter()
+    with owned(out):
+        path = (write_bag if as_bag else write_cityscapes_dvps)(drive, out, _show)
+    frames, rows, columns = drive.config.frames, drive.config.height, drive.config.width
     pace = frames / (time.perf_counter() - begin)
     Console(markup=False).print(f"{path}: {frames} frames of {rows} x {columns}, {pace:.1f} frames/s", soft_wrap=True)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from monodvps_ros.errors import DataError
 
-#: Of macOS, Windows and network drives, in lower case; macOS also puts a ``._<name>`` beside each file.
-_LEFT_BY_COPIES = {".ds_store", "__macosx", "thumbs.db", "desktop.ini", "@eadir"}
+#: Of macOS, Windows and network drives, in lower case; further ones are hidden, as locks and unfinished files are.
+_LEFT_BY_COPIES = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
 
 
 def entries(folder: Path) -> Iterator[Path]:
-    """Give what is in a folder, in no order; nothing for a file.
+    """Give what is in a folder and not hidden, in no order; nothing for a file.
 
     Raises:
         DataError: the folder cannot be read.
@@ -22,7 +22,7 @@ def entries(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror}") from None
     for entry in found:
-        if not entry.name.startswith("._") and entry.name.lower() not in _LEFT_BY_COPIES:
+        if not entry.name.startswith(".") and entry.name.lower() not in _LEFT_BY_COPIES:
             yield entry
 
 

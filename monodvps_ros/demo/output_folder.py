@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's output folder: replaced on every run, but only files of an earlier run."""
 
+import shutil
 from pathlib import Path
 
 from monodvps_ros.data.listing import entries
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import partials
 
 MARKER = ".monodvps_demo"
 _FILES = ("filmstrip.png", "drive.mp4", "drive.gif", "report.json", "logs/node.log", "logs/recorder.log")
@@ -58,7 +60,10 @@ class OutputFolder:
         foreign = [item for item in recorded if item.suffix not in _RECORDING_SUFFIXES or not item.is_file()]
         if foreign:
             raise DataError(f"{foreign[0]} was not made by the demo; move it away, or give another --out")
-        for item in [*own, *recorded]:
+        unfinished = [part for file in own for part in partials(file.parent, f"{file.name}.*")]  # of a killed demo
+        for item in [*own, *recorded, *unfinished]:
             item.unlink(missing_ok=True)
+        for recording in partials(self.path, f"{self.recording.name}.*"):
+            shutil.rmtree(recording)
         if self.recording.is_dir():
             self.recording.rmdir()

@@ -14,18 +14,20 @@ class MotionFinder:
     """Compares the flow of each pixel with that which the camera's own motion would give it."""
 
     def __init__(self) -> None:
-        self._sequence: str | None = None
+        self._before: tuple[str, int] | None = None
         self._world_from_camera: NDArray[np.float64] | None = None
 
     def find(self, sample: Sample) -> NDArray[np.int8] | None:
-        """Find the moving pixels of the next frame; frames of a sequence come in time order, none left out.
+        """Find the moving pixels of the next frame; frames of a sequence come in time order.
 
         Returns:
-            (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known; None where truth or K do not tell.
+            (H, W) int8: 1 moves over the ground, 0 stands, -1 is not known; None where truth or K do not tell, or
+            where the previous frame was left out, to which the flow points.
         """
         truth, intrinsics = sample.truth, sample.frame.intrinsics
-        before = self._world_from_camera if sample.sequence == self._sequence else None
-        self._sequence, self._world_from_camera = sample.sequence, truth.world_from_camera
+        follows = self._before == (sample.sequence, sample.index - 1)
+        before = self._world_from_camera if follows else None
+        self._before, self._world_from_camera = (sample.sequence, sample.index), truth.world_from_camera
         if before is None or truth.world_from_camera is None or intrinsics is None:
             return None
         if truth.flow_px is None or truth.depth_m is None:

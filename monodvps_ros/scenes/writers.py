@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a drive as a recording, or as a sequence of a Cityscapes-DVPS folder, with its truth beside the images."""
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from monodvps_ros.data.bag import BagWriter
-from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsWriter
+from monodvps_ros.data.formats.cityscapes_dvps import CAMERA_FILE, IMAGE, CityscapesDvpsWriter, next_sequence
 from monodvps_ros.errors import DataError
+from monodvps_ros.files import partial_path, partials
 from monodvps_ros.scenes.drive import Drive
 from monodvps_ros.types import Sample
 
@@ -17,7 +19,7 @@ Progress = Callable[[Iterable[Sample]], Iterable[Sample]]
 
 
 def write_bag(drive: Drive, folder: Path, progress: Progress = iter, storage: str = "mcap") -> Path:
-    """Write a drive as a rosbag2 recording, one folder for each drive.
+    """Write a drive as a rosbag2 recording, one folder for each drive; it appears once it is whole.
 
     Topics: ``/camera/image_raw`` (rgb8), ``/camera/camera_info``, ``/camera/truth/panoptic`` (16UC1),
     ``/camera/truth/depth`` (32FC1, metres, NaN for the sky), ``/camera/truth/flow`` (32FC2, pixels to the previous
@@ -63,6 +65,9 @@ def write_cityscapes_dvps(
 ) -> Path:
     """Write a drive as one more sequence of a Cityscapes-DVPS folder: pictures, panoptic labels, depth and K.
 
+    It is written to a hidden folder, and its files are moved once all are there. What a killed process left of the same
+    drive is removed.
+
     The layout has no place for flow and poses; a recording holds them. The drive's seed stands where Cityscapes has
     the city, ``drive<seed>``.
 
@@ -80,13 +85,27 @@ def write_cityscapes_dvps(
         DataError: a drive of that seed is in the split already.
     """
     city = f"drive{drive.seed:06d}"
-    there = sorted((folder / "video_sequence" / split).glob(f"*_{city}_*"))
+    images = folder / "video_sequence" / split
+    there = sorted(images.glob(f"[0-9]*_{city}_*"))
+    for unfinished in partials(images, f"{city}.*"):  # killed while rendering, or while files were moved
+        for file in there:
+            file.unlink()
+            (images / f"{file.name[:6]}_{CAMERA_FILE}").unlink(missing_ok=True)
+        there = []
+        shutil.rmtree(unfinished)
     if there:
         raise DataError(
             f"{there[0].parent}: contains a drive of seed {drive.seed} already ({there[0].name}); drives are not "
             "overwritten: remove its files, or choose another folder or seed"
         )
-    writer = CityscapesDvpsWriter(folder, drive.rate_hz, split, city, drive.config.camera_height_m, sequence)
-    for sample in progress(drive):
-        writer.add(sample)
-    return writer.folder
+    number = next_sequence(images) if sequence is None else sequence
+    unfinished = partial_path(images / city)
+    try:
+        writer = CityscapesDvpsWriter(unfinished, drive.rate_hz, split, city, drive.config.camera_height_m, number)
+        for sample in progress(drive):
+            writer.add(sample)
+        for file in sorted(writer.folder.iterdir(), key=lambda file: file.stem.endswith(IMAGE)):  # images last
+            file.replace(images / file.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return images

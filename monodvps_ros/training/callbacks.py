@@ -1,18 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks of the trainer: validation, signals, and progress lines for logs."""
+"""Callbacks of the trainer: averaging, validation, signals, checkpoints, and progress lines for logs."""
 
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from rich.console import Console
+from torch import Tensor
 
 from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.validation import figures, validate
 from monodvps_ros.types import Sample
+
+
+class MovingAverage(WeightAveraging):
+    """Keeps an exponential moving average of all weights, which checkpoints hold in place of the newest ones.
+
+    Args:
+        decay: reached after a warm-up: at step n at most (1 + n) / (10 + n), so that initial weights fade quickly.
+            Source: tf.train.ExponentialMovingAverage with num_updates.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=partial(_approach, decay))
+
+    @contextmanager
+    def in_place_of(self, module: LightningModule) -> Iterator[None]:
+        """Exchange the newest weights of a module for their average, and back at the end."""
+        self._swap_models(module)
+        try:
+            yield
+        finally:
+            self._swap_models(module)
+
+
+@torch.no_grad()
+def _approach(decay: float, means: Any, newest: Any, count: Tensor | int) -> None:
+    share = min(decay, (1.0 + float(count)) / (10.0 + float(count)))
+    if means[0].is_floating_point():
+        torch._foreach_lerp_(means, newest, 1.0 - share)
+        return
+    for mean, new in zip(means, newest, strict=True):  # counters
+        mean.copy_(new)
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes a checkpoint at intervals, after the last step, and where training is stopped before it.
+
+    All while training runs: at its end Lightning puts the average in the place of the newest weights.
+
+    Args:
+        path: of the checkpoint.
+        every: steps between checkpoints.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path, self._every = path, every
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write it, after all other callbacks."""
+        step = trainer.global_step
+        if step % self._every == 0 or step >= pl_module.config.max_steps or trainer.should_stop:
+            trainer.save_checkpoint(self._path)
 
 
 class Validation(Callback):
@@ -25,10 +82,19 @@ class Validation(Callback):
         every: steps between validations.
         frames: maximum number of frames.
         console: to print to.
+        average: of the weights, which is then validated, since it is what is exported.
     """
 
-    def __init__(self, samples: Iterable[Sample], every: int, frames: int, console: Console) -> None:
+    def __init__(
+        self,
+        samples: Iterable[Sample],
+        every: int,
+        frames: int,
+        console: Console,
+        average: MovingAverage | None = None,
+    ) -> None:
         self._samples = samples
+        self._average = average
         self._every = every
         self._frames = frames
         self._console = console
@@ -52,7 +118,8 @@ class Validation(Callback):
         pl_module.log_dict({f"validation/{name}": value for name, value in found.items()}, batch_size=1)
 
     def _measure(self, step: int, module: TrainingModule) -> dict[str, float]:
-        found = figures(validate(module.network, self._samples, self._frames))
+        with nullcontext() if self._average is None else self._average.in_place_of(module):
+            found = figures(validate(module.network, self._samples, self._frames))
         text = "  ".join(f"{name} {value:.3f}" for name, value in found.items()) or "no ground truth"
         if module.global_rank == 0:
             self._console.print(f"validation at step {step}: {text}", soft_wrap=True, highlight=False)

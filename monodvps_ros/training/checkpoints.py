@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are written atomically and load without running pickled code."""
+"""Checkpoints: written atomically, loaded without running pickled code, and continued only by the run they are of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from monodvps_ros.errors import WeightsError
+from monodvps_ros.config import TrainingConfig, from_dict, to_dict
+from monodvps_ros.errors import ConfigError, DataError, WeightsError
 from monodvps_ros.files import written_whole
+
+#: Keys of a checkpoint: configuration, names and fingerprints of the data, metrics, number of processes.
+CONFIG_KEY = "monodvps_config"
+DATA_KEY = "monodvps_data"
+FINGERPRINTS_KEY = "monodvps_fingerprints"
+METRICS_KEY = "monodvps_metrics"
+PROCESSES_KEY = "monodvps_processes"
+#: Settings that may change when a run is resumed.
+_MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
+               "picture_every"}  # fmt: skip
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -70,3 +81,64 @@ def read_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
     except Exception as error:  # zip, pickle and torch raise different types for a damaged file
         raise WeightsError(f"{path}: not a complete checkpoint: {error}; resume from another one") from error
     return checkpoint
+
+
+def check_resumable(
+    checkpoint: dict[str, Any],
+    config: TrainingConfig,
+    processes: int,
+    names: Sequence[str],
+    fingerprints: Sequence[str],
+) -> None:
+    """Refuse a checkpoint of another run, or one beyond this run's `max_steps`.
+
+    What older checkpoints lack is not checked.
+
+    Args:
+        checkpoint: as read.
+        config: of this run.
+        processes: of this run.
+        names: of its data.
+        fingerprints: of its data; see `monodvps_ros.data.fingerprints`.
+
+    Raises:
+        ConfigError: it is beyond `max_steps`.
+        DataError: the data differs; the message names the first source that does.
+        WeightsError: settings that affect the result, or the number of processes, differ; the message names them.
+    """
+    if CONFIG_KEY not in checkpoint:
+        raise WeightsError("the checkpoint is not of this package: it has no configuration; start a new run")
+    try:  # settings that are newer than the checkpoint have their defaults
+        there = to_dict(from_dict(TrainingConfig, checkpoint[CONFIG_KEY], "the checkpoint"))
+    except ConfigError as error:
+        raise WeightsError(f"{error}; it was written by another version of this package; start a new run") from error
+    here = to_dict(config)
+    other = [f"{name} is {there.get(name)} there and {here[name]} here" for name in here
+             if name not in _MAY_CHANGE and there.get(name) != here[name]]  # fmt: skip
+    if other:
+        raise WeightsError(
+            f"the checkpoint was made with another configuration: {'; '.join(other)}; "
+            "resume with the same one, or start a new run with --weights"
+        )
+    before = checkpoint.get(PROCESSES_KEY)
+    if before is not None and before != processes:
+        raise WeightsError(
+            f"the checkpoint was made by {before} processes (--devices times --nodes) and here are {processes}, which "
+            "changes batches and the order of the data; resume with as many, or start a new run with --weights"
+        )
+    _check_data(checkpoint.get(FINGERPRINTS_KEY, fingerprints), names, fingerprints)
+    step = checkpoint["global_step"]
+    if step > config.max_steps:
+        raise ConfigError(
+            f"the checkpoint is at step {step}, beyond max_steps, which is {config.max_steps}; continue with "
+            f"--max-steps above {step}, or export it with 'monodvps export'"
+        )
+
+
+def _check_data(before: Sequence[str], names: Sequence[str], fingerprints: Sequence[str]) -> None:
+    advice = "resume with the same data in the same order, or start a new run with --weights"
+    if len(before) != len(fingerprints):
+        raise DataError(f"the checkpoint was made with {len(before)} data sources, here are {len(names)}; {advice}")
+    for name, there, here in zip(names, before, fingerprints, strict=True):
+        if there != here:
+            raise DataError(f"{name}: is not, or no longer, the data that the checkpoint was trained on; {advice}")

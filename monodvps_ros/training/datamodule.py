@@ -32,13 +32,21 @@ class TrainingData(LightningDataModule):
         objective: determines the active terms.
         folder: of the stored frames.
         key: identifies the sources, so that another run in the same folder does not use their frames.
+        names: of the sources, for messages.
     """
 
     def __init__(
-        self, sources: Sequence[SampleSource], config: TrainingConfig, objective: Objective, folder: Path, key: str
+        self,
+        sources: Sequence[SampleSource],
+        config: TrainingConfig,
+        objective: Objective,
+        folder: Path,
+        key: str,
+        names: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._sources = list(sources)
+        self._names = list(names) or [f"data source {number + 1}" for number in range(len(self._sources))]
         self._config = config
         self._objective = objective
         self._folder = folder
@@ -99,6 +107,7 @@ class TrainingData(LightningDataModule):
             process=self.trainer.global_rank,
             processes=self.trainer.world_size,
             weights=config.source_weights,
+            names=self._names,
         )
         return _ShieldedLoader(
             self.dataset,

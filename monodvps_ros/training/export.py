@@ -10,8 +10,7 @@ import torch
 from monodvps_ros.config import TrainingConfig, from_dict
 from monodvps_ros.errors import ConfigError, DeviceError, WeightsError
 from monodvps_ros.network import MonoDVPS, export_graph, load_network, read_card, save_weights
-from monodvps_ros.training.checkpoints import read_checkpoint
-from monodvps_ros.training.module import CONFIG_KEY, DATA_KEY, METRICS_KEY
+from monodvps_ros.training.checkpoints import CONFIG_KEY, DATA_KEY, METRICS_KEY, read_checkpoint
 
 _PREFIX = "network."
 _WEIGHTS = ".safetensors"

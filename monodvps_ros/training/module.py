@@ -11,26 +11,25 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from monodvps_ros.config import TrainingConfig, from_dict, to_dict
-from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError
+from monodvps_ros.config import TrainingConfig, to_dict
+from monodvps_ros.errors import NotFiniteError, WeightsError
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
 from monodvps_ros.network import MonoDVPS, PoseNetwork, copy_fitting, load_fitting_weights, load_weights
 from monodvps_ros.training.batch import StepBatch
-from monodvps_ros.training.checkpoints import read_checkpoint
+from monodvps_ros.training.checkpoints import (
+    CONFIG_KEY,
+    DATA_KEY,
+    FINGERPRINTS_KEY,
+    METRICS_KEY,
+    PROCESSES_KEY,
+    read_checkpoint,
+)
 from monodvps_ros.training.parts import freeze_untrained, named_parts
 from monodvps_ros.training.predict import predict
 
-#: Keys of a checkpoint for configuration, data names and metrics.
-CONFIG_KEY = "monodvps_config"
-DATA_KEY = "monodvps_data"
-METRICS_KEY = "monodvps_metrics"
-PROCESSES_KEY = "monodvps_processes"
 #: Suffix of checkpoints.
 _CHECKPOINT = ".ckpt"
-#: Settings that may change when a run is resumed.
-_MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
-               "picture_every"}  # fmt: skip
 
 
 class TrainingModule(LightningModule):
@@ -49,16 +48,23 @@ class TrainingModule(LightningModule):
         weights: a weights file to start from, or a checkpoint, which includes the pose network; empty for
             `config.encoder_weights` and random decoders.
         data_names: names of the training data, for the model card.
+        fingerprints: of the training data, for a resumed run to compare.
 
     Raises:
         ConfigError: the network cannot be built, or nothing is left to train.
         WeightsError: weights cannot be loaded, or do not match.
     """
 
-    def __init__(self, config: TrainingConfig, weights: str = "", data_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        weights: str = "",
+        data_names: Sequence[str] = (),
+        fingerprints: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.config = config
-        self.data_names = tuple(data_names)
+        self.data_names, self._fingerprints = tuple(data_names), list(fingerprints)
         torch.manual_seed(config.seed)
         self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
         self.initialized: list[str] = []
@@ -171,46 +177,11 @@ class TrainingModule(LightningModule):
             )
         checkpoint[CONFIG_KEY] = to_dict(self.config)
         checkpoint[PROCESSES_KEY] = self.trainer.world_size
+        checkpoint[FINGERPRINTS_KEY] = self._fingerprints
         checkpoint[DATA_KEY] = [
             Path(name).resolve().name for name in self.data_names
         ]  # without folders, which are private
         checkpoint[METRICS_KEY] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another run, or one beyond this run's `max_steps`.
-
-        Raises:
-            ConfigError: it is beyond `max_steps`.
-            WeightsError: settings that affect the result, or the number of processes, differ; the message names them.
-        """
-        if CONFIG_KEY not in checkpoint:
-            raise WeightsError("the checkpoint is not of this package: it has no configuration; start a new run")
-        try:  # settings that are newer than the checkpoint have their defaults
-            there = to_dict(from_dict(TrainingConfig, checkpoint[CONFIG_KEY], "the checkpoint"))
-        except ConfigError as error:
-            raise WeightsError(
-                f"{error}; it was written by another version of this package; start a new run"
-            ) from error
-        here = to_dict(self.config)
-        other = [f"{name} is {there.get(name)} there and {here[name]} here" for name in here
-                 if name not in _MAY_CHANGE and there.get(name) != here[name]]  # fmt: skip
-        if other:
-            raise WeightsError(
-                f"the checkpoint was made with another configuration: {'; '.join(other)}; "
-                "resume with the same one, or start a new run with --weights"
-            )
-        before = checkpoint.get(PROCESSES_KEY)  # absent from older checkpoints
-        if before is not None and before != (now := self.trainer.world_size):
-            raise WeightsError(
-                f"the checkpoint was made by {before} processes (--devices times --nodes) and here are {now}, which "
-                "changes batches and the order of the data; resume with as many, or start a new run with --weights"
-            )
-        step = checkpoint["global_step"]
-        if step > self.config.max_steps:
-            raise ConfigError(
-                f"the checkpoint is at step {step}, beyond max_steps, which is {self.config.max_steps}; continue with "
-                f"--max-steps above {step}, or export it with 'monodvps export'"
-            )
 
     def on_train_start(self) -> None:
         """Set the learning rate of this step, in case the run is resumed with another `max_steps`."""

@@ -27,6 +27,7 @@ from monodvps_ros.data.listing import entries
 from monodvps_ros.data.manifest import check_manifest
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.files import partials
 from monodvps_ros.labels import VOID_PANOPTIC_ID
 from monodvps_ros.training.depth_teachers import DepthTeacher
 from monodvps_ros.training.ego_region import EgoRegion
@@ -224,3 +225,7 @@ def _prepare(out: Path) -> None:
         raise DataError(f"{out}: cannot be made: {error.strerror}") from None
     if not (out / MANIFEST).exists() and any(entries(out)):
         raise DataError(f"{out}: contains files that are no pseudo-labels; give an empty folder with --out")
+    for part in (PANOPTIC_FOLDER, INVERSE_DEPTH_FOLDER):
+        for sequence in entries(out / part):
+            for unfinished in partials(sequence):  # of a run that was killed
+                unfinished.unlink()

@@ -7,23 +7,31 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
-from torch import Tensor
 
 from monodvps_ros.config import TrainingConfig, to_dict
+from monodvps_ros.data.fingerprints import fingerprint
 from monodvps_ros.errors import DataError
-from monodvps_ros.files import partials, write_text
-from monodvps_ros.training.callbacks import DataSummary, ProgressLines, StopOnSignal, Validation
-from monodvps_ros.training.checkpoints import AtomicCheckpoints
+from monodvps_ros.files import owned, partials, write_text
+from monodvps_ros.training.callbacks import (
+    DataSummary,
+    LastCheckpoint,
+    MovingAverage,
+    ProgressLines,
+    StopOnSignal,
+    Validation,
+)
+from monodvps_ros.training.checkpoints import AtomicCheckpoints, check_resumable, read_checkpoint
 from monodvps_ros.training.datamodule import TrainingData
 from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.faults import explained
@@ -112,31 +120,47 @@ def train(
     """
     console = console or Console(markup=False, stderr=True)
     checkpoint = out / LAST_CHECKPOINT
-    _prepare_folder(out, checkpoint, resume, config)
-    seed_everything(config.seed, workers=True, verbose=False)
-    module = TrainingModule(config, weights, names)
-    key = json.dumps([list(names), [len(source) for source in sources]])
-    data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key)
-    stop = StopOnSignal(console)
-    extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
-    trainer = _trainer(config, out, extra, console, devices, nodes)
-    _announce(module, weights, out, console)
-    with explained(checkpoint):
-        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
-        if trainer.global_step % config.checkpoint_every:
-            trainer.save_checkpoint(checkpoint)
-    if trainer.is_global_zero:
-        export_checkpoint(checkpoint, out / WEIGHTS_FILE)
-    return _result(out, trainer, data, stop)
+    with owned(out) if _is_first() else nullcontext():  # of several processes the first one writes
+        _check_folder(out, checkpoint, resume)
+        prints = _checked_data(checkpoint if resume else None, config, names, devices * nodes)
+        _prepare_folder(out, checkpoint, config)
+        key = json.dumps([list(names), [len(source) for source in sources], prints])
+        seed_everything(config.seed, workers=True, verbose=False)
+        module = TrainingModule(config, weights, names, prints)
+        data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key, names)
+        stop = StopOnSignal(console)
+        extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
+        trainer = _trainer(config, out, extra, console, devices, nodes)
+        _announce(module, weights, out, console)
+        with explained(checkpoint):
+            trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
+        rank_zero_only(export_checkpoint)(checkpoint, out / WEIGHTS_FILE)
+        return _result(out, trainer, data, stop)
 
 
-def _prepare_folder(out: Path, checkpoint: Path, resume: bool, config: TrainingConfig) -> None:
+def _is_first() -> bool:
+    """Return whether this is the first of a run's processes, or its only one."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def _check_folder(out: Path, checkpoint: Path, resume: bool) -> None:
     if not resume and checkpoint.exists():
         raise DataError(f"{out} contains a training run; continue it with --resume, or choose another --out")
     if resume and not checkpoint.exists():
         raise DataError(f"{checkpoint}: there is no checkpoint yet; run the same command without --resume")
+
+
+def _checked_data(checkpoint: Path | None, config: TrainingConfig, names: Sequence[str], processes: int) -> list[str]:
+    """Return the fingerprints of the data; if there is a checkpoint to resume, check that it is of this run."""
+    found = [fingerprint(Path(name)) for name in names]
+    if checkpoint is not None:
+        check_resumable(read_checkpoint(checkpoint), config, processes, names, found)
+    return found
+
+
+@rank_zero_only
+def _prepare_folder(out: Path, checkpoint: Path, config: TrainingConfig) -> None:
     with explained(checkpoint):
-        out.mkdir(parents=True, exist_ok=True)
         for unfinished in partials(checkpoint.parent):  # of a run that was killed
             unfinished.unlink(missing_ok=True)
         write_text(out / CONFIG_FILE, yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -169,21 +193,13 @@ def _ignore_warnings() -> None:
 
 
 def _callbacks(config: TrainingConfig, validation: Iterable[Sample] | None, console: Console) -> Iterator[Callback]:
+    average = MovingAverage(config.optimizer.average) if config.optimizer.average > 0 else None
+    if average is not None:
+        yield average  # before the validation, which evaluates it
     if validation is not None and config.validate_every:
-        yield Validation(validation, config.validate_every, config.validation_frames, console)
-    if config.optimizer.average > 0:
-        yield WeightAveraging(avg_fn=partial(_moving_average, config.optimizer.average))
+        yield Validation(validation, config.validate_every, config.validation_frames, console, average)
     if config.picture_every:
         yield Pictures(config.picture_every)
-
-
-def _moving_average(decay: float, mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Average weights exponentially; the decay rises from a tenth to `decay`, so that initial weights fade quickly.
-
-    Source: tf.train.ExponentialMovingAverage with num_updates.
-    """
-    share = min(decay, (1.0 + float(count)) / (10.0 + float(count)))
-    return share * mean + (1.0 - share) * current
 
 
 def _trainer(
@@ -191,14 +207,7 @@ def _trainer(
 ) -> Trainer:
     _ignore_warnings()
     folder = out / Path(LAST_CHECKPOINT).parent
-    last = ModelCheckpoint(
-        dirpath=folder,
-        filename=Path(LAST_CHECKPOINT).stem,
-        every_n_train_steps=config.checkpoint_every,
-        save_top_k=1,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [*extra, last]
+    callbacks: list[Callback] = [*extra, LastCheckpoint(out / LAST_CHECKPOINT, config.checkpoint_every)]
     if any(isinstance(callback, Validation) for callback in extra):
         callbacks.append(
             ModelCheckpoint(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.training.dataset import Draw
 
 
@@ -26,9 +26,11 @@ class StepSampler(Sampler[list[Draw]]):
         process: rank of this process.
         processes: number of processes.
         weights: sampling weight of each source; empty: proportional to its size.
+        names: of all sources, those without samples included; with weights only.
 
     Raises:
         ConfigError: the weights are not one for each source, or none of them is above 0.
+        DataError: a source with a weight above 0 has no samples.
     """
 
     def __init__(
@@ -42,11 +44,18 @@ class StepSampler(Sampler[list[Draw]]):
         process: int = 0,
         processes: int = 1,
         weights: Sequence[float] = (),
+        names: Sequence[str] = (),
     ) -> None:
-        count = max(sources) + 1
+        count = len(names)
         if weights and (len(weights) != count or sum(weights) <= 0):
             raise ConfigError(
                 f"source_weights is {list(weights)}; give one for each of {count} data sources, at least one above 0"
+            )
+        empty = [name for place, name in enumerate(names) if weights and weights[place] > 0 and place not in sources]
+        if empty:
+            raise DataError(
+                f"{empty[0]}: has a weight above 0 in source_weights but no frame that an active loss can use; set its "
+                "weight to 0, add the labels or neighbouring frames that are missing, or leave the source out"
             )
         self._sources = np.asarray(sources)
         self._weights = np.asarray(weights, np.float64) if weights else None

@@ -199,8 +199,7 @@ class CityscapesDvpsWriter:
             raise DataError(f"city is '{city}'; it must be a word without underscores: these part the names of files")
         self.folder = path / "video_sequence" / split
         self.folder.mkdir(parents=True, exist_ok=True)
-        used = [int(file.name[:6]) for file in entries(self.folder) if re.match(r"\d{6}_", file.name)]
-        self.sequence = max(used, default=-1) + 1 if sequence is None else sequence
+        self.sequence = next_sequence(self.folder) if sequence is None else sequence
         self._rate_hz, self._city, self._camera_height_m = rate_hz, city, camera_height_m
         self._frames = 0
 
@@ -222,6 +221,12 @@ class CityscapesDvpsWriter:
             write_image(self.folder / f"{name}_{DEPTH}.png", depth_to_file(sample.truth.depth_m))
         write_image(self.folder / f"{name}_{IMAGE}.png", sample.frame.rectified().image)
         self._frames += 1
+
+
+def next_sequence(folder: Path) -> int:
+    """Return the first number after those of the sequences in a split's folder."""
+    used = [int(file.name[:6]) for file in entries(folder) if re.match(r"\d{6}_", file.name)]
+    return max(used, default=-1) + 1
 
 
 def is_cityscapes_dvps(path: Path) -> bool:
