@@ -25,7 +25,7 @@ FLOORS = [
     {"network", "losses", "metrics"},
     {"perception", "data", "foundation"},
     {"scenes", "training", "evaluation"},
-    {"ros", "demo", "benchmark", "cli"},
+    {"ros", "demo", "benchmark", "fleet", "cli"},
 ]
 WITHIN_FLOOR = {  # rooms of one floor that know each other
     ("evaluation", "scenes"),  # measures on the splits of 'drives'
@@ -36,6 +36,7 @@ WITHIN_FLOOR = {  # rooms of one floor that know each other
     ("cli", "ros"),
     ("cli", "demo"),
     ("cli", "benchmark"),
+    ("cli", "fleet"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROS, TRAINING = FLOOR_OF["ros"], FLOOR_OF["training"]

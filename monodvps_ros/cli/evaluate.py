@@ -61,6 +61,7 @@ _Crop = Annotated[
 ]
 _MinArea = Annotated[int, typer.Option(min=0, help="Minimum area of a true thing in pixels; smaller ones are void.")]
 _Json = Annotated[Path | None, typer.Option("--json", help="Write the result to this JSON file.")]
+_Totals = Annotated[Path | None, typer.Option(help="Write the totals to this file, for 'monodvps fleet evaluate'.")]
 _Report = Annotated[Path | None, typer.Option(help="Write a self-contained HTML report to this file.")]
 _Baseline = Annotated[Path | None, typer.Option(help="JSON file of another evaluation to compare with.")]
 _Worst = Annotated[int, typer.Option(help="Number of worst frames in the report, for each kind of error.", min=0)]
@@ -86,6 +87,7 @@ def evaluate(
     crop: _Crop = "none",
     min_area: _MinArea = 0,
     json_file: _Json = None,
+    totals: _Totals = None,
     report: _Report = None,
     baseline: _Baseline = None,
     worst: _Worst = 4,
@@ -95,8 +97,7 @@ def evaluate(
 ) -> int:
     """Evaluate depth, segmentation and tracking against ground truth: PQ, VPQ, DVPQ, STQ, DSTQ, mIoU, depth errors.
 
-    docs/evaluation.md describes every metric, the JSON file and label images. Exit code 3: finished, but frames of the
-    data or of the predictions are missing, damaged or skipped because of their stamps.
+    docs/evaluation.md describes metrics, JSON and label images. Exit code 3: finished, but input frames are missing.
     """
     from monodvps_ros.evaluation import command  # noqa: PLC0415 (torch takes seconds to import, and --help must not)
 
@@ -122,6 +123,7 @@ def evaluate(
             image_topic=image_topic,
             rectified=rectified,
             json=json_file,
+            totals=totals,
             report=report,
             baseline=baseline,
             worst=worst,

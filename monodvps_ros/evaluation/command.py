@@ -33,6 +33,7 @@ from monodvps_ros.evaluation.result import (
     write_result,
 )
 from monodvps_ros.evaluation.runner import Evaluation
+from monodvps_ros.evaluation.totals import write_totals
 from monodvps_ros.files import write_text
 from monodvps_ros.metrics import RECORDING_RULES, DepthProtocol
 from monodvps_ros.perception import resolve_device
@@ -74,6 +75,7 @@ class Request:
     image_topic: str | None = None
     rectified: str = "auto"
     json: Path | None = None
+    totals: Path | None = None
     report: Path | None = None
     baseline: Path | None = None
     worst: int = 4
@@ -137,6 +139,8 @@ def evaluate(request: Request) -> int:
     name = Path(request.against).name if request.against else request.baseline.name if request.baseline else ""
     if request.json is not None:
         write_result(request.json, result)
+    if request.totals is not None:
+        write_totals(request.totals, evaluation, result)
     if request.report is not None:
         frames, film = evaluation.worst_frames(), evaluation.film.contents()
         page = render_report(result, evaluation.shown.value, frames, film, baseline, name, _title(request))
@@ -263,7 +267,7 @@ def _print(request: Request, result: Result, baseline: Result | None, name: str)
         ious = {key: values["iou"] for key, values in result["per_class"].items() if values.get("iou") is not None}
         console.print("IoU (%): " + ", ".join(f"{key} {value:.1f}" for key, value in ious.items()))
     _print_notes(console, result)
-    for path in (request.json, request.report):
+    for path in (request.json, request.totals, request.report):
         if path is not None:
             console.print(f"wrote {path}", soft_wrap=True)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The factor that brings a frame's predicted depth to metres before it is measured."""
 
+from collections.abc import Mapping
 from enum import Enum
 
 import numpy as np
@@ -94,6 +95,25 @@ class DepthScaler:
         self._log_sum += float(np.log(factor))
         self._smallest, self._largest = min(self._smallest, factor), max(self._largest, factor)
         return depth_m if factor == 1.0 else depth_m * np.float32(factor)
+
+    def state(self) -> dict[str, float]:
+        """Return what `summary` is made from, for `add_state`."""
+        return {
+            "frames": self.frames,
+            "unscaled_frames": self.unscaled_frames,
+            "log_sum": self._log_sum,
+            "smallest": self._smallest if self.frames else 0.0,
+            "largest": self._largest,
+        }
+
+    def add_state(self, state: Mapping[str, float]) -> None:
+        """Add the factors of other frames."""
+        self.unscaled_frames += int(state["unscaled_frames"])
+        if state["frames"]:
+            self.frames += int(state["frames"])
+            self._log_sum += state["log_sum"]
+            self._smallest = min(self._smallest, state["smallest"])
+            self._largest = max(self._largest, state["largest"])
 
     def summary(self) -> dict[str, float | int | None]:
         """Say in numbers what was done: the factor's geometric mean, least and greatest."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A true and a predicted frame together, and pairs of truth with what was predicted before, by name or by stamp."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
@@ -140,6 +140,11 @@ class Names:
         self.count += 1
         if len(self.names) < MOST_NAMES_LISTED:
             self.names.append(name)
+
+    def add_summary(self, summary: Mapping[str, Any]) -> None:
+        """Count the names of a summary."""
+        self.count += summary["count"]
+        self.names = [*self.names, *summary["names"]][:MOST_NAMES_LISTED]
 
     def summary(self) -> dict[str, Any]:
         """Return count and names."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the metrics over pairs of truth and prediction, frame by frame, in memory that does not grow with the frames."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -122,6 +122,33 @@ class Evaluation:
                 {name: value for name, value in frame.items() if name != "pictures"} for frame in self.worst_frames()
             ],
         }
+
+    def state(self) -> dict[str, Any]:
+        """End the open sequence and return what was measured, of JSON's types, for `add_state`; no pictures."""
+        self.evaluator.end_sequence()
+        self._sequence = None
+        return {
+            "frames": self.frames,
+            "sequences": self.sequences,
+            "resized_frames": self.resized_frames,
+            "without_prediction": self.without_prediction.summary(),
+            "scalers": {scaling.value: scaler.state() for scaling, scaler in self.scalers.items()},
+            "metrics": self.evaluator.state(),
+        }
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Add what another evaluation with the same arguments has measured of other sequences.
+
+        Raises:
+            DataError: it was measured with other settings.
+        """
+        self.frames += state["frames"]
+        self.sequences += state["sequences"]
+        self.resized_frames += state["resized_frames"]
+        self.without_prediction.add_summary(state["without_prediction"])
+        for scaling, scaler in self.scalers.items():
+            scaler.add_state(state["scalers"][scaling.value])
+        self.evaluator.add_state(state["metrics"])
 
     def worst_frames(self) -> list[dict[str, Any]]:
         """Return the worst frames by PQ and then those by depth error, each once, with their pictures."""

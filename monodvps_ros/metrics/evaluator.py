@@ -88,6 +88,23 @@ class Evaluator:
             for metric in metrics.values():
                 metric.end_sequence()
 
+    def state(self) -> dict[str, Any]:
+        """Return what was measured of whole sequences, of JSON's types, for `add_state`."""
+        return {name: {key: metric.state() for key, metric in metrics.items()} for name, metrics in self._parts()}
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Add what another evaluator of the same settings has measured of other sequences.
+
+        Raises:
+            DataError: it was measured with other settings.
+        """
+        for name, metrics in self._parts():
+            for key, metric in metrics.items():
+                metric.add_state(state[name][key])
+
+    def _parts(self) -> list[tuple[str, dict[str, Metric]]]:
+        return [("", self._plain), *self._by_scaling.items()]
+
     def result(self) -> dict[str, Any]:
         """Return everything measured, ready for JSON; docs/evaluation.md describes it."""
         plain = _sections(self._plain)

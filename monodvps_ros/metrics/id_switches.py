@@ -7,8 +7,8 @@ switch is counted where it is found under another id than when it was last found
 identity and are left out.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,16 @@ class IdSwitches(Metric):
             self._totals["found"][class_id] += predicted_id is not None
         self._frame += 1
         return float(self._totals["switches"].sum() - before)
+
+    def state(self) -> dict[str, Any]:
+        """Return the counts and the worst tracks; see `Metric.state`."""
+        return {**super().state(), "worst": [asdict(track) for track in self._worst]}
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Add the counts and tracks of other sequences; see `Metric.add_state`."""
+        super().add_state(state)
+        tracks = [{**track, "runs": [Run(**run) for run in track["runs"]]} for track in state["worst"]]
+        self._worst = self._ranked(TrackHistory(**track) for track in tracks)
 
     def end_sequence(self) -> None:
         """Say that the next frame does not follow the last one; equal ids in it are other objects."""

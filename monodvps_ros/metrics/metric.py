@@ -2,6 +2,7 @@
 """What all metrics share: they are given frames, add to totals, and say their part of the result."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.metrics.cooccurrence import CooccurrenceTable, cooccurrence, depth_error_levels
 from monodvps_ros.metrics.segments import PanopticMap
@@ -143,6 +145,22 @@ class Metric(ABC):
     def per_class(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each class, by its name."""
         return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what was measured of whole sequences, of JSON's types, for `add_state` of another one like this."""
+        return {name: total.tolist() for name, total in self._totals.items()}
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Add what another one has measured of other sequences.
+
+        Raises:
+            DataError: it was measured with other settings.
+        """
+        for name, total in self._totals.items():
+            more = np.asarray(state.get(name), total.dtype if name in state else None)
+            if more.shape != total.shape:
+                raise DataError(f"'{name}' has shape {more.shape}; expected {total.shape}: it was measured otherwise")
+            np.add(total, more, out=total)
 
     def end_sequence(self) -> None:  # noqa: B027 - a metric without a memory of frames has nothing to do
         """Say that the next frame does not follow the last one."""

@@ -10,7 +10,7 @@ Behaviour is that of the evaluation published with deeplab2, with what is easily
 * pixels of the void class in the truth do not count for IoU, but count for the area of predicted tracks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,6 +215,15 @@ class DepthSegmentationTrackingQuality(Metric):
     def end_sequence(self) -> None:
         """Say that the next frame does not follow the last one."""
         self._tracking.end_sequence()
+
+    def state(self) -> dict[str, Any]:
+        """Return the totals of both parts; see `Metric.state`."""
+        return {"tracking": self._tracking.state(), "depth": self._depth.state()}
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Add the totals of both parts; see `Metric.add_state`."""
+        self._tracking.add_state(state["tracking"])
+        self._depth.add_state(state["depth"])
 
     def result(self) -> dict[str, Any]:
         """Return DSTQ, DQ, and the shares of pixels that DQ is made of by ratio."""

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`monodvps fleet`: one command over many recordings."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from monodvps_ros.data.incomplete import EXIT_INCOMPLETE
+
+EXIT_FAILED = 1
+TOTALS_FILE, RESULT_FILE = "totals.json", "evaluation.json"
+
+
+def fleet(
+    command: Annotated[str, typer.Argument(help="predict, pseudo-label or evaluate.")],
+    recordings: Annotated[
+        Path, typer.Argument(help="Text file with one recording a line, or folder whose entries are the recordings.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Output folder, with one folder a recording; an interrupted run is continued.")
+    ],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- OPTIONS]...",
+            help="Options of the command, after '--'; {name} stands for the recording's name, such as in "
+            "--predictions PREDICTIONS/{name}.",
+        ),
+    ] = None,
+    ray: Annotated[
+        str, typer.Option(help="Address of a Ray cluster, or 'local'. Default: one recording after the other.")
+    ] = "",
+    cpus: Annotated[int, typer.Option(min=1, help="CPU threads for each recording.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs for each recording on Ray, such as 0.25.")] = 0.0,
+    retries: Annotated[int, typer.Option(min=0, help="How often to begin a recording anew if its worker dies.")] = 2,
+) -> int:
+    """Run predict, pseudo-label or evaluate on each of many recordings, and evaluate them all together.
+
+    Finished recordings are kept; the others are begun anew. Results do not depend on where and in which order
+    recordings are processed. Exit code 1: recordings failed, listed at the end; 3: finished, but input frames are
+    missing.
+    """
+    from monodvps_ros import fleet as run  # noqa: PLC0415 (torch takes seconds to import, and --help must not)
+    from monodvps_ros.cli.main import main  # noqa: PLC0415
+
+    found = run.list_recordings(recordings)
+    tasks = run.make_tasks(command, found, out, options or [])
+    console = Console(markup=False, stderr=True, highlight=False)
+    failed, incomplete, count = [], False, 0
+    for outcome in run.run_tasks(tasks, main, run.Resources(ray, cpus, gpus, retries)):
+        count += 1
+        state = "failed" if outcome.has_failed else f"{outcome.seconds:.1f} s"
+        console.print(f"{outcome.name}: {state} {outcome.message}".rstrip(), soft_wrap=True)
+        incomplete |= outcome.code == EXIT_INCOMPLETE
+        failed += [outcome] if outcome.has_failed else []
+    console.print(
+        f"{len(found)} recordings: {count - len(failed)} done, {len(found) - count} kept, {len(failed)} failed"
+    )
+    for outcome in failed:
+        console.print(f"failed: {outcome.name}: {outcome.message}", soft_wrap=True)
+    whole = [task.out / TOTALS_FILE for task in tasks if task.is_finished]
+    if command == "evaluate" and whole:
+        _merge(whole, out / RESULT_FILE)
+    return EXIT_FAILED if failed else EXIT_INCOMPLETE if incomplete else 0
+
+
+def _merge(totals: list[Path], file: Path) -> None:
+    from monodvps_ros.evaluation.result import figures_table, write_result  # noqa: PLC0415
+    from monodvps_ros.evaluation.totals import merge_totals  # noqa: PLC0415
+
+    result: dict[str, Any] = merge_totals(totals)
+    write_result(file, result)
+    columns = {f"scaling {scaling}": figures for scaling, figures in result["figures"].items()}
+    title = f"{len(totals)} recordings, {result['frames']} frames"
+    console = Console(markup=False, highlight=False)
+    console.print(figures_table(columns, title))
+    console.print(f"wrote {file}", soft_wrap=True)
