@@ -208,6 +208,8 @@ class Bench:
         )
 
     def _matched(self, outputs):
+        if not outputs:  # then the node does not subscribe to the camera
+            return True
         return (
             all(publisher.get_subscription_count() for publisher in (self.infos,))
             and self.images.get_subscription_count() + self.compressed.get_subscription_count() > 0

@@ -264,9 +264,10 @@ def test_an_interrupted_prediction_goes_on_as_if_nothing_had_been(tmp_path, fail
     assert f"{10 - fail_at} frames have no depth: the scale is unknown: no road" in lines[1]
 
 
-def test_depth_that_is_written_without_metres_is_called_so(tmp_path):
-    lines = run(tmp_path, Seen(**{"scale.unknown": "publish"}), limit=2).summary(1.0)
-    assert "2 frames have depth in the network's own unit, not in metres: the scale is unknown" in lines[1]
+def test_depth_is_not_written_in_another_unit_than_metres(tmp_path):
+    with pytest.raises(ConfigError, match=r"predictions hold metres; give scale\.mode=fixed"):
+        run(tmp_path, Seen(**{"scale.unknown": "publish"}), limit=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_pipeline_sees_as_many_frames_again_as_the_tracker_remembers(tmp_path):

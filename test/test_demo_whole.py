@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -53,7 +52,7 @@ def images(tmp_path_factory):
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "monodvps_ros.cli.main", "demo", "--weights", "random", *map(str, arguments)]
+    return [sys.executable, "-m", "monodvps_ros.cli.main", "demo", "--weights", "street", *map(str, arguments)]
 
 
 def run(*arguments):
@@ -105,7 +104,7 @@ def test_report_adds_up(done):
     assert report["frames_published"] == report["frames_processed"] + report["frames_dropped"]
     assert sum(report["drop_reasons"].values()) == report["frames_dropped"]
     assert report["input"].endswith("images")
-    assert "random" in report["weights"]
+    assert "street" in report["weights"]
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p90"] <= report["latency_ms"]["max"] < 60_000
 
 
@@ -141,8 +140,11 @@ def test_pictures_are_made(done):
     assert str(out / "filmstrip.png") in result.stdout.replace("\n", "")
 
 
-def test_untrained_weights_are_named_as_such(done):
-    assert "weights are random" in done[1].stdout
+def test_untrained_weights_are_named_as_such_and_know_no_metres(images, tmp_path):
+    result = run("--input", images, "--out", tmp_path, "--weights", "random", "--frames", 2)
+    assert "weights are random" in result.stdout
+    assert "No depth in metres, so no cloud: the scale is unknown" in result.stdout
+    assert json.loads((tmp_path / "report.json").read_text())["outputs"]["/points"]["count"] == 0
 
 
 def test_without_truth_nothing_is_measured(done):
@@ -156,8 +158,8 @@ def test_a_drive_with_truth_is_measured(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["metrics"]["frames"] == report["frames_processed"]
-    assert report["metrics"]["card"] is None  # of random weights
-    assert 0.0 <= report["metrics"]["drive"]["pq"] < 50.0 and report["metrics"]["drive"]["abs_rel"] > 0.0
+    assert report["metrics"]["card"] is None  # of weights that were not measured on drives
+    assert 0.0 <= report["metrics"]["drive"]["pq"] < 100.0 and report["metrics"]["drive"]["abs_rel"] > 0.0
     assert "Against the truth" in result.stdout and "this drive" in result.stdout
 
 
@@ -174,8 +176,10 @@ def test_a_second_run_replaces_the_first_and_needs_no_camera(done, tmp_path_fact
     assert report["frames_published"] == 3
     for topic, row in report["outputs"].items():
         assert row["count"] == (0 if topic in NEEDS_K else 3 - report["frames_dropped"]), topic
-    assert "No cloud" in result.stdout
-    assert len(re.findall(r"WARN", (out / "logs" / "node.log").read_text())) == 1
+    assert "No depth in metres, so no cloud" in result.stdout
+    warnings = [line for line in (out / "logs" / "node.log").read_text().splitlines() if "WARN" in line]
+    assert ["no camera_info" in warnings[0], "the scale is unknown" in warnings[1]] == [True, True], warnings
+    assert len(warnings) == 2
     assert len(stamps(read(out), "/image")) == 3
 
 

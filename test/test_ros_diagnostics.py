@@ -31,7 +31,6 @@ WELL = Snapshot(
     latency_p90_ms=20.0,
     latency_max_ms=50.0,
     resets=0,
-    repeated_stamps=0,
     since_received_s=0.1,
     last_error="",
     since_error_s=None,
@@ -41,7 +40,9 @@ HEALTH = CameraHealth(
     active=True,
     snapshot=WELL,
     image_topic="/image",
-    publisher_count=1,
+    stamps="of the images",
+    subscribed_s=60.0,
+    publishers=("/driver",),
     reliability="reliable",
     lost_in_transport=0,
     incompatible={},
@@ -61,6 +62,7 @@ FAILED = {"last_error": "image of 1.0: broken", "since_error_s": 1.0}
 PROBLEMS = [
     ({"device_lost": True}, {}, ERROR, "device was lost"),
     ({}, FAILED, ERROR, "broken"),
+    ({"publishers": ("/a", "/b")}, {}, WARN, "2 publishers on /image: /a, /b; their images mix"),
     ({}, {"since_received_s": None}, WARN, "no image yet"),
     ({}, {"output_rate_hz": 4.9}, WARN, "falling behind: 10.0 images/s received, 4.9 processed"),
     ({"incompatible": {"/points": "DURABILITY"}}, {}, WARN, "/points does not fit: DURABILITY"),
@@ -130,10 +132,11 @@ def test_limits_are_not_crossed_at_their_value(of_health, of_counters):
 @pytest.mark.parametrize(
     ("changes", "since_s", "words"),
     [
-        ({"publisher_count": 0}, None, "nobody publishes /image"),
-        ({}, None, "no image yet on /image from 1 publishers"),
+        ({"publishers": ()}, None, "nobody publishes /image"),
+        ({"publishers": (), "subscribed_s": None}, None, "nobody publishes /image, and no output has subscribers"),
+        ({}, None, "no image yet on /image, published by /driver"),
         ({"incompatible": {"/image": "RELIABILITY"}}, None, "does not fit: RELIABILITY"),
-        ({}, 7.2, "no image on /image for 7 s; 1 publishers"),
+        ({}, 7.2, "no image on /image for 7 s; published by /driver"),
     ],
 )
 def test_why_there_is_no_image(changes, since_s, words):
@@ -148,7 +151,13 @@ def test_a_node_that_is_not_active_has_no_problem():
 
 
 def test_nobody_subscribes():
-    assert judge(health(({}, {"output_rate_hz": 0.0})))[1] == "receives images; nobody subscribes to an output"
+    idle = replace(health(({}, {"output_rate_hz": 0.0, "since_received_s": None})), subscribed_s=None)
+    assert judge(idle) == (OK, "no subscribers: no output is wanted, so /image is not subscribed to")
+
+
+def test_a_camera_has_time_to_send_after_the_node_subscribed():
+    began = replace(health(({}, {"since_received_s": 60.0})), subscribed_s=diagnostics.SILENCE_S)
+    assert judge(began) == (OK, "9.5 frames/s")
 
 
 def test_values_of_a_camera():

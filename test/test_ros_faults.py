@@ -10,9 +10,13 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
+from rcl_interfaces.msg import Log
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
 from ros_bench import CAMERA, Bench, BoxModel, K, picture, stamp_of, wait_until
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 
 from monodvps_ros.perception import statistics
 from monodvps_ros.ros.management import diagnostics
@@ -140,6 +144,24 @@ def test_another_frame_in_camera_info_is_said():
         bench.wait_for_status(WARN, "of frame 'other' but the image of 'camera_optical'")
 
 
+def test_texts_from_outside_are_cut_in_log_and_diagnostics():
+    with Bench(outputs=("points",)) as bench:
+        said = []
+        bench.peer.create_subscription(Log, "/rosout", lambda line: said.append(line.msg), 100)
+        info = CameraInfo(height=CAMERA[0], width=CAMERA[1], k=K)
+        info.header.frame_id = "y" * 100_000
+        for index in range(3):
+            frame_id = str(index) + "x" * 100_000
+            bench.infos.publish(info)
+            bench.image(index, header=Header(stamp=stamp_of(index), frame_id=frame_id))
+            assert bench.wait_for("points", index).header.frame_id == frame_id
+        bench.wait_for_status(WARN, "y…' but the image of '2xxx")
+        assert len(bench.camera()["message"]) < 1000
+        wait_until(lambda: [line for line in said if "one of the two must be wrong" in line])
+        assert len([line for line in said if "one of the two" in line]) == 1  # though each has another text
+        assert max(map(len, said)) < 1000
+
+
 def test_stamps_that_go_back_begin_a_new_sequence():
     with Bench(outputs=("panoptic/segments",)) as bench:
         tracks = []
@@ -159,14 +181,34 @@ def test_a_gap_begins_a_new_sequence():
         assert bench.counts().resets == 1
 
 
-def test_a_stamp_that_repeats_is_counted_and_processed():
+def test_stamps_that_repeat_or_are_0_are_left_out_and_counted():
     with Bench(outputs=("depth/image",)) as bench:
         bench.frame(3)
         bench.wait_for("depth/image", 3)
         bench.image(3)
-        wait_until(lambda: len(bench.received["depth/image"]) == 2)
-        assert bench.counts().repeated_stamps == 1
-        assert bench.counts().resets == 0
+        bench.image(4, header=Header(frame_id="camera_optical"))
+        bench.frame(5)
+        bench.wait_for("depth/image", 5)
+        assert [message.header.stamp for message in bench.received["depth/image"]] == [stamp_of(3), stamp_of(5)]
+        counts = bench.counts()
+        assert counts.dropped[statistics.REPEATED] == counts.dropped[statistics.UNSTAMPED] == 1
+        assert (counts.resets, accounted(counts)) == (0, 4)
+        wait_until(lambda: bench.camera().get(diagnostics.STAMPS) == "of the images")
+
+
+@pytest.mark.parametrize("sync", ["latest", "exact"])
+def test_where_all_stamps_are_0_the_time_of_receipt_is_taken_and_said(sync):
+    with Bench(outputs=("depth/image", "points"), camera_info_sync=sync) as bench:
+        unstamped = Header(frame_id="camera_optical")
+        before_ns = bench.node.get_clock().now().nanoseconds
+        for number in range(3):
+            bench.camera_info(0, header=unstamped)
+            bench.image(0, header=unstamped)
+            wait_until(lambda number=number: len(bench.received["points"]) > number, what=bench.camera)
+        times = [Time.from_msg(message.header.stamp).nanoseconds for message in bench.received["depth/image"]]
+        assert before_ns < times[0] < times[1] < times[2] < bench.node.get_clock().now().nanoseconds
+        wait_until(lambda: bench.camera().get(diagnostics.STAMPS) == "times of receipt: those of the images are 0")
+        assert bench.counts().dropped_total == bench.counts().resets == 0
 
 
 def test_another_size_is_planned_anew():
@@ -250,7 +292,7 @@ def test_ten_times_the_rate_it_can_keep_for_half_a_minute():
 
 def test_a_camera_whose_qos_does_not_fit_is_named():
     with Bench(
-        reliability=ReliabilityPolicy.BEST_EFFORT, input_reliability="reliable", outputs=(), start=False
+        reliability=ReliabilityPolicy.BEST_EFFORT, input_reliability="reliable", outputs=("points",), start=False
     ) as bench:
         bench.start()
         bench.wait_for_status(WARN, f"QoS of the publisher on {bench.namespace}/image does not fit: RELIABILITY")
@@ -268,10 +310,32 @@ def test_a_subscriber_whose_qos_does_not_fit_is_named():
 
 
 def test_no_publisher_and_no_image_are_told_apart():
-    with Bench(outputs=()) as bench:
-        bench.wait_for_status(WARN, "no image yet on")
+    with Bench(outputs=("points",)) as bench:
+        bench.wait_for_status(WARN, f"no image yet on {bench.namespace}/image, published by {bench.namespace}/peer")
         bench.peer.destroy_publisher(bench.images)
         bench.wait_for_status(WARN, f"nobody publishes {bench.namespace}/image")
+        bench.ignore("points")
+        bench.wait_for_status(WARN, f"nobody publishes {bench.namespace}/image, and no output has subscribers")
+
+
+def test_two_publishers_of_the_images_are_named():
+    with Bench(outputs=("depth/image",)) as bench:
+        bench.frame(0)
+        bench.wait_for("depth/image", 0)
+        said = []
+        bench.peer.create_subscription(Log, "/rosout", lambda line: said.append(line.msg), 100)
+        other = Node("other", context=bench.contexts[1], namespace=bench.namespace)
+        other.create_publisher(Image, "image", 10)
+        names = f"2 publishers on {bench.namespace}/image: {bench.namespace}/other, {bench.namespace}/peer"
+        bench.wait_for_status(WARN, names)
+        bench.frame(1)
+        bench.wait_for("depth/image", 1)
+        wait_until(lambda: bench.camera()[diagnostics.PROCESSED] == "2")
+        assert [line for line in said if "publishers" in line] == [
+            f"camera: {names}; their images mix, so stop all but one"
+        ]
+        other.destroy_node()
+        bench.wait_for_status(OK, "frames/s")
 
 
 def test_an_image_waits_for_the_first_camera_info_only_while_one_may_come():

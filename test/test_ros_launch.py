@@ -174,8 +174,15 @@ def test_training_takes_its_arguments_as_parameters_where_they_are_given():
 
 
 def test_the_camera_launch_file_runs_the_node_and_stops_it_cleanly(tmp_path):
-    record = tmp_path / "recording"
-    arguments = ("image:=/cam/image_raw", "namespace:=robot", "weights:=random", "device:=cpu", f"record:={record}")
+    record, params = tmp_path / "recording", tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    pipeline.scale.mode: fixed\n    pipeline.weights: random\n")
+    arguments = (
+        "image:=/cam/image_raw",
+        "namespace:=robot",
+        f"params_file:={params}",
+        "device:=cpu",
+        f"record:={record}",
+    )
     with watcher() as node, Launched("camera", *arguments) as launched:
         clouds, states = [], []
         node.create_subscription(PointCloud2, "/robot/points", clouds.append, 10)

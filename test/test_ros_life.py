@@ -270,6 +270,18 @@ def test_compressed_images():
         assert isinstance(cloud, PointCloud2)
 
 
+def test_compressed_images_that_are_too_large_are_refused_before_they_are_decoded():
+    with Bench(compressed=True, max_image_mpx=0.1, outputs=("panoptic/image",)) as bench:
+        message = CompressedImage(format="png")
+        message.data.frombytes(cv2.imencode(".png", np.zeros((400, 251), np.uint8))[1].tobytes())
+        bench.compressed.publish(message)
+        bench.wait_for_status(ERROR, "251 x 400 pixels; at most 0.1 megapixels")
+        assert bench.counts().dropped[statistics.UNDECODABLE] == 1
+        assert bench.node.set_parameters([Parameter("max_image_mpx", value=0.2)])[0].successful
+        bench.compressed.publish(message)
+        wait_until(lambda: bench.counts().processed == 1)
+
+
 def test_a_raw_image_is_rectified_and_the_published_camera_info_says_so():
     with Bench(outputs=("depth/camera_info", "panoptic/image")) as bench:
         p = [110.0, 0, 80.0, 0, 0, 100.0, 48.0, 0, 0, 0, 1, 0]

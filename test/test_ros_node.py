@@ -205,20 +205,39 @@ def test_maps_of_the_network_s_size_come_with_their_own_k():
 
 def test_nothing_is_computed_that_nobody_wants():
     with Bench(outputs=()) as bench:
-        bench.frame(0)
-        wait_until(lambda: bench.counts().idle == 1)
-        bench.wait_for_status(OK, "nobody subscribes")
-        assert bench.model.calls == 0
+        wait_until(lambda: bench.peer.count_publishers(f"{bench.namespace}/depth/image") == 1)
+        bench.wait_for_status(
+            OK, f"no subscribers: no output is wanted, so {bench.namespace}/image is not subscribed to"
+        )
+        assert bench.node.count_subscribers(f"{bench.namespace}/image") == 0
+        assert bench.node.count_subscribers(f"{bench.namespace}/camera_info") == 0
         bench.listen("semantic/image")
-        wait_until(bench.node.streams[0].outputs.wanted)
+        wait_until(lambda: bench.images.get_subscription_count() == bench.infos.get_subscription_count() == 1)
         bench.frame(1)
         assert bench.wait_for("semantic/image", 1)
-        assert bench.model.calls == 1
+        bench.wait_for_status(OK, "frames/s")
         bench.ignore("semantic/image")
-        wait_until(lambda: not bench.node.streams[0].outputs.wanted())
+        wait_until(lambda: bench.images.get_subscription_count() == bench.infos.get_subscription_count() == 0)
+        bench.wait_for_status(OK, "no subscribers")
         bench.frame(2)
-        wait_until(lambda: bench.counts().idle == 2)
-        assert bench.model.calls == 1
+        assert (bench.model.calls, bench.counts().received) == (1, 1)
+
+
+@pytest.mark.parametrize(("index", "continues"), [(10, True), (50, False)])
+def test_tracks_go_on_after_a_short_pause_and_begin_anew_after_a_long_one(index, continues):
+    """max_gap_s is 2 s, and frames have the stamps of 10 Hz; neither is a jump of time."""
+    with Bench(outputs=("panoptic/segments",)) as bench:
+        tracks = []
+        for each in (0, index):
+            bench.frame(each)
+            segments = bench.wait_for("panoptic/segments", each).segments
+            tracks.append(next(segment.track_id for segment in segments if segment.is_thing))
+            bench.ignore("panoptic/segments")
+            wait_until(lambda: bench.images.get_subscription_count() == 0)
+            bench.listen("panoptic/segments")
+            wait_until(lambda: bench.images.get_subscription_count() == bench.infos.get_subscription_count() == 1)
+        assert (tracks[0] == tracks[1]) == continues and tracks[0] <= tracks[1]
+        assert bench.counts().resets == 0
 
 
 @pytest.mark.parametrize("reliability", [ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT])

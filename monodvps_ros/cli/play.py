@@ -72,7 +72,10 @@ def _wait_for_subscribers(publisher: CameraPublisher, wanted: int, console: Cons
     announced = False
     while publisher.subscribers()[0] < wanted:
         if not announced:
-            console.print("waiting for a subscriber (Ctrl-C to quit; --wait-for 0 to start at once)")
+            console.print(
+                "waiting for a subscriber (Ctrl-C to quit; --wait-for 0 to start at once); the perception node "
+                "subscribes once somebody listens to its outputs"
+            )
             announced = True
         time.sleep(0.05)
     if wanted:

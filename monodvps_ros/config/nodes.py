@@ -49,6 +49,9 @@ class NodeConfig(Config):
     output_depth: int = setting(
         5, "QoS history depth of each output.", unit="messages", at_least=1, at_most=100, read_only=True
     )
+    max_image_mpx: float = setting(
+        64.0, "Maximum size of a compressed image; larger ones are refused before they are decoded.",
+        unit="megapixels", at_least=0.1, at_most=1000.0)  # fmt: skip
     max_gap_s: float = setting(
         2.0, "Gap between images above which tracker, flow history and scale are reset.",
         unit="s", at_least=0.01, at_most=3600.0)  # fmt: skip

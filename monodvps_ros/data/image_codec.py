@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.image_size import MAX_PIXELS, oversized
-from monodvps_ros.errors import EncodingError
+from monodvps_ros.errors import EncodingError, shortened
 
 Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | NDArray[np.uint8]"
 
@@ -87,7 +87,7 @@ def decode_image(
     """
     if encoding not in _PICTURES:
         raise EncodingError(
-            f"cannot decode encoding '{encoding}' as a picture; accepted: {', '.join(PICTURE_ENCODINGS)}; "
+            f"cannot decode encoding '{shortened(encoding)}' as a picture; accepted: {', '.join(PICTURE_ENCODINGS)}; "
             "convert the image before it comes here"
         )
     bits, channels, code = _PICTURES[encoding]
@@ -134,14 +134,14 @@ def decode_compressed(data: Bytes, format: str, max_pixels: int = MAX_PIXELS) ->
         pixels = None
     if pixels is None:
         raise EncodingError(
-            f"compressed image of {len(data)} bytes in format '{format}' cannot be decoded: "
+            f"compressed image of {len(data)} bytes in format '{shortened(format)}' cannot be decoded: "
             f"not a complete {codec or 'JPEG or PNG'} file"
         )
     if pixels.dtype == np.uint16:
         pixels = _to_8_bits(pixels)
     if pixels.dtype != np.uint8:
         raise EncodingError(
-            f"compressed image in format '{format}' contains {pixels.dtype}; a picture has 8 or 16 bits"
+            f"compressed image in format '{shortened(format)}' contains {pixels.dtype}; a picture has 8 or 16 bits"
         )
     if pixels.ndim == 2:
         height, width = pixels.shape
@@ -211,7 +211,7 @@ def raw_layout(encoding: str) -> tuple[np.dtype[Any], int]:
     """
     match = _RAW_PATTERN.fullmatch(_RAW_ALIASES.get(encoding, encoding))
     if match is None or (match[2] == "F" and match[1] in {"8", "16"}) or (match[2] != "F" and match[1] == "64"):
-        raise EncodingError(f"cannot take the values of encoding '{encoding}'; accepted: {_RAW_EXAMPLES}")
+        raise EncodingError(f"cannot take the values of encoding '{shortened(encoding)}'; accepted: {_RAW_EXAMPLES}")
     return np.dtype(f"{_RAW_KINDS[match[2]]}{int(match[1]) // 8}"), int(match[3])
 
 
@@ -267,12 +267,12 @@ def compressed_problem(data: Bytes, format: str) -> str:
     before, codec, _ = _parse_format(format)
     if "compressedDepth" in format or before in {"16UC1", "32FC1"}:
         return (
-            f"has format '{format}': that is a depth or label image, not a picture; "
+            f"has format '{shortened(format)}': that is a depth or label image, not a picture; "
             "choose the topic of the camera's colour or grey image"
         )
     if codec in {"jpeg", "jpg", "png", ""} or bytes(data[:8]).startswith(_COMPRESSED_BEGINNINGS):
         return ""
-    return f"has format '{format}'; accepted: jpeg, png"
+    return f"has format '{shortened(format)}'; accepted: jpeg, png"
 
 
 def _parse_format(text: str) -> tuple[str, str, str]:

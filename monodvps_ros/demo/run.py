@@ -217,7 +217,7 @@ def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path
             "This machine does not keep up with that rate; --rate 0.2 plays five times slower.", style="yellow"
         )
     if report["frames_processed"] and not report["outputs"][f"/{topic_of(Output.CLOUD)}"]["count"]:
-        console.print("No cloud: the camera's K is not known.", style="yellow")
+        console.print("No depth in metres, so no cloud: the scale is unknown; see logs/node.log.", style="yellow")
     console.print("Look at:")
     for path in [*pictures, folder.report, folder.recording]:
         console.print(f"  {path}", soft_wrap=True)

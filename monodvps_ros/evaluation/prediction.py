@@ -30,9 +30,18 @@ _WITHOUT_EFFECT = ("device", "timing")
 
 
 class Run:
-    """The frames to predict, `limit` at most, and what predicts them, which is reset at each new sequence."""
+    """The frames to predict, `limit` at most, and what predicts them, which is reset at each new sequence.
+
+    Raises:
+        ConfigError: depth of an unknown scale is to be published; predictions hold depth in metres, or none.
+    """
 
     def __init__(self, source: SampleSource, pipeline: Pipeline, limit: int | None = None) -> None:
+        if pipeline.config.scale.unknown != "withhold":
+            raise ConfigError(
+                "scale.unknown is 'publish' but predictions hold metres; give scale.mode=fixed "
+                "scale.fixed_factor=FACTOR, or measure the weights themselves: monodvps evaluate --weights"
+            )
         self._samples = ReadableSamples(source, "the input", limit)
         self.pipeline = pipeline
         self.length = len(source) if limit is None else min(limit, len(source))
@@ -64,9 +73,7 @@ class Run:
         rate = f", {self.written / seconds:.1f} frames/s" if self.written and seconds > 0 else ""
         lines = [f"{self.written} frames written, {self.kept} kept from an earlier run{rate}"]
         if self.without_metres:
-            withheld = self.pipeline.config.scale.unknown == "withhold"
-            depth = "have no depth" if withheld else "have depth in the network's own unit, not in metres"
-            lines.append(f"{self.without_metres} frames {depth}: the scale is unknown: {self._why_no_metres}")
+            lines.append(f"{self.without_metres} frames have no depth: the scale is unknown: {self._why_no_metres}")
         return lines
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.errors import CameraInfoError
+from monodvps_ros.errors import CameraInfoError, shortened
 from monodvps_ros.geometry.calibration import Calibration, intrinsics_fault
 from monodvps_ros.geometry.intrinsics import crop_intrinsics, scale_intrinsics
 from monodvps_ros.geometry.rectification import Distortion, Rectification
@@ -174,8 +174,8 @@ def _distortion(calibration: Calibration) -> tuple[str, NDArray[np.float64]]:
     model, coefficients = _model_name(calibration), calibration.d
     if model not in DISTORTION_MODELS:
         raise CameraInfoError(
-            f"distortion model '{model}' is not known; known are {', '.join(KNOWN_MODELS)}, and 'none' without "
-            "coefficients; rectify the image first and set rectified to 'true'"
+            f"distortion model '{shortened(model)}' is not known; known are {', '.join(KNOWN_MODELS)}, and 'none' "
+            "without coefficients; rectify the image first and set rectified to 'true'"
         )
     counts = DISTORTION_MODELS[model]
     while len(coefficients) > counts[-1] and coefficients[-1] == 0.0:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counters, rates and latencies of one camera.
 
-Every image received is exactly one of: processed, idle (no output had a subscriber), dropped for a reason, waiting.
+Every image received is exactly one of: processed, idle (the last subscriber left), dropped for a reason, waiting.
 """
 
 import threading
@@ -20,9 +20,11 @@ LATENCIES = 500
 REPLACED = "replaced by a newer image"
 UNDECODABLE = "cannot be decoded"
 UNPAIRED = "no camera_info with its stamp"
+REPEATED = "its stamp repeats the one before"
+UNSTAMPED = "its stamp is 0"
 FAILED = "processing failed"
 STOPPED = "node was deactivated"
-DROP_REASONS = (REPLACED, UNDECODABLE, UNPAIRED, FAILED, STOPPED)
+DROP_REASONS = (REPLACED, UNDECODABLE, UNPAIRED, REPEATED, UNSTAMPED, FAILED, STOPPED)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Snapshot:
     Attributes:
         received: images that reached the node.
         processed: images that an output was published for.
-        idle: images while no output had a subscriber.
+        idle: images that were on their way when the last subscriber of an output left.
         dropped: images dropped, by reason.
         input_rate_hz: images received a second, over the last seconds.
         output_rate_hz: the same of images processed.
@@ -40,7 +42,6 @@ class Snapshot:
         latency_p90_ms: the same, 90 % of frames are faster.
         latency_max_ms: the same, slowest since the start.
         resets: how often the tracker was reset by a jump of time.
-        repeated_stamps: images with the stamp of the previous image.
         since_received_s: seconds since the last image came; None before the first.
         last_error: the last error, with the image's stamp; empty before the first.
         since_error_s: seconds since then; None before the first.
@@ -56,7 +57,6 @@ class Snapshot:
     latency_p90_ms: float
     latency_max_ms: float
     resets: int
-    repeated_stamps: int
     since_received_s: float | None
     last_error: str
     since_error_s: float | None
@@ -97,7 +97,7 @@ class Statistics:
             return self._counts["processed"] == 1
 
     def count_idle(self) -> None:
-        """Count an image while no output had a subscriber."""
+        """Count an image that no output has a subscriber for any more."""
         with self._lock:
             self._counts["idle"] += 1
 
@@ -110,11 +110,6 @@ class Statistics:
         """Count a reset of the tracker."""
         with self._lock:
             self._counts["resets"] += 1
-
-    def count_repeated_stamp(self) -> None:
-        """Count an image with the stamp of the previous image."""
-        with self._lock:
-            self._counts["repeated"] += 1
 
     def note_error(self, text: str) -> None:
         """Keep the last error."""
@@ -137,7 +132,6 @@ class Statistics:
                 latency_p90_ms=float(np.percentile(latencies, 90)),
                 latency_max_ms=self._latency_max_ms,
                 resets=self._counts["resets"],
-                repeated_stamps=self._counts["repeated"],
                 since_received_s=now - self._received_at[-1] if self._received_at else None,
                 last_error=self._last_error,
                 since_error_s=None if self._error_at is None else now - self._error_at,

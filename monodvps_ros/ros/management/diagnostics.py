@@ -5,7 +5,7 @@ The keys are constants here, and part of the node's interface: they do not chang
 Counts are whole numbers as text, rates and latencies numbers with two decimals, absent values ``nan``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -35,7 +35,7 @@ LATENCY_P50 = "latency p50 ms"
 LATENCY_P90 = "latency p90 ms"
 LATENCY_MAX = "latency max ms"
 RESETS = "resets by time jumps"
-REPEATED = "repeated stamps"
+STAMPS = "stamps"
 IMAGE_TOPIC = "image topic"
 RELIABILITY = "image reliability"
 IMAGE = "image"
@@ -64,7 +64,7 @@ CAMERA_KEYS = {
     PROCESSED: "images for which outputs were published",
     DROPPED: "images dropped, for any reason",
     **{DROPPED_PREFIX + reason: f"images dropped, reason: {reason}" for reason in DROP_REASONS},
-    IDLE: "images while no output had a subscriber",
+    IDLE: "images still on their way when the last subscriber of an output left",
     LOST: "images that the middleware reports as lost before they reached the node",
     INPUT_RATE: f"images received per second, over the last {WINDOW_S:g} s",
     OUTPUT_RATE: f"images processed per second, over the last {WINDOW_S:g} s",
@@ -72,7 +72,7 @@ CAMERA_KEYS = {
     LATENCY_P90: f"time from an image's arrival to its last output, 90th percentile of the last {LATENCIES} images",
     LATENCY_MAX: "time from an image's arrival to its last output, maximum since the start",
     RESETS: "number of time jumps: stamps or clock went back, or a gap between images",
-    REPEATED: "images with the stamp of the previous image",
+    STAMPS: "where the stamps come from: the images, or the time of receipt where all of theirs are 0",
     IMAGE_TOPIC: "resolved name of the image topic",
     RELIABILITY: "current QoS reliability of the image subscription",
     IMAGE: "size and encoding of the last image",
@@ -131,7 +131,9 @@ class CameraHealth:
         active: whether the node is active.
         snapshot: its counters.
         image_topic: resolved name.
-        publisher_count: publishers of the image topic, whether or not their QoS fits.
+        stamps: where the stamps come from.
+        subscribed_s: seconds since it subscribed to the images; None while no output has a subscriber.
+        publishers: nodes that publish the images, whether or not their QoS fits; one entry per publisher.
         reliability: QoS reliability of the image subscription now.
         lost_in_transport: images that the middleware reports as lost before they reached the node.
         incompatible: topic to the QoS policy that did not fit, input and outputs.
@@ -150,7 +152,9 @@ class CameraHealth:
     active: bool
     snapshot: Snapshot
     image_topic: str
-    publisher_count: int
+    stamps: str
+    subscribed_s: float | None
+    publishers: tuple[str, ...]
     reliability: str
     lost_in_transport: int
     incompatible: Mapping[str, str]
@@ -204,7 +208,7 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
         LATENCY_P90: _number(snapshot.latency_p90_ms),
         LATENCY_MAX: _number(snapshot.latency_max_ms),
         RESETS: str(snapshot.resets),
-        REPEATED: str(snapshot.repeated_stamps),
+        STAMPS: health.stamps,
         IMAGE_TOPIC: health.image_topic,
         RELIABILITY: health.reliability,
         IMAGE: health.image,
@@ -228,8 +232,8 @@ def judge(health: CameraHealth) -> tuple[bytes, str]:
         return problems[0][0], "; ".join(text for _, text in problems)
     if not health.active:
         return OK, "not active"
-    if _is_idle(health.snapshot):
-        return OK, "receives images; nobody subscribes to an output"
+    if health.subscribed_s is None:
+        return OK, f"no subscribers: no output is wanted, so {health.image_topic} is not subscribed to"
     return OK, f"{health.snapshot.output_rate_hz:.1f} frames/s"
 
 
@@ -241,11 +245,13 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
         return
     if snapshot.since_error_s is not None and snapshot.since_error_s < WINDOW_S and not health.device_lost:
         yield ERROR, snapshot.last_error
-    silent = snapshot.since_received_s is None or snapshot.since_received_s > SILENCE_S
+    if len(health.publishers) > 1:
+        yield WARN, several_publishers(health.image_topic, health.publishers)
+    silent = _is_silent(health)
     if silent:
         yield WARN, _why_silent(health)
     received_hz, processed_hz = snapshot.input_rate_hz, snapshot.output_rate_hz
-    if processed_hz < KEEPING_UP * received_hz and not _is_idle(snapshot):
+    if processed_hz < KEEPING_UP * received_hz and health.subscribed_s is not None:
         dropped = max(snapshot.dropped, key=snapshot.dropped.__getitem__, default="")
         most = f", most are dropped: {dropped}" if snapshot.dropped.get(dropped) else ""
         yield WARN, f"falling behind: {received_hz:.1f} images/s received, {processed_hz:.1f} processed{most}"
@@ -266,20 +272,30 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
         )
 
 
-def _is_idle(snapshot: Snapshot) -> bool:
-    return snapshot.output_rate_hz == 0.0 and snapshot.idle > 0
+def _is_silent(health: CameraHealth) -> bool:
+    """Whether images are missing that should come; also, without a subscription, where nobody would send any."""
+    if health.subscribed_s is None:
+        return not health.publishers
+    since = health.snapshot.since_received_s
+    return health.subscribed_s > SILENCE_S and (since is None or since > SILENCE_S)
+
+
+def several_publishers(topic: str, publishers: Sequence[str]) -> str:
+    """Say that an image topic has several publishers, whose images mix."""
+    return f"{len(publishers)} publishers on {topic}: {', '.join(publishers)}; their images mix, so stop all but one"
 
 
 def _why_silent(health: CameraHealth) -> str:
     topic = health.image_topic
     if topic in health.incompatible:
         return f"no image: QoS of the publisher on {topic} does not fit: {health.incompatible[topic]}"
-    since = health.snapshot.since_received_s
+    if not health.publishers:
+        nobody = "" if health.subscribed_s is not None else ", and no output has subscribers"
+        return f"no image: nobody publishes {topic}{nobody}"
+    publishers, since = ", ".join(health.publishers), health.snapshot.since_received_s
     if since is not None:
-        return f"no image on {topic} for {since:.0f} s; {health.publisher_count} publishers"
-    if health.publisher_count == 0:
-        return f"no image yet: nobody publishes {topic}"
-    return f"no image yet on {topic} from {health.publisher_count} publishers"
+        return f"no image on {topic} for {since:.0f} s; published by {publishers}"
+    return f"no image yet on {topic}, published by {publishers}"
 
 
 def _values(pairs: Mapping[str, str]) -> list[KeyValue]:

@@ -93,13 +93,13 @@ class PerceptionNode(ManagedNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and start processing."""
+        """Subscribe, as soon as somebody listens, and start processing."""
         result = super().on_activate(state)
         assert self._worker is not None
         self._worker.start()
-        for stream in self.streams:
-            stream.input.start()
         self.state = "active"
+        for stream in self.streams:
+            stream.start()
         self.get_logger().info("active: " + ", ".join(stream.input.image_topic for stream in self.streams))
         return result
 
@@ -130,6 +130,8 @@ class PerceptionNode(ManagedNode):
 
     def publish_diagnostics(self) -> None:
         """Publish one status for the node and one for each camera."""
+        for stream in self.streams:
+            stream.follow_demand()  # should the middleware not tell
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status.append(node_status(self._health()))
@@ -168,7 +170,7 @@ class PerceptionNode(ManagedNode):
 
     def _stop_work(self) -> None:
         for stream in self.streams:
-            stream.input.stop()
+            stream.stop()
         if self._worker is not None:
             self._worker.stop()
 
@@ -230,7 +232,9 @@ class PerceptionNode(ManagedNode):
             active=self.state == "active",
             snapshot=stream.statistics.snapshot(),
             image_topic=stream.input.image_topic,
-            publisher_count=stream.input.publisher_count(),
+            stamps=stream.input.stamps,
+            subscribed_s=stream.input.subscribed_s,
+            publishers=stream.publishers(),
             reliability=stream.input.reliability,
             lost_in_transport=stream.input.lost_in_transport,
             incompatible={**stream.input.incompatible, **stream.incompatible_outputs},

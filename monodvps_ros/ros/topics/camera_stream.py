@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One camera from its newest image to its published outputs; runs in the worker's thread."""
 
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -9,17 +10,21 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
 from monodvps_ros.config import NodeConfig
-from monodvps_ros.errors import DeviceError, EncodingError, MonoDVPSError
+from monodvps_ros.errors import DeviceError, EncodingError, MonoDVPSError, shortened
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import CameraModel, CameraReader
 from monodvps_ros.outputs import ScaleEstimate
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
-from monodvps_ros.ros.topics.camera_input import CameraInput, Received
+from monodvps_ros.ros.management.diagnostics import several_publishers
+from monodvps_ros.ros.topics.camera_input import JUMPED, CameraInput, Received
 from monodvps_ros.ros.topics.conversions import compressed_image_array, image_array, stamp_to_ns
 from monodvps_ros.ros.topics.outputs import OutputPublishers
 from monodvps_ros.ros.topics.scale import ScalePublisher
 from monodvps_ros.types import CameraFrame
+
+#: What a message from outside may make the node say again and again is said at most this often.
+THROTTLED = {"throttle_duration_sec": 5.0}
 
 
 class CameraStream:
@@ -49,7 +54,11 @@ class CameraStream:
         self.statistics = Statistics()
         self.input = CameraInput(node, prefix, config, self.statistics, wake)
         self.incompatible_outputs: dict[str, str] = {}
-        self.outputs = OutputPublishers(node, prefix, config.output_depth, self.incompatible_outputs.__setitem__)
+        self._is_active, self._demand_lock = False, threading.Lock()
+        self.outputs = OutputPublishers(
+            node, prefix, config.output_depth, self.incompatible_outputs.__setitem__, self.follow_demand
+        )
+        self._publishers: tuple[str, ...] = ()
         self._scale_publisher = ScalePublisher(node, prefix, self._label())
         self.camera_problem = ""
         self.frame_problem = ""
@@ -58,10 +67,40 @@ class CameraStream:
         self.cloud_mb: float | None = None
         self.scale: ScaleEstimate | None = None
         self.device_lost = False
-        self._was_idle = False
         self._cameras = CameraReader(config.rectified, self.input.image_topic)
         self.rectification = "none: the camera is not known"
         self.served_at = 0.0
+
+    def start(self) -> None:
+        """Subscribe to the camera as soon as an output has a subscriber, and as long."""
+        self._is_active = True
+        self.follow_demand()
+
+    def stop(self) -> None:
+        """Unsubscribe from the camera."""
+        with self._demand_lock:
+            self._is_active = False
+            self.input.stop()
+
+    def follow_demand(self) -> None:
+        """Subscribe to the camera, or unsubscribe, where subscribers of the outputs have come or gone."""
+        with self._demand_lock:
+            if not self._is_active:
+                return
+            wanted, subscribed = bool(self.outputs.wanted()), self.input.subscribed_s is not None
+            if wanted and not subscribed:
+                self.input.start()
+            elif subscribed and not wanted:
+                self.input.pause()
+
+    def publishers(self) -> tuple[str, ...]:
+        """List the nodes that publish the camera's images, and warn once of more than one."""
+        publishers = tuple(shortened(name) for name in self.input.publishers())
+        if len(publishers) > 1 and publishers != self._publishers:
+            text = f"{self._label()}: {several_publishers(self.input.image_topic, publishers)}"
+            self._node.get_logger().warning(text, **THROTTLED)
+        self._publishers = publishers
+        return publishers
 
     def check(self, config: NodeConfig) -> None:
         """Check that a configuration can be applied.
@@ -106,7 +145,7 @@ class CameraStream:
 
     def destroy(self) -> None:
         """Take input and outputs down."""
-        self.input.stop()
+        self.stop()
         self.outputs.destroy()
         self._scale_publisher.destroy()
 
@@ -116,16 +155,10 @@ class CameraStream:
             self._pipeline.configure(self._config.pipeline)
         wanted = self.outputs.wanted()
         if received.restart:
-            self._pipeline.reset()
-            self.statistics.count_reset()
-            self._node.get_logger().warning(f"{self._label()}: time jumped; tracks and scale are reset")
+            self._restart(received.restart)
         if not wanted:
-            self._was_idle = True
             self.statistics.count_idle()
             return
-        if self._was_idle:
-            self._was_idle = False
-            self._pipeline.reset()
         perception = self._pipeline.step(self._frame(received), wanted)
         self.scale = perception.scale
         if perception.cloud is not None:
@@ -135,12 +168,24 @@ class CameraStream:
         if self.statistics.count_processed((time.monotonic() - received.received_at) * 1e3):
             self._first_frame(self)
 
+    def _restart(self, reason: str) -> None:
+        self._pipeline.reset()
+        text = f"{self._label()}: {reason}; tracks and scale begin anew"
+        if reason == JUMPED:
+            self.statistics.count_reset()
+            self._node.get_logger().warning(text, **THROTTLED)
+        else:
+            self._node.get_logger().info(text)
+
     def _frame(self, received: Received) -> CameraFrame:
         message = received.message
-        image = compressed_image_array(message) if self._config.compressed else image_array(message)
-        encoding = message.format if self._config.compressed else message.encoding
+        if self._config.compressed:
+            image = compressed_image_array(message, int(self._config.max_image_mpx * 1e6))
+        else:
+            image = image_array(message)
+        encoding = shortened(message.format if self._config.compressed else message.encoding)
         self.image_description = f"{image.shape[1]}x{image.shape[0]} {encoding}"
-        self.frame_id = message.header.frame_id
+        self.frame_id = shortened(message.header.frame_id)
         self._compare_frames(received.info)
         camera = self._camera_of(received.info, (image.shape[0], image.shape[1]))
         return CameraFrame(
@@ -156,18 +201,18 @@ class CameraStream:
         camera = self._cameras.read(None if info is None else Calibration.from_message(info), size)
         problem = camera.problem if info is not None else f"no camera_info on {self.input.info_topic}"
         if problem and problem != self.camera_problem:
-            self._node.get_logger().warning(f"{self._label()}: {problem}; masks are published, no cloud")
+            self._node.get_logger().warning(f"{self._label()}: {problem}; masks are published, no cloud", **THROTTLED)
         self.camera_problem, self.rectification = problem, camera.treatment
         return camera
 
     def _compare_frames(self, info: CameraInfo | None) -> None:
         """Say where camera_info names another frame than the image; its K is used all the same."""
-        other = self.frame_id if info is None else info.header.frame_id
+        other = self.frame_id if info is None else shortened(info.header.frame_id)
         problem = f"camera_info is of frame '{other}' but the image of '{self.frame_id}'"
         if other == self.frame_id:
             problem = ""
         elif problem != self.frame_problem:
-            self._node.get_logger().warning(f"{self._label()}: {problem}; one of the two must be wrong")
+            self._node.get_logger().warning(f"{self._label()}: {problem}; one of the two must be wrong", **THROTTLED)
         self.frame_problem = problem
 
     def _note_error(self, received: Received, text: str, reason: str, details: str = "") -> None:

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from monodvps_ros.data.image_codec import decode_compressed, decode_image
+from monodvps_ros.data.image_size import MAX_PIXELS
 from monodvps_ros.data.message_fields import (
     Fields,
     cloud_fields,
@@ -63,16 +64,16 @@ def image_array(message: Image) -> NDArray[np.uint8]:
     )
 
 
-def compressed_image_array(message: CompressedImage) -> NDArray[np.uint8]:
-    """Decode a CompressedImage (JPEG, PNG).
+def compressed_image_array(message: CompressedImage, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode a CompressedImage (JPEG, PNG) of at most `max_pixels` pixels.
 
     Returns:
         (H, W, 3) uint8, red, green, blue.
 
     Raises:
-        EncodingError: the data cannot be decoded, or the format is not an image's.
+        EncodingError: the data cannot be decoded, the format is not an image's, or the image is larger.
     """
-    return decode_compressed(np.frombuffer(message.data, np.uint8), message.format)
+    return decode_compressed(np.frombuffer(message.data, np.uint8), message.format, max_pixels)
 
 
 def image_message(pixels: NDArray[Any], encoding: str, header: Header, reuse: Image | None = None) -> Image:

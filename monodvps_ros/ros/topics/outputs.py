@@ -25,10 +25,16 @@ class OutputPublishers:
         prefix: namespace of the camera, with a slash at its end, or empty.
         depth: messages kept for slow subscribers.
         on_incompatible: called with topic and policy where a subscriber's QoS does not fit.
+        on_matched: called where a subscriber comes or goes.
     """
 
     def __init__(
-        self, node: LifecycleNode, prefix: str, depth: int, on_incompatible: Callable[[str, str], None]
+        self,
+        node: LifecycleNode,
+        prefix: str,
+        depth: int,
+        on_incompatible: Callable[[str, str], None],
+        on_matched: Callable[[], None],
     ) -> None:
         self._node = node
         self._publishers: dict[str, LifecyclePublisher] = {}
@@ -45,7 +51,9 @@ class OutputPublishers:
                 self._classes[row.type_name],
                 name,
                 QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE),
-                event_callbacks=PublisherEventCallbacks(incompatible_qos=report_incompatible),
+                event_callbacks=PublisherEventCallbacks(
+                    incompatible_qos=report_incompatible, matched=lambda event: on_matched()
+                ),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
 
