@@ -259,6 +259,20 @@ def test_several_cameras_must_be_chosen_from(tmp_path):
         list(open_source(tmp_path / "bag", image_topic="/left/depth"))
 
 
+def test_a_rectified_camera_is_one_and_the_nodes_own_picture_is_none(tmp_path):
+    def bag(name, *topics):
+        with BagWriter(tmp_path / name) as writer:
+            for topic in topics:
+                writer.image(topic, START, "cam", picture(1), "rgb8")
+        return open_source(tmp_path / name)
+
+    assert bag("camera", "/cam/image_rect").topics.image == "/cam/image_rect"
+    own = "/monodvps/image_rect", "/monodvps/overlay", "/monodvps/panoptic/color"
+    assert bag("node", *own, "/cam/image_rect").topics.image == "/cam/image_rect"
+    with pytest.raises(DataError, match="contains no camera images"):
+        bag("outputs", *own)
+
+
 def test_no_images_at_all(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         writer.transform(START, "world", "cam", np.eye(4))

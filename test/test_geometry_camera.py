@@ -142,6 +142,19 @@ def test_k_of_the_raw_image_is_none_of_a_rectified_one(p, words):
         camera_model(info(p=p, d=DISTORTED), (480, 640), rectified=True)
 
 
+def test_a_rectified_image_beside_k_and_d_of_the_raw_camera_is_doubted(caplog):
+    """As kitti2bag writes image_02 of raw_sync: 1242 x 375 rectified pictures, K and D of the camera of 1392 x 512."""
+    given = info(k=[959.8, 0, 696.0, 0, 956.9, 224.2, 0, 0, 1], d=[-0.37, 0.2, 0.001, 0.0002, -0.07],
+                 p=[721.5, 0, 609.6, 0, 0, 721.5, 172.9, 0, 0, 0, 1, 0], width=1242, height=375)  # fmt: skip
+    model = CameraReader("auto", "/cam/image").read(given, (375, 1242))
+    assert "31 % of the image without distortion lie outside" in model.doubt and model.doubt in model.treatment
+    assert "set rectified to 'true'" in caplog.text
+    said = CameraReader("true", "/cam/image").read(given, (375, 1242))
+    np.testing.assert_array_equal(said.intrinsics, matrix(721.5, 609.6, 721.5, 172.9))
+    assert said.rectification is None and said.doubt == CameraReader("false").read(given, (375, 1242)).doubt == ""
+    assert not camera_model(info(d=DISTORTED), (480, 640), None).doubt
+
+
 def test_without_width_and_height_the_image_s_size_is_taken():
     model = camera_model(info(width=0, height=0), (480, 640), None)
     np.testing.assert_array_equal(model.intrinsics, matrix(500, 320, 510, 240))

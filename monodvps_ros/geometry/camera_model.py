@@ -4,6 +4,7 @@
 The one place where this is decided, for the node and for every reader of recordings and folders.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from monodvps_ros.geometry.calibration import Calibration, intrinsics_fault
 from monodvps_ros.geometry.intrinsics import crop_intrinsics, scale_intrinsics
 from monodvps_ros.geometry.rectification import Distortion, Rectification
 
+log = logging.getLogger(__name__)
+
 #: Distortion models that can be removed, and how many coefficients each may have.
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (4, 5, 8, 12, 14), "equidistant": (4,)}
 #: Other names of these.
@@ -24,6 +27,9 @@ KNOWN_MODELS = (*DISTORTION_MODELS, *_ALIASES)
 #: Values of the option `rectified`: whether the image has its distortion removed already.
 RECTIFIED = {"auto": None, "true": True, "false": False}
 
+#: Where more of a rectified image is outside of the recorded one, or the principal point is farther from the middle in
+#: parts of the image, the recorded one may be rectified already, and K that of the camera before it.
+_MOST_OUTSIDE, _MOST_OFF_CENTRE = 0.25, 0.1
 _RECTIFIED_NAME = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
 
 
@@ -38,18 +44,20 @@ class CameraModel:
         calibration: what to publish beside the image, so that a subscriber of a topic of any name reads the same from
             it; None without camera_info.
         problem: why K is not known; empty where it is.
+        doubt: why the image may be rectified already, although its distortion is removed; empty where it is not.
     """
 
     intrinsics: NDArray[np.float64] | None = None
     rectification: Rectification | None = None
     calibration: Calibration | None = None
     problem: str = ""
+    doubt: str = ""
 
     @property
     def treatment(self) -> str:
         """What is done about lens distortion, in words."""
         if self.rectification is not None:
-            return f"{self.rectification.distortion.model} is removed"
+            return f"{self.rectification.distortion.model} is removed" + (f"; {self.doubt}" if self.doubt else "")
         if self.problem:
             return "none: the camera is not known"
         return "none: the image is rectified already or the camera has no distortion"
@@ -66,6 +74,7 @@ class CameraReader:
 
     def __init__(self, rectified: str = "auto", topic: str = "") -> None:
         chosen = RECTIFIED[rectified]
+        self._topic = topic
         self._rectified = True if chosen is None and is_rectified_by_name(topic) else chosen
         self._key: object = None
         self._unknown = self._camera = CameraModel(problem="there is no camera_info")
@@ -80,6 +89,8 @@ class CameraReader:
                 self._camera = camera_model(calibration, size, self._rectified)
             except CameraInfoError as error:
                 self._camera = CameraModel(calibration=calibration, problem=f"camera_info: {error}")
+            if self._camera.doubt:
+                log.warning("%s: %s", self._topic or "camera", self._camera.doubt)
             self._key = key
         return self._camera
 
@@ -121,7 +132,23 @@ def camera_model(calibration: Calibration, image_size: tuple[int, int], rectifie
         return CameraModel(_fit(raw, crop, binning), None, calibration)
     distortion = Distortion(*_distortion(calibration), _fit(raw, crop, binning), _rotation(calibration.r))
     intrinsics = _fit(_usable(p + k, sensor), crop, binning)
-    return CameraModel(intrinsics, Rectification(distortion, intrinsics, image_size), calibration)
+    rectification = Rectification(distortion, intrinsics, image_size)
+    doubt = "" if rectified is False else _doubt(rectification)
+    return CameraModel(intrinsics, rectification, calibration, doubt=doubt)
+
+
+def _doubt(rectification: Rectification) -> str:
+    (height, width), raw = rectification.size, rectification.distortion.raw_intrinsics
+    u, v = rectification.pixels[..., 0], rectification.pixels[..., 1]
+    inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+    outside, centre = 1 - float(inside.mean()), (raw[0, 2], raw[1, 2])
+    off_centre = max(abs((place + 0.5) / length - 0.5) for place, length in zip(centre, (width, height), strict=True))
+    if outside <= _MOST_OUTSIDE and off_centre <= _MOST_OFF_CENTRE:
+        return ""
+    return (
+        f"{100 * outside:.0f} % of the image without distortion lie outside of the recorded one; the principal point "
+        f"of K is ({centre[0]:.0f}, {centre[1]:.0f}) of {width}x{height}; if it is rectified, set rectified to 'true'"
+    )
 
 
 def _usable(candidates: list[tuple[str, NDArray[np.float64]]], sensor: tuple[int, int]) -> NDArray[np.float64]:
