@@ -58,6 +58,7 @@ class Output(Enum):
     CLOUD = "cloud", Stage.TRACKING, Stage.SCALE
     IMAGE = ("image",)
     OVERLAY = "overlay", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
+    BOXES = "boxes", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
 
     def __init__(self, field: str, *needs: Stage) -> None:
         self.field = field
@@ -105,6 +106,8 @@ OUTPUT_TOPICS = (
     _derived("image_rect", IMAGE_TYPE, Output.IMAGE, "rgb8", "the camera's image, rectified, at the size of the maps"),
     _derived("overlay", IMAGE_TYPE, Output.OVERLAY, "rgb8", "image_rect with masks, track ids and distances"),
     _derived("detections", DETECTIONS_TYPE, Output.SEGMENTS, "", "box, class and track id of each instance"),
+    _derived("detections_3d", DETECTIONS_3D_TYPE, Output.BOXES, "", "upright boxes; optical frame, metres"),
+    _derived("markers", MARKERS_TYPE, Output.BOXES, "", "these boxes with class, track id and distance"),
     _derived("image_rect/compressed", COMPRESSED_TYPE, Output.IMAGE, JPEG_FORMAT, "image_rect"),
     _derived("overlay/compressed", COMPRESSED_TYPE, Output.OVERLAY, JPEG_FORMAT, "overlay"),
     _derived("panoptic/color/compressed", COMPRESSED_TYPE, Output.COLOR, JPEG_FORMAT, "panoptic/color"),
@@ -243,7 +246,7 @@ class Perception:
         cloud: (h, w) or (N,) of `POINT_DTYPE`, in the optical frame, metres; strided as configured.
         image: (H, W, 3) uint8, the camera's image, rectified.
         overlay: (H, W, 3) uint8, that image with masks, track ids and distances.
-        boxes: boxes of the instances that have enough depth, nearest first; None without K.
+        boxes: boxes of the instances that have enough depth in metres, nearest first; empty without K.
         timings_ms: milliseconds by stage; empty unless timing is on.
     """
 

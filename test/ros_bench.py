@@ -77,6 +77,11 @@ def stamp_of(index, rate_hz=10):
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
+def stamp_in(message):
+    """Stamp of a message, or of the first in an array of markers."""
+    return message.header.stamp if hasattr(message, "header") else message.markers[0].header.stamp
+
+
 def wait_until(condition, timeout_s=10.0, what="condition"):
     end = time.monotonic() + timeout_s
     while not condition():
@@ -185,7 +190,7 @@ class Bench:
     def wait_for(self, topic, index, timeout_s=10.0):
         """Return the message of the index-th stamp."""
         stamp = stamp_of(index)
-        found = lambda: [message for message in self.received[topic] if message.header.stamp == stamp]  # noqa: E731
+        found = lambda: [message for message in self.received[topic] if stamp_in(message) == stamp]  # noqa: E731
         wait_until(found, timeout_s, lambda: f"{topic} of frame {index}; {self.camera()}")
         return found()[-1]
 

@@ -43,7 +43,7 @@ ROS, TRAINING = FLOOR_OF["ros"], FLOOR_OF["training"]
 ROS_LIBRARIES = {
     "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros", "lifecycle_msgs",
     "message_filters", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py", "std_msgs", "tf2_msgs",
-    "tf2_ros", "vision_msgs",
+    "tf2_ros", "vision_msgs", "visualization_msgs",
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

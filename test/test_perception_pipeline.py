@@ -202,7 +202,7 @@ def test_what_is_not_wanted_is_not_made_and_what_is_made_is_the_same(wanted):
         got, full = alone[output], everything[output]
         if output not in wanted:
             assert got is None
-        elif output is Output.SEGMENTS:
+        elif isinstance(got, tuple):
             assert repr(got) == repr(full)
         else:
             assert got.shape == full.shape and got.tobytes() == full.tobytes()

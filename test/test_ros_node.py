@@ -58,8 +58,9 @@ def outputs(bench):
 class TestOneFrame:
     def test_every_header_is_the_image_s(self, outputs):
         for topic, message in outputs.items():
-            assert message.header.stamp == stamp_of(0), topic
-            assert message.header.frame_id == "camera_optical", topic
+            for header in [marker.header for marker in message.markers] if topic == "markers" else [message.header]:
+                assert header.stamp == stamp_of(0), topic
+                assert header.frame_id == "camera_optical", topic
 
     @pytest.mark.parametrize(
         ("topic", "encoding"),
@@ -140,6 +141,18 @@ class TestOneFrame:
                 a, b = data[4:12].view("<f4")
                 decoded = np.where(codes > 0, a / np.where(codes > 0, codes - b, 1), np.nan)
                 np.testing.assert_allclose(decoded, pixels_of(outputs[topic]), atol=0.1)
+
+    def test_the_car_has_a_box_on_the_road(self, outputs):
+        """Class, track id and distance of the one car; its box projects onto the mask's columns."""
+        if "markers" not in outputs:
+            pytest.skip("visualization_msgs is not installed")
+        delete, cube, text = outputs["markers"].markers
+        assert (delete.action, cube.action, text.action) == (delete.DELETEALL, cube.ADD, text.ADD)
+        (car,) = (s for s in outputs["panoptic/segments"].segments if s.is_thing)
+        assert (cube.id, text.text) == (car.track_id, f"car {car.track_id}  {car.median_depth_m:.1f} m")
+        place = cube.pose.position
+        assert abs(K[0] * place.x / place.z + K[2] - 55.5) < 8
+        assert 0.5 * 1.55 <= cube.scale.z <= 1.5 * 1.55, "of the usual height of cars, within the limits"
 
     def test_the_cloud_projects_back_onto_its_pixels(self, outputs):
         message, image = outputs["points"], picture()

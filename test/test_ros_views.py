@@ -31,6 +31,7 @@ DISPLAYS = {
          "Position Transformer", "Color Transformer", "Use Fixed Frame", "Channel Name", "Use rainbow",
          "Invert Rainbow", "Min Color", "Max Color", "Autocompute Intensity Bounds", "Min Intensity", "Max Intensity"},
     ),
+    "MarkerArray": ("MarkerArray", {"Topic", "Namespaces"}),
     "Axes": (None, {"Length", "Radius", "Reference Frame", "Alpha"}),
 }  # fmt: skip
 CHOICES = {
@@ -54,6 +55,7 @@ CAMERA_STATE = {"distance", "perspective", "phi", "target", "targetOffset", "tar
                 "near", "far"}  # fmt: skip
 POINTS = {"visible", "frameLocked", "pointSize", "pointShape", "decayTime", "colorMode", "flatColor", "colorField",
           "gradient", "colorMap", "explicitAlpha", "minValue", "maxValue"}  # fmt: skip
+MARKERS = {"visible", "color", "showOutlines", "hideOutline", "selectedIdVariable", "namespaces"}
 PANELS = {
     "Image": {"imageMode", "cameraState", "followMode", "scene", "transforms", "topics", "layers", "publish"},
     "3D": {"cameraState", "followMode", "followTf", "scene", "transforms", "topics", "layers", "publish", "imageMode"},
@@ -103,10 +105,12 @@ class TestRViz:
                  for display in manager["Displays"] if "Topic" in display]  # fmt: skip
         assert shown == [
             ("image", None, None),
+            ("overlay", None, None),
             ("depth/image", None, None),
             ("panoptic/color", None, None),
             ("points", "RGB8", None),
             ("points", "Intensity", "instance"),
+            ("markers", None, None),
         ]
 
     def test_the_view_looks_from_behind_and_above_the_camera(self, manager):
@@ -138,7 +142,8 @@ class TestFoxglove:
         text = json.dumps(layout["configById"])
         shown = {word.strip('"').split(".")[0] for word in re.findall(r'"/[a-z_/.\[:\]]+"', text)}
         assert shown <= {"/image", "/camera_info", "/diagnostics", *(f"/{row.topic}" for row in OUTPUT_TOPICS)}
-        assert {"/image", "/panoptic/color", "/points", "/panoptic/segments", "/diagnostics"} <= shown
+        assert {"/image", "/overlay", "/panoptic/color", "/panoptic/segments"} <= shown
+        assert {"/points", "/markers", "/diagnostics"} <= shown
 
     def test_panels_have_only_settings_that_their_type_has(self, layout):
         assert set(layout) == {"configById", "globalVariables", "userNodes", "playbackConfig", "layout"}
@@ -147,7 +152,10 @@ class TestFoxglove:
             assert set(settings.get("imageMode", {})) <= IMAGE_MODE, panel
             assert set(settings.get("cameraState", {})) <= CAMERA_STATE, panel
             assert settings.get("followMode") in (None, "follow-pose", "follow-position", "follow-none")
-            for points in settings.get("topics", {}).values():
+            for topic, points in settings.get("topics", {}).items():
+                if topic == "/markers":
+                    assert set(points) <= MARKERS, panel
+                    continue
                 assert set(points) <= POINTS, panel
                 assert points["colorMode"] in {"flat", "gradient", "colormap", "rgb", "rgba", "rgba-fields"}
                 assert points["colorField"] in POINT_DTYPE.names

@@ -8,7 +8,9 @@ depth: 1 / z = (n / h) . ray, so the fit is three unknowns over pixels, and h = 
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import ScaleConfig
@@ -17,6 +19,8 @@ from monodvps_ros.shapes import check_shapes
 
 #: Iterations of reweighting (Tukey's biweight), more than convergence needs.
 ROUNDS = 6
+#: Every n-th pixel of the network's map in both directions is sampled for the road.
+ROAD_STRIDE = 4
 #: Tukey's constant: full efficiency of 95 % for normal errors, in standard deviations.
 TUKEY = 4.685
 #: A road steeper than this against the camera's x-z plane is rejected.
@@ -29,8 +33,8 @@ LEAST_ERROR = 0.002
 JUMP = 3.0
 
 
-def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tensor:
-    """Fit a plane to road pixels and measure the camera's height above it.
+def fit_road_plane(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fit a plane to road pixels.
 
     Args:
         inverse_depth: (N,) float, 1 / z in the network's unit.
@@ -38,9 +42,8 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
         weight: (N,) float, 1 for road pixels that count, 0 for others.
 
     Returns:
-        (4,) float64: height in the network's unit; relative spread of the residuals, robust; share of road pixels that
-        agree with the plane; tilt of the plane's normal against the camera's y axis in degrees. The height is NaN
-        where there is no plane.
+        All float64: n (3,) with n . X = 1 for points X of the plane in the unit of the depth, 0 where there is none;
+        relative spread of the residuals (), robust; share of road pixels that agree with the plane ().
 
     Source: ours; Tukey's biweight (Beaton & Tukey 1974) with the median absolute deviation as scale.
     """
@@ -63,11 +66,45 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
         spread = _weighted_median(residual, road) * 1.4826
         cut = (TUKEY * spread).clamp(min=1e-6)
         influence = (1.0 - (residual / cut).square()).clamp(min=0.0).square()
-    length = plane.norm()
     agree = (road * (residual <= (3.0 * spread).clamp(min=LEAST_ERROR))).sum() / road.sum().clamp(min=1.0)
+    return plane, spread, agree
+
+
+def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tensor:
+    """Measure the camera's height above the road plane; arguments are those of `fit_road_plane`.
+
+    Returns:
+        (4,) float64: height in the network's unit; spread and agreement as `fit_road_plane` returns them; tilt of the
+        plane's normal against the camera's y axis in degrees. The height is NaN where there is no plane.
+    """
+    plane, spread, agree = fit_road_plane(inverse_depth, rays, weight)
+    length = plane.norm()
     tilt = torch.rad2deg(torch.acos((plane[1] / length.clamp(min=1e-30)).clamp(-1.0, 1.0)))
     height = torch.where(length > 0, 1.0 / length.clamp(min=1e-30), torch.nan)
     return torch.stack((height, spread, agree, tilt))
+
+
+def find_road_plane(depth_m: Tensor, rays: Tensor, is_road: Tensor, min_points: int) -> NDArray[np.float64] | None:
+    """Find the road in a depth map, sampled at every ROAD_STRIDE-th pixel.
+
+    Args:
+        depth_m: (h, w) float32 metres, NaN where there is none.
+        rays: (2, h, w) float32, x / z and y / z.
+        is_road: (h, w) bool.
+        min_points: pixels of road below which it is not measured.
+
+    Returns:
+        (3,) n with n . X = 1 for points X of the road, optical frame, metres; None where there is too little of it, or
+        it is steeper than MAX_TILT_DEG.
+    """
+    depth_m, rays, is_road = (part[..., ::ROAD_STRIDE, ::ROAD_STRIDE] for part in (depth_m, rays, is_road))
+    road = (is_road & torch.isfinite(depth_m)).flatten()
+    if int(road.sum()) * ROAD_STRIDE**2 < min_points:
+        return None
+    rows = torch.cat((rays, torch.ones_like(rays[:1]))).flatten(1).T[road]
+    plane = fit_road_plane(depth_m.flatten()[road].reciprocal(), rows, torch.ones_like(rows[:, 0]))[0].cpu().numpy()
+    length = float(np.linalg.norm(plane))
+    return plane if length > 0 and plane[1] / length > math.cos(math.radians(MAX_TILT_DEG)) else None
 
 
 def why_unknown(config: ScaleConfig, has_intrinsics: bool) -> str:

@@ -19,8 +19,8 @@ from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate,
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import Grouping, classify, group
-from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height, why_unknown
-from monodvps_ros.perception.plan import ROAD_STRIDE, Plan, make_plan
+from monodvps_ros.perception.metric_scale import ROAD_STRIDE, ScaleEstimator, fit_road_height, why_unknown
+from monodvps_ros.perception.plan import Plan, make_plan
 from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import DeviceRectification
 from monodvps_ros.perception.timing import StageTimer

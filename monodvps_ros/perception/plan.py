@@ -11,11 +11,9 @@ from torch import Tensor
 from monodvps_ros.geometry import scale_intrinsics
 from monodvps_ros.geometry.calibration import check_intrinsics
 from monodvps_ros.geometry.resizing import nearest_index
+from monodvps_ros.perception.metric_scale import ROAD_STRIDE
 from monodvps_ros.perception.pointcloud import pixel_rays
 from monodvps_ros.perception.segments import PublishedGrid
-
-#: Every n-th pixel of the network's map in both directions is sampled for the road.
-ROAD_STRIDE = 4
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,8 +14,10 @@ from torch import Tensor
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.geometry.resizing import resize_bilinear, resize_image, resize_nearest
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.outputs import Output, Perception, ScaleEstimate, Segment
+from monodvps_ros.outputs import Box3D, Output, Perception, ScaleEstimate, Segment
+from monodvps_ros.perception.boxes import fit_box, ground_of, instance_points
 from monodvps_ros.perception.grouping import Grouping
+from monodvps_ros.perception.metric_scale import find_road_plane
 from monodvps_ros.perception.overlay import draw_overlay
 from monodvps_ros.perception.plan import Plan
 from monodvps_ros.perception.pointcloud import pack_cloud
@@ -177,6 +179,27 @@ def _overlay(result: FrameResult) -> NDArray[np.uint8]:
     return draw_overlay(_image(result), codes, result.colors, is_thing, result.segments)
 
 
+def _boxes(result: FrameResult) -> tuple[Box3D, ...]:
+    rays = result.plan.network_rays
+    if rays is None or not result.scale.is_known:
+        return ()
+    assert result.grouping is not None
+    depth = result.depth_at(result.plan.network_size)
+    road = result.semantic == result.labels.class_id("road")
+    ground = ground_of(find_road_plane(depth, rays, road, result.config.scale.min_road_points))
+    points = (torch.cat((rays, torch.ones_like(rays[:1]))) * depth).movedim(0, -1).cpu().numpy()
+    of_code = instance_points(result.grouping.codes.cpu().numpy(), points, result.grouping.capacity)
+    code_of = {panoptic_id: code for code, panoptic_id in enumerate(result.codes.panoptic.tolist())}
+    boxes = []
+    for segment in result.segments:
+        code = code_of[segment.panoptic_id]
+        if code in of_code and segment.median_depth_m <= result.config.cloud.max_range_m:
+            red, green, blue = result.colors[code].tolist()
+            box = fit_box(of_code[code], segment.class_name, ground)
+            boxes.append(Box3D(segment, *box, (red, green, blue)))
+    return tuple(sorted(boxes, key=lambda box: box.segment.median_depth_m))
+
+
 def _cloud(result: FrameResult) -> NDArray[Any] | None:
     plan = result.plan
     if plan.cloud_rays is None or result.withholds_depth:
@@ -238,6 +261,7 @@ _COMPUTE: dict[Output, Callable[[FrameResult], Any]] = {
     Output.CLOUD: _cloud,
     Output.IMAGE: _image,
     Output.OVERLAY: _overlay,
+    Output.BOXES: _boxes,
 }
 
 
