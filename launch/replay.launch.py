@@ -6,13 +6,12 @@ The recording can be anything that ``monodvps play`` reads: a rosbag2 folder, a 
 
 from pathlib import Path
 
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from ament_index_python.packages import get_package_share_directory
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
     ExecuteProcess,
     IncludeLaunchDescription,
-    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     TimerAction,
@@ -22,11 +21,12 @@ from launch.events import Shutdown
 from launch.events.process import ProcessExited, ProcessIO
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
-from monodvps_ros.config.launch_cameras import LaunchCamera, is_true, launch_cameras
+from monodvps_ros.config.launch_cameras import LaunchCamera, is_true, launch_cameras, number
+from monodvps_ros.data.incomplete import EXIT_INCOMPLETE
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.ros.launching import argument_values, failure, program_of
 
 #: Time for the outputs of the last frame after it was played.
 LINGER_S = 3.0
@@ -58,53 +58,62 @@ ARGUMENTS = (
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the node, the player, and the shutdown after the last frame. Also takes camera.launch.py's arguments."""
-    camera = Path(get_package_share_directory("monodvps_ros")) / "launch" / "camera.launch.py"
-    return LaunchDescription(
-        [
-            *ARGUMENTS,
-            IncludeLaunchDescription(PythonLaunchDescriptionSource(str(camera))),
-            OpaqueFunction(function=play),
-        ]
-    )
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=play)])
 
 
 def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Create the player from the values of the arguments."""
-    values = {argument.name: LaunchConfiguration(argument.name).perform(context).strip() for argument in ARGUMENTS}
+    """Include camera.launch.py and create the players, from the values of the arguments, which are checked first."""
+    values = argument_values(context, ARGUMENTS)
     for name in ("image", "camera_info"):
         if values[name]:
             raise ConfigError(f"launch argument {name} cannot apply to a replay; image_topic chooses what is played")
-    params_file = context.launch_configurations.get("params_file", "")
+    if not Path(values["bag"]).exists():
+        raise ConfigError(f"launch argument bag: {values['bag']} does not exist")
+    number("rate", values["rate"], 0.01, 100.0)
+    others = context.launch_configurations
+    params_file = others.get("params_file", "")
     cameras = launch_cameras({"cameras": values["cameras"], "params_file": params_file, "image": values["image_topic"]})
-    players = [player(values, camera) for camera in cameras]
-    end = TimerAction(period=LINGER_S, actions=[EmitEvent(event=Shutdown(reason="the recording has ended"))])
+    recorded = bool(values["record"]) and is_true("record_input", others.get("record_input", "false"))
+    players = [player(values, camera, subscribers=2 if recorded else 1) for camera in cameras]
+    camera_file = Path(get_package_share_directory("monodvps_ros")) / "launch" / "camera.launch.py"
+    return [
+        end_after(players),
+        *(after_recorder(players) if values["record"] else []),
+        IncludeLaunchDescription(PythonLaunchDescriptionSource(str(camera_file))),
+        *([] if values["record"] else players),
+    ]
+
+
+def end_after(players: list[ExecuteProcess]) -> RegisterEventHandler:
+    """Shut down once all players have ended, with an error where one failed."""
     playing = list(players)
 
-    def on_exit(event: ProcessExited, _: LaunchContext) -> TimerAction | None:
-        if event.action in playing:
-            playing.remove(event.action)
-            return None if playing else end
-        return None
+    def on_exit(event: ProcessExited, context: LaunchContext) -> TimerAction | None:
+        if event.action not in playing or context.is_shutdown:
+            return None
+        if event.returncode not in (0, EXIT_INCOMPLETE):
+            raise RuntimeError(failure("the player", event.returncode))
+        playing.remove(event.action)
+        end = EmitEvent(event=Shutdown(reason="the recording has ended"))
+        return None if playing else TimerAction(period=LINGER_S, actions=[end])
 
-    start = once_the_recorder_is_ready(players) if values["record"] else players
-    return [*start, RegisterEventHandler(OnProcessExit(on_exit=on_exit))]
+    return RegisterEventHandler(OnProcessExit(on_exit=on_exit))
 
 
-def player(values: dict[str, str], camera: LaunchCamera) -> ExecuteProcess:
-    """Play the images of one camera."""
-    program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "monodvps"
-    options = ["--rate", values["rate"]]
+def player(values: dict[str, str], camera: LaunchCamera, subscribers: int) -> ExecuteProcess:
+    """Play the images of one camera, to as many subscribers."""
+    options = ["--rate", values["rate"], "--wait-for", str(subscribers)]
     namespace = "/".join(part for part in (values["namespace"], camera.name) if part)
     if namespace:
         options += ["--namespace", namespace]
     if camera.image:
         options += ["--image-topic", camera.image]
     options += ["--" + name for name in ("loop", "compressed") if is_true(name, values[name])]
-    return ExecuteProcess(cmd=[str(program), "play", values["bag"], *options], name="player", output="screen")
+    return ExecuteProcess(cmd=[program_of("monodvps"), "play", values["bag"], *options], name="player", output="screen")
 
 
-def once_the_recorder_is_ready(players: list[ExecuteProcess]) -> list[LaunchDescriptionEntity]:
-    """Start the players once the recorder of camera.launch.py is connected to every output; shut down if it fails."""
+def after_recorder(players: list[ExecuteProcess]) -> list[LaunchDescriptionEntity]:
+    """Start the players once the recorder of camera.launch.py is connected to every output; fail where it does."""
     waiting = list(players)
 
     def on_stdout(event: ProcessIO) -> list[ExecuteProcess] | None:
@@ -114,11 +123,9 @@ def once_the_recorder_is_ready(players: list[ExecuteProcess]) -> list[LaunchDesc
         waiting.clear()
         return ready
 
-    def on_exit(event: ProcessExited, _: LaunchContext) -> list[LaunchDescriptionEntity] | None:
-        if not event.process_name.startswith("recorder") or not waiting:
-            return None
-        reason = "the recorder failed to start, so nothing is played; its last line gives the reason"
-        return [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
+    def on_exit(event: ProcessExited, context: LaunchContext) -> None:
+        if event.process_name.startswith("recorder") and event.returncode and not context.is_shutdown:
+            raise RuntimeError(failure("the recorder", event.returncode))
 
     return [
         RegisterEventHandler(OnProcessIO(on_stdout=on_stdout)),

@@ -9,10 +9,12 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_description_entity import LaunchDescriptionEntity
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from monodvps_ros.config.launch_cameras import is_true, parameters_in
+from monodvps_ros.errors import ConfigError
+from monodvps_ros.ros.launching import argument_values, end_with
 
 SHARE = Path(get_package_share_directory("monodvps_ros"))
 #: For the current step, the checkpoint and the weights file, before launch kills the node.
@@ -58,7 +60,8 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Create the process from the values of the arguments."""
-    values = {argument.name: LaunchConfiguration(argument.name).perform(context).strip() for argument in ARGUMENTS}
+    values = argument_values(context, ARGUMENTS)
+    parameters_in(values["params_file"])  # it can be read
     training = Node(
         package="monodvps_ros",
         executable="training_node",
@@ -69,23 +72,23 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         sigterm_timeout=str(SHUTDOWN_TIMEOUT_S),
         sigkill_timeout=str(SHUTDOWN_TIMEOUT_S),
     )
-    return [training]
+    return [end_with(training, "the training node"), training]
 
 
 def parameters(values: dict[str, str]) -> dict[str, object]:
     """Return the parameters that are set by arguments.
 
     Raises:
-        ValueError: max_steps is not an integer, or resume is neither true nor false.
+        ConfigError: max_steps is not a number of steps, or resume is neither true nor false.
     """
     chosen: dict[str, object] = {name: values[name] for name in ("out", "config", "weights") if values[name]}
     for name in ("data", "validate"):
         if values[name]:
             chosen[name] = [path.strip() for path in values[name].split(",")]
     if values["max_steps"]:
+        if not values["max_steps"].isdecimal():
+            raise ConfigError(f"launch argument max_steps is '{values['max_steps']}'; it must be a number of steps")
         chosen["max_steps"] = int(values["max_steps"])
     if values["resume"]:
-        if values["resume"].lower() not in ("true", "false"):
-            raise ValueError(f"resume is '{values['resume']}'; it must be true or false")
-        chosen["resume"] = values["resume"].lower() == "true"
+        chosen["resume"] = is_true("resume", values["resume"])
     return chosen

@@ -22,6 +22,7 @@ SEGMENTS_TYPE = "monodvps_ros/msg/PanopticSegments"
 SCALE_TYPE = "monodvps_ros/msg/DepthScale"
 #: Latched topic of the scale beside the outputs, for who comes late.
 SCALE_TOPIC = "scale"
+LABEL_INFO_TOPIC = "label_info"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 DETECTIONS_TYPE = "vision_msgs/msg/Detection2DArray"
 DETECTIONS_3D_TYPE = "vision_msgs/msg/Detection3DArray"

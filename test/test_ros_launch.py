@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ pytest.importorskip("launch_ros")
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image
 
 import launch
 from monodvps_ros.config import SceneConfig
@@ -74,6 +75,20 @@ def started(name, **arguments):
     return loaded.start(context) if hasattr(loaded, "start") else loaded.play(context)
 
 
+def words_of(process):
+    return ["".join(part.text for part in word) for word in process.cmd]
+
+
+def programs(entities):
+    """Names of the programs that are started."""
+    processes = [entity for entity in entities if isinstance(entity, launch.actions.ExecuteProcess)]
+    return [getattr(process, "node_executable", None) or Path(words_of(process)[0]).name for process in processes]
+
+
+def players(entities):
+    return [words_of(entity) for entity in entities if isinstance(entity, launch.actions.ExecuteProcess)]
+
+
 class Launched:
     """A launch file in a process of its own, and all that it says."""
 
@@ -109,12 +124,23 @@ def watcher():
 @pytest.mark.parametrize(("namespace", "prefix"), [("", "/"), ("/robot/", "/robot/"), ("robot", "/robot/")])
 def test_every_output_is_recorded(namespace, prefix):
     topics = [*(row.topic for row in RECORDED_TOPICS), SCALE_TOPIC]
+    values = {"record": "folder", "namespace": namespace, "params_file": ""}
     for cameras in ([LaunchCamera()], [LaunchCamera("front"), LaunchCamera("left")]):
-        command = module("camera").recorder("folder", namespace, cameras).cmd
-        words = ["".join(part.text for part in word) for word in command]
+        words = words_of(module("camera").recorder(values, cameras, inputs=False, diagnostics=False))
         assert os.access(words[0], os.X_OK), "an installed program, whose Python is that of the package"
         expected = [prefix + camera.prefix + topic for camera in cameras for topic in topics]
-        assert words[1:] == [*expected, "--out", "folder"]
+        assert words[1:] == [*expected, "--out", "folder", "--optional", prefix + "label_info"]
+
+
+def test_input_and_diagnostics_are_recorded_on_request(tmp_path):
+    (tmp_path / "params.yaml").write_text("/**: {ros__parameters: {cameras: [a, b], cameras.b.compressed: true}}")
+    values = {"record": "folder", "namespace": "robot", "params_file": str(tmp_path / "params.yaml")}
+    cameras = [LaunchCamera("a", image="/cam/image_raw"), LaunchCamera("b")]
+    words = words_of(module("camera").recorder(values, cameras, inputs=True, diagnostics=True))
+    assert [word for word in words[words.index("--out") + 2 :] if word != "--optional"] == [
+        "/robot/label_info", "/cam/image_raw", "/cam/camera_info", "/robot/b/image/compressed",
+        "/robot/b/camera_info", "/diagnostics",
+    ]  # fmt: skip
 
 
 def test_arguments_become_parameters_where_they_are_given():
@@ -133,27 +159,60 @@ def test_arguments_become_parameters_where_they_are_given():
     }
 
 
-def test_rviz_and_the_recorder_come_when_they_are_asked_for():
-    assert len(started("camera")) == 1
-    assert len(started("camera", rviz="true", record="out")) == 3
-    with pytest.raises(ConfigError, match="rviz is 'perhaps'"):
-        started("camera", rviz="perhaps")
+def test_rviz_and_the_recorder_come_when_they_are_asked_for(monkeypatch, tmp_path):
+    assert programs(started("camera")) == ["perception_node"]
+    (tmp_path / "share/ament_index/resource_index/packages").mkdir(parents=True)
+    (tmp_path / "share/ament_index/resource_index/packages/rviz2").touch()
+    with pytest.raises(ConfigError, match=r"rviz needs rviz2, which is not installed: sudo apt install .*-rviz2"):
+        started("camera", rviz="true")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{os.environ['AMENT_PREFIX_PATH']}:{tmp_path}")
+    assert programs(started("camera", rviz="true", record="out")) == ["recorder", "rviz2", "perception_node"]
 
 
-def test_the_recording_is_played_as_the_arguments_say():
-    [player, *_] = started("replay", bag="drive", namespace="robot", loop="true", rate="2.0")
-    words = [part[0].text for part in player.cmd]
-    assert words[1:] == ["play", "drive", "--rate", "2.0", "--namespace", "robot", "--loop"]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rviz": "perhaps"}, "launch argument rviz is 'perhaps'; it must be true or false"),
+        ({"respawn": "2"}, "launch argument respawn is '2'"),
+        ({"use_sim_time": ""}, "launch argument use_sim_time is ''"),
+        ({"namespace": "my robot"}, "launch argument namespace is 'my robot'; it must be names of letters"),
+        ({"namespace": "2nd"}, "launch argument namespace is '2nd'"),
+        ({"camera_height": "high"}, "launch argument camera_height is 'high'; it must be a number from 0 to 50"),
+        ({"camera_height": "nan"}, "launch argument camera_height is 'nan'"),
+        ({"params_file": "/no/file.yaml"}, "launch argument params_file: /no/file.yaml: cannot be read"),
+        ({"record": "/tmp"}, "launch argument record: /tmp exists already"),
+        ({"record_input": "true"}, "launch argument record_input cannot apply without record"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        started("camera", **arguments)
 
 
-def test_each_camera_of_a_recording_is_played():
-    front, left, _ = started("replay", bag="drive", cameras="front,left", image_topic="/f/image,/l/image")
-    words = [[part[0].text for part in player.cmd][5:] for player in (front, left)]
-    assert words == [
+def test_an_argument_that_looks_like_another_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(launch.logging, "get_logger", lambda _name: SimpleNamespace(warning=told.append))
+    started("camera", imge="/cam/image_raw", bag="drive", rate="2")
+    assert told == ["launch argument 'imge' is not known, and ignored; there is 'image'"]
+
+
+def test_the_recording_is_played_as_the_arguments_say(tmp_path):
+    arguments = {"bag": str(tmp_path), "namespace": "robot", "loop": "true", "rate": "2.0"}
+    [player] = players(started("replay", **arguments))
+    options = ["--rate", "2.0", "--wait-for", "1", "--namespace", "robot", "--loop"]
+    assert player[1:] == ["play", str(tmp_path), *options]
+    for name, value in (("rate", "fast"), ("rate", "0"), ("loop", "yes"), ("bag", "/no/bag")):
+        with pytest.raises(ConfigError, match=f"launch argument {name}"):
+            started("replay", **{**arguments, name: value})
+
+
+def test_each_camera_of_a_recording_is_played(tmp_path):
+    arguments = {"bag": str(tmp_path), "cameras": "front,left", "image_topic": "/f/image,/l/image"}
+    assert [words[7:] for words in players(started("replay", **arguments))] == [
         ["--namespace", "front", "--image-topic", "/f/image"], ["--namespace", "left", "--image-topic", "/l/image"],
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="image_topic chooses what is played"):
-        started("replay", bag="drive", image="/cam/image_raw")
+        started("replay", bag=str(tmp_path), image="/cam/image_raw")
 
 
 def test_training_takes_its_arguments_as_parameters_where_they_are_given():
@@ -169,8 +228,9 @@ def test_training_takes_its_arguments_as_parameters_where_they_are_given():
         "resume": True,
         "weights": "w",
     }
-    with pytest.raises(ValueError, match="'perhaps'"):
-        loaded.parameters(given | {"resume": "perhaps"})
+    for name in ("resume", "max_steps"):
+        with pytest.raises(ConfigError, match=f"launch argument {name} is 'perhaps'"):
+            loaded.parameters(given | {name: "perhaps"})
 
 
 def test_the_camera_launch_file_runs_the_node_and_stops_it_cleanly(tmp_path):
@@ -184,13 +244,13 @@ def test_the_camera_launch_file_runs_the_node_and_stops_it_cleanly(tmp_path):
         f"record:={record}",
     )
     with watcher() as node, Launched("camera", *arguments) as launched:
-        clouds, states = [], []
-        node.create_subscription(PointCloud2, "/robot/points", clouds.append, 10)
+        maps, states = [], []
+        node.create_subscription(Image, "/robot/panoptic/image", maps.append, 10)
         node.create_subscription(DiagnosticArray, "/diagnostics", states.append, 10)
         images = node.create_publisher(Image, "/cam/image_raw", 10)
         infos = node.create_publisher(CameraInfo, "/cam/camera_info", 10)
         end = time.monotonic() + 90
-        while not clouds:
+        while not maps:
             assert time.monotonic() < end, launched.lines
             info = CameraInfo(height=96, width=160, k=[100.0, 0, 80, 0, 100, 48, 0, 0, 1])
             info.header.frame_id = "optical"
@@ -200,7 +260,7 @@ def test_the_camera_launch_file_runs_the_node_and_stops_it_cleanly(tmp_path):
             infos.publish(info)
             images.publish(image)
             rclpy.spin_once(node, timeout_sec=0.3)
-        assert clouds[0].header.frame_id == "optical"
+        assert maps[0].header.frame_id == "optical"
     finished = [line for line in launched.lines if "perception_node" in line and "process has" in line]
     assert ["finished cleanly" in line for line in finished] == [True], "".join(launched.lines)
     assert not [line for line in launched.lines if "Traceback" in line]
@@ -222,14 +282,23 @@ def test_the_replay_launch_file_records_every_output_of_the_recording_and_ends(t
 
 
 @pytest.mark.slow
-def test_replay_ends_where_the_recorder_cannot_begin(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "metadata.yaml").write_text("there already")
-    with Launched("replay", f"bag:={tmp_path}", f"record:={tmp_path / 'out'}", "device:=cpu") as launched:
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason"),
+    [
+        ("camera", ["device:=gpu"], "the perception node ended with exit code 2, see above for the reason"),
+        ("camera", ["weights:=none.safetensors", "respawn:=true"], "the perception node ended with exit code 2"),
+        ("camera", ["rviz:=true"], "launch argument rviz needs rviz2"),
+        ("replay", ["bag:={here}", "record:={here}/file/out"], "the recorder ended with exit code"),
+        ("replay", ["bag:={here}"], "the player ended with exit code 2"),
+        ("train", ["max_steps:=7"], "the training node ended with exit code 2"),
+    ],
+)
+def test_a_launch_that_cannot_begin_says_why_and_ends_with_an_error(tmp_path, name, arguments, reason):
+    (tmp_path / "file").touch()
+    with Launched(name, *(word.replace("{here}", str(tmp_path)) for word in arguments)) as launched:
         launched.process.wait(150.0)
     text = "".join(launched.lines)
-    assert "recorder: " in text
-    assert "the recorder failed to start" in text
+    assert (launched.process.returncode, reason in text) == (1, True), text
     assert "frames published" not in text
 
 

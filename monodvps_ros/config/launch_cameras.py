@@ -5,15 +5,15 @@ With ``cameras:=front,left`` the arguments `image`, `camera_info`, `camera_heigh
 lists too: a value for each camera in that order, or, of those that are no topics, one value for all.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from monodvps_ros.config.nodes import NodeConfig
 from monodvps_ros.errors import ConfigError
+from monodvps_ros.files import read_yaml
 
 TOPICS = ("image", "camera_info")
 
@@ -43,6 +43,20 @@ class LaunchCamera:
         """Namespace of its topics, relative to the node's, with a slash at its end; empty for one without a name."""
         return f"{self.name}/" if self.name else ""
 
+    def input_topics(self, namespace: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
+        """Return the full names of the image topic and the camera_info topic that the node hears.
+
+        Args:
+            namespace: of the node.
+            parameters: those of the parameter file; they say whether the images are compressed where it does not.
+        """
+        named = f"cameras.{self.name}.compressed" if self.name else "compressed"
+        in_file = parameters.get(named, parameters.get("compressed", False))
+        compressed = is_true("compressed", self.compressed) if self.compressed else bool(in_file)
+        image = self.image or f"{self.prefix}image"
+        info = self.camera_info or (sibling(self.image, "camera_info") if self.image else f"{self.prefix}camera_info")
+        return full_name(namespace, f"{image}/compressed" if compressed else image), full_name(namespace, info)
+
     def remappings(self) -> list[tuple[str, str]]:
         """Return the node's names of its input topics, and those to hear instead."""
         info = self.camera_info or (sibling(self.image, "camera_info") if self.image else "")
@@ -59,7 +73,7 @@ class LaunchCamera:
         height = f"{prefix}camera_height_m" if self.name else "pipeline.scale.camera_height_m"
         chosen: dict[str, Any] = {}
         if self.camera_height:
-            chosen[height] = _number("camera_height", self.camera_height)
+            chosen[height] = number("camera_height", self.camera_height, 0.0, 50.0)
         if self.rectified:
             chosen[f"{prefix}rectified"] = self.rectified
         if self.compressed:
@@ -90,6 +104,12 @@ def launch_cameras(values: Mapping[str, str]) -> list[LaunchCamera]:
         LaunchCamera(name, **{argument: each[index] for argument, each in chosen.items()})
         for index, name in enumerate(names)
     ]
+
+
+def full_name(namespace: str, topic: str) -> str:
+    """Return the name of a topic in a namespace, with a slash at its begin; one that has that already is full."""
+    parts = [topic] if topic.startswith("/") else [namespace, topic]
+    return "/" + "/".join(part.strip("/") for part in parts if part.strip("/"))
 
 
 def sibling(topic: str, name: str) -> str:
@@ -123,24 +143,41 @@ def _for_each(argument: str, text: str, names: Sequence[str]) -> list[str]:
     )
 
 
-def _number(argument: str, text: str) -> float:
+def number(argument: str, text: str, least: float, most: float) -> float:
+    """Read a launch argument as a number within bounds.
+
+    Raises:
+        ConfigError: it is something else.
+    """
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise ConfigError(f"launch argument {argument} is '{text}'; it must be a number") from None
+        value = math.nan
+    if not least <= value <= most:
+        raise ConfigError(f"launch argument {argument} is '{text}'; it must be a number from {least:g} to {most:g}")
+    return value
+
+
+def parameters_in(params_file: str) -> dict[str, Any]:
+    """Return the parameters that a parameter file gives, to whichever node; none where it is empty.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if not params_file:
+        return {}
+    try:
+        nodes = read_yaml(Path(params_file), ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"launch argument params_file: {error}") from None
+    found: dict[str, Any] = {}
+    for node in nodes.values() if isinstance(nodes, dict) else ():
+        group = node.get("ros__parameters", {}) if isinstance(node, dict) else {}
+        found |= group if isinstance(group, dict) else {}
+    return found
 
 
 def _names_in(params_file: str) -> list[str]:
     """Return the names that a parameter file gives to cameras; none where it gives none."""
-    if not params_file:
-        return []
-    try:
-        nodes = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"launch argument params_file: {params_file} cannot be read: {error}") from None
-    found: list[str] = []
-    for node in nodes.values() if isinstance(nodes, dict) else ():
-        group = node.get("ros__parameters", {}) if isinstance(node, dict) else {}
-        cameras = group.get("cameras") if isinstance(group, dict) else None
-        found = [str(name) for name in cameras] if isinstance(cameras, list) else found
-    return [name for name in found if name]
+    cameras = parameters_in(params_file).get("cameras")
+    return [str(name) for name in cameras if name] if isinstance(cameras, list) else []

@@ -7,8 +7,9 @@ from std_msgs.msg import Header
 
 from monodvps_ros.data.box_fields import label_info_fields
 from monodvps_ros.labels import LabelSpace
+from monodvps_ros.outputs import LABEL_INFO_TOPIC
 from monodvps_ros.ros.topics.conversions import make_message
-from monodvps_ros.ros.topics.message_packages import LABEL_INFO_TOPIC, LABEL_INFO_TYPE, loaded_class
+from monodvps_ros.ros.topics.message_packages import LABEL_INFO_TYPE, loaded_class
 
 
 class LabelInfoPublisher:

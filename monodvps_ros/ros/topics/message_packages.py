@@ -6,10 +6,10 @@ from functools import cache
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.type_support import check_for_type_support
 
-from monodvps_ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.outputs import LABEL_INFO_TOPIC, OUTPUT_TOPICS
 from monodvps_ros.ros.topics.conversions import message_class
 
-LABEL_INFO_TOPIC, LABEL_INFO_TYPE = "label_info", "vision_msgs/msg/LabelInfo"
+LABEL_INFO_TYPE = "vision_msgs/msg/LabelInfo"
 
 
 @cache
