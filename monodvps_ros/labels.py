@@ -2,8 +2,8 @@
 """Label spaces (class names, thing or stuff, colours) and the panoptic id codec.
 
 A *panoptic id* is ``class_id * 1000 + instance_id``: class ids count from 0, instance ids run from 1 to 999 within a
-class, and 0 stands for stuff (or for a thing whose instance is not known). Void is 65535 in panoptic maps
-and 255 in class maps.
+class, and 0 stands for stuff (or for a thing whose instance is not known). Void, a pixel of no segment, is 65535 in
+panoptic maps and 255 in class maps; docs/node.md says what it is in every output of the node.
 """
 
 from dataclasses import dataclass

@@ -53,8 +53,8 @@ class Output(Enum):
     DEPTH = "depth_m", Stage.SCALE
     PANOPTIC = "panoptic", Stage.TRACKING
     COLOR = "color", Stage.TRACKING
-    SEMANTIC = ("semantic",)
-    CONFIDENCE = "confidence", Stage.PROBABILITY
+    SEMANTIC = "semantic", Stage.TRACKING
+    CONFIDENCE = "confidence", Stage.TRACKING, Stage.PROBABILITY
     SEGMENTS = "segments", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
     CLOUD = "cloud", Stage.TRACKING, Stage.SCALE
     IMAGE = ("image",)
@@ -101,15 +101,15 @@ OUTPUT_TOPICS = (
     OutputTopic("panoptic/image", IMAGE_TYPE, Output.PANOPTIC, "16UC1", "class id * 1000 + instance id; 65535 is void"),
     OutputTopic("panoptic/color", IMAGE_TYPE, Output.COLOR, "rgb8", "class colours, instances in shades, contours"),
     OutputTopic("panoptic/segments", SEGMENTS_TYPE, Output.SEGMENTS, "", "one entry per segment"),
-    OutputTopic("semantic/image", IMAGE_TYPE, Output.SEMANTIC, "mono8", "class id; 255 is void"),
-    OutputTopic("semantic/confidence", IMAGE_TYPE, Output.CONFIDENCE, "mono8", "255 * probability of the class"),
+    OutputTopic("semantic/image", IMAGE_TYPE, Output.SEMANTIC, "mono8", "class id of panoptic/image; 255 is void"),
+    OutputTopic("semantic/confidence", IMAGE_TYPE, Output.CONFIDENCE, "mono8", "255 * its probability; 0 is void"),
     OutputTopic("points", POINT_CLOUD_TYPE, Output.CLOUD, "", "x y z rgb label instance; optical frame, metres"),
-    _derived("image_rect", IMAGE_TYPE, Output.IMAGE, "rgb8", "the camera's image, rectified, at the size of the maps"),
-    _derived("overlay", IMAGE_TYPE, Output.OVERLAY, "rgb8", "image_rect with masks, track ids and distances"),
+    _derived("rectified/image", IMAGE_TYPE, Output.IMAGE, "rgb8", "the image, rectified, at the size of the maps"),
+    _derived("overlay", IMAGE_TYPE, Output.OVERLAY, "rgb8", "rectified/image with masks, track ids and distances"),
     _derived("detections", DETECTIONS_TYPE, Output.SEGMENTS, "", "box, class and track id of each instance"),
     _derived("detections_3d", DETECTIONS_3D_TYPE, Output.BOXES, "", "upright boxes; optical frame, metres"),
     _derived("markers", MARKERS_TYPE, Output.BOXES, "", "these boxes with class, track id and distance"),
-    _derived("image_rect/compressed", COMPRESSED_TYPE, Output.IMAGE, JPEG_FORMAT, "image_rect"),
+    _derived("rectified/image/compressed", COMPRESSED_TYPE, Output.IMAGE, JPEG_FORMAT, "rectified/image"),
     _derived("overlay/compressed", COMPRESSED_TYPE, Output.OVERLAY, JPEG_FORMAT, "overlay"),
     _derived("panoptic/color/compressed", COMPRESSED_TYPE, Output.COLOR, JPEG_FORMAT, "panoptic/color"),
     _derived("depth/image/compressedDepth", COMPRESSED_TYPE, Output.DEPTH, DEPTH_FORMAT, "1 cm at 10 m"),
@@ -241,8 +241,8 @@ class Perception:
             where the scale is unknown. With `scale.unknown: publish` it is then in the network's own unit.
         panoptic: (H, W) uint16 panoptic ids; 65535 is void.
         color: (H, W, 3) uint8 rendering of the panoptic map.
-        semantic: (H, W) uint8 class ids; 255 is void.
-        confidence: (H, W) uint8, 255 times the probability of the pixel's class.
+        semantic: (H, W) uint8 class ids of `panoptic`; 255 is void.
+        confidence: (H, W) uint8, 255 times the probability of the pixel's likeliest class; 0 where it is void.
         segments: one entry for each id in `panoptic`, void left out.
         cloud: (h, w) or (N,) of `POINT_DTYPE`, in the optical frame, metres; strided as configured.
         image: (H, W, 3) uint8, the camera's image, rectified.

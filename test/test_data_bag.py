@@ -267,7 +267,7 @@ def test_a_rectified_camera_is_one_and_the_nodes_own_picture_is_none(tmp_path):
         return open_source(tmp_path / name)
 
     assert bag("camera", "/cam/image_rect").topics.image == "/cam/image_rect"
-    own = "/monodvps/image_rect", "/monodvps/overlay", "/monodvps/panoptic/color"
+    own = "/monodvps/rectified/image", "/monodvps/overlay", "/monodvps/panoptic/color"
     assert bag("node", *own, "/cam/image_rect").topics.image == "/cam/image_rect"
     with pytest.raises(DataError, match="contains no camera images"):
         bag("outputs", *own)

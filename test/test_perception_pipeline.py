@@ -153,6 +153,29 @@ def test_segments_agree_with_the_maps():
     assert (car.class_name, car.track_id, car.panoptic_id, car.age_frames) == ("car", 1, 13001, 1)
 
 
+def test_void_is_void_in_every_output():
+    """Stuff below its least area and things without a centre have no segment: void, which each output says its way."""
+
+    class Ragged(FlatWorld):
+        def infer(self, image, memory=()):
+            output = super().infer(image, memory)
+            output.class_logits[:, 8, 30:32, 60:64] = 20.0  # a bit of vegetation
+            output.class_logits[:, 11, 26:30, 100:104] = 20.0  # a person, its centre below the threshold
+            output.center_heatmap[0, 0, 46] = 0.0
+            return output
+
+    seen = pipeline(Ragged(), **{"grouping.min_stuff_area": 20000, "cloud.stride": 1}).step(frame())
+    void = seen.panoptic == 65535
+    assert 0.01 < void.mean() < 0.5
+    np.testing.assert_array_equal(seen.semantic, np.where(void, 255, seen.panoptic // 1000))
+    np.testing.assert_array_equal(seen.confidence == 0, void)
+    assert (seen.color[1:-1, 1:-1][void[1:-1, 1:-1]].max(-1) % 255 == 0).all()  # black, or the white of a contour
+    points = seen.cloud[np.isfinite(seen.cloud["z"])]
+    np.testing.assert_array_equal(points["label"], seen.semantic[np.isfinite(seen.cloud["z"])])
+    assert (points["instance"][points["label"] == 255] == 0).all()
+    assert 65535 not in {segment.panoptic_id for segment in seen.segments}
+
+
 def test_ids_persist_by_the_models_flow_by_dis_and_without():
     for overrides, model in (
         ({}, FlatWorld()),

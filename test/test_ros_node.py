@@ -113,7 +113,7 @@ class TestOneFrame:
         assert not segments[ROAD * 1000].is_thing
 
     def test_the_image_is_published_rectified_and_with_an_overlay(self, outputs):
-        np.testing.assert_array_equal(pixels_of(outputs["image_rect"]), picture())
+        np.testing.assert_array_equal(pixels_of(outputs["rectified/image"]), picture())
         overlay = pixels_of(outputs["overlay"])
         assert overlay.shape == (*CAMERA, 3)
         assert (overlay[60, 56].astype(int) - picture()[60, 56]).min() < -50  # blue over the car
@@ -121,7 +121,7 @@ class TestOneFrame:
 
     @pytest.mark.parametrize(
         ("compressed", "raw"),
-        [("image_rect/compressed", "image_rect"), ("overlay/compressed", "overlay"),
+        [("rectified/image/compressed", "rectified/image"), ("overlay/compressed", "overlay"),
          ("panoptic/color/compressed", "panoptic/color")],
     )  # fmt: skip
     def test_pictures_are_compressed_as_image_transport_does(self, outputs, compressed, raw):

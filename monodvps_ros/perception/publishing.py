@@ -117,13 +117,16 @@ class FrameResult:
         table = torch.from_numpy(self.codes.panoptic.view(np.int16)).to(self.semantic.device)
         return self.published(table[self.grouping.codes])
 
+    @cached_property
+    def classes(self) -> Tensor:
+        """Class ids (h, w) uint8 of the panoptic map, at the network's size; 255 is void."""
+        assert self.grouping is not None
+        table = torch.from_numpy(self.codes.class_id.astype(np.uint8)).to(self.semantic.device)
+        return table[self.grouping.codes]
+
     def published(self, network_map: Tensor) -> Tensor:
         """Resize a map of the network's size to the published size, to the nearest pixel."""
         return resize_nearest(network_map, self.plan.published_size)
-
-    def void_where_unseen(self, network_map: Tensor, void: int) -> Tensor:
-        """Fill a value in where the camera has no image."""
-        return network_map if self.unseen is None else network_map.masked_fill(self.unseen, void)
 
 
 def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -> Perception:
@@ -158,13 +161,12 @@ def _color(result: FrameResult) -> NDArray[np.uint8]:
 
 
 def _semantic(result: FrameResult) -> NDArray[np.uint8]:
-    classes = result.void_where_unseen(result.semantic.to(torch.uint8), VOID_CLASS_ID)
-    return result.published(classes).cpu().numpy()
+    return result.published(result.classes).cpu().numpy()
 
 
 def _confidence(result: FrameResult) -> NDArray[np.uint8]:
     assert result.probability is not None
-    confidence = result.void_where_unseen((result.probability * 255.0).round().to(torch.uint8), 0)
+    confidence = (result.probability * 255.0).round().to(torch.uint8).masked_fill_(result.classes == VOID_CLASS_ID, 0)
     return result.published(confidence).cpu().numpy()
 
 
