@@ -78,7 +78,9 @@ def merge_totals(paths: Sequence[Path]) -> Result:
 
 
 def _evaluation(made_with: dict[str, Any]) -> Evaluation:
-    rules = {key: tuple(value) if isinstance(value, list) else value for key, value in made_with["rules"].items()}
+    rules: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in made_with["rules"].items()
+    }
     groups = made_with["groups"]
     return Evaluation(
         DatasetRules(**rules),
