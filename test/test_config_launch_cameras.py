@@ -63,7 +63,7 @@ def test_names_in_the_parameter_file_count(tmp_path):
         ({"cameras": "a,b", "rectified": "auto,true,true"}, "rectified has 3 values"),
         ({"cameras": "a,a"}, "each name must be given once"),
         ({"cameras": "a,1"}, "'1' must be letters"),
-        ({"params_file": "/no/such.yaml"}, "params_file: /no/such.yaml cannot be read"),
+        ({"params_file": "/no/such.yaml"}, "params_file: /no/such.yaml: cannot be read"),
     ],
 )
 def test_arguments_that_cannot_apply_are_named(values, said):
