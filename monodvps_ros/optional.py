@@ -11,9 +11,11 @@ EXTRAS = {
     "lightning": "train",
     "tensorboard": "train",
     "transformers": "foundation",
+    "nncf": "export",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "openvino": "export",
     "ray": "fleet",
 }
 

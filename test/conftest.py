@@ -14,6 +14,9 @@ if "ROS_DOMAIN_ID" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:  # 
     os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
+# The other engines convert each network once, which takes seconds; their own tests name them.
+os.environ.setdefault("MONODVPS_ENGINE", "torch")
+
 # Tensors in tests are small: threads cost more than they gain, and tests run in parallel processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

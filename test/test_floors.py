@@ -15,6 +15,7 @@ FLOORS = [
         "errors",
         "shapes",
         "signals",
+        "threads",
         "files",
         "progress",
         "optional",
@@ -23,13 +24,14 @@ FLOORS = [
         "geometry",
     },
     {"network", "losses", "metrics"},
-    {"perception", "data", "foundation"},
+    {"engines", "perception", "data", "foundation"},
     {"scenes", "training", "evaluation"},
     {"ros", "demo", "benchmark", "fleet", "cli"},
 ]
 WITHIN_FLOOR = {  # rooms of one floor that know each other
     ("evaluation", "scenes"),  # measures on the splits of 'drives'
     ("training", "evaluation"),  # validation is an evaluation
+    ("perception", "engines"),  # the pipeline's network runs in an engine
     ("perception", "foundation"),  # the model that a configuration names may be a pair of hub models
     ("demo", "ros"),
     ("benchmark", "ros"),

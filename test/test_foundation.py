@@ -183,7 +183,8 @@ def test_a_model_that_cannot_be_had_says_so(tmp_path, monkeypatch):
 
 def test_the_configuration_chooses_the_model(tmp_path):
     device = torch.device("cpu")
-    assert load_model(PipelineConfig(weights="random"), device).description == load_network("random").description
+    network = load_model(PipelineConfig(weights="random"), device)
+    assert network.description == f"{load_network('random').description}; torch float32"
     with pytest.raises(ConfigError, match="both"):
         load_model(PipelineConfig(weights="random", model="a/b+c/d"), device)
     with pytest.raises(ConfigError, match=r"PANOPTIC\+DEPTH"):

@@ -13,9 +13,10 @@ from tiny import TINY
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import NetworkConfig, PipelineConfig, ScaleConfig
+from monodvps_ros.engines import GraphModel, export_graph
+from monodvps_ros.engines import graph as graphs
 from monodvps_ros.errors import MissingDependencyError, ShapeError, WeightsError
-from monodvps_ros.network import GraphModel, MonoDVPS, export_graph, load_network, read_card, save_weights
-from monodvps_ros.network import graph as graphs
+from monodvps_ros.network import MonoDVPS, load_network, read_card, save_weights
 from monodvps_ros.network.header import HEADER_KEY
 from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
@@ -82,7 +83,7 @@ class TestOnnx:
         assert isinstance(model, PerceptionModel)
         assert (model.input_size, model.depth_range_m) == (network.input_size, network.depth_range_m)
         assert model.label_space is network.label_space
-        assert model.description == "w.onnx: mobilenetv3_small_050, trained on drive.mcap"
+        assert model.description == "w.onnx: mobilenetv3_small_050, trained on drive.mcap; onnxruntime float32"
         memory, expected_memory = (), ()
         for place, frame in enumerate(_frames(3)):
             found, expected = model.infer(_tensor(frame), memory), network.infer(_tensor(frame), expected_memory)
@@ -98,8 +99,10 @@ class TestOnnx:
 
     def test_the_pipeline_runs_it_by_the_name_of_the_file(self, files):
         seen = []
-        for name in ("w.onnx", "w.safetensors"):
-            config = PipelineConfig(weights=str(files / name), device="cpu", scale=ScaleConfig(mode="none"))
+        for name, engine in (("w.onnx", "onnxruntime"), ("w.safetensors", "torch")):
+            config = PipelineConfig(
+                weights=str(files / name), engine=engine, device="cpu", scale=ScaleConfig(mode="none")
+            )
             pipeline = Pipeline(load_model(config, CPU), config)
             seen.append([pipeline.step(frame, frozenset({Output.DEPTH, Output.PANOPTIC})) for frame in _frames(3)])
         for one, two in zip(*seen, strict=True):
@@ -139,7 +142,7 @@ class TestOnnx:
         ("change", "says"),
         [
             (lambda header: header.update(format="monodvps_ros/9"), "its format is 'monodvps_ros/9'"),
-            (lambda header: header.update(network=None), "describes no network"),
+            (lambda header: header.update(network=None), "'network' of its header is None; expected a dict"),
             (lambda header: header.update(label_space=["road"]), r"its classes are \['road'\]"),
             (lambda header: header["network"].update(input_width=128), r"takes .*but by its header"),
             (lambda header: header["network"].update(flow=False), r"takes .*but by its header"),
@@ -190,8 +193,8 @@ def test_a_compiled_package_runs_and_knows_its_machine(tmp_path, monkeypatch):
     network = _network(flow=False)
     export_graph(file, network, CARD)
     assert list(tmp_path.iterdir()) == [file]
-    model = load_model(PipelineConfig(weights=str(file), device="cpu"), CPU)
-    assert model.description == "w.pt2: mobilenetv3_small_050, trained on drive.mcap"
+    model = load_model(PipelineConfig(weights=str(file), device="cpu", allow_programs=True), CPU)
+    assert model.description == "w.pt2: mobilenetv3_small_050, trained on drive.mcap; torch float32"
     image = _tensor(_frames(1)[0])
     one, two = model.infer(image), network.infer(image)
     assert (one.class_logits - two.class_logits).abs().max() <= 1e-3 * two.class_logits.abs().max()
@@ -226,15 +229,13 @@ def test_without_onnxruntime_says_what_to_install(tmp_path, monkeypatch):
         GraphModel(tmp_path / "w.onnx", CPU)
 
 
-@pytest.mark.parametrize(
-    ("name", "says"), [("w.onnx", "onnxruntime cannot load it"), ("w.pt2", "not a complete package")]
-)
+@pytest.mark.parametrize(("name", "says"), [("w.onnx", "cannot load it"), ("w.pt2", "not a complete package")])
 def test_a_file_of_another_kind_is_refused(tmp_path, name, says):
     if name.endswith(".onnx"):
         pytest.importorskip("onnxruntime")
     (tmp_path / name).write_bytes(b"no such thing")
     with pytest.raises(WeightsError, match=says):
-        load_model(PipelineConfig(weights=str(tmp_path / name), device="cpu"), CPU)
+        load_model(PipelineConfig(weights=str(tmp_path / name), device="cpu", allow_programs=True), CPU)
     with pytest.raises(WeightsError, match="no such file; give one written by 'monodvps export'"):
         GraphModel(tmp_path / f"absent_{name}", CPU)
 

@@ -32,12 +32,23 @@ def benchmark(
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed calls per stage.")] = 15,
     threads: Annotated[int, typer.Option(min=0, help="Number of torch threads; 0: torch's default.")] = 0,
     weights: Annotated[str, typer.Option(help="Weights file of the network; 'random': untrained weights.")] = "random",
+    beside: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Instead of stages, compare ways to wait for threads: alone, and beside N busy processes."
+        ),
+    ] = 0,
+    engine: Annotated[str, typer.Option(help="Engine of --beside: torch, openvino or onnxruntime.")] = "torch",
 ) -> None:
     """Time each stage, ours and the usual implementation in alternation, and print the medians.
 
     Stages with ROS messages (decode, pack, publish) need rclpy and the built messages, and are otherwise listed as
-    skipped. The JSON file contains `{"1080p": {"pack": {"ours_ms": …, "usual_ms": …, "usual": "…"}, …}, …}`.
+    skipped. The JSON file contains `{"1080p": {"pack": {"ours_ms": …, "usual_ms": …, "usual": "…"}, …}, …}`, with
+    --beside `{"step": {"one thread": {"alone": …, "beside": …, "ratio": …}, …}, "training": …}`.
     """
+    if beside:
+        _busy(beside, engine, weights, json_file)
+        return
     import torch  # noqa: PLC0415 (a second of start-up that --help does not need)
 
     if threads:
@@ -58,6 +69,24 @@ def benchmark(
         )
     if json_file is not None:
         write_text(json_file, json.dumps(report, indent=2) + "\n")
+        console.print(f"Written: {json_file}")
+
+
+def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> None:
+    from monodvps_ros.benchmark.busy import ROUNDS, WORK, compare_policies  # noqa: PLC0415
+
+    console, found = Console(), {}
+    for work in WORK:
+        found[work] = compare_policies(work, engine, weights, beside)
+        unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
+        table = Table(title=f"{unit}: median of {ROUNDS} processes, in turn", title_justify="left")
+        for column in ("how threads wait", "alone", f"beside {beside} busy processes", "beside / alone"):
+            table.add_column(column, justify="left" if column.startswith("how") else "right")
+        for name, row in found[work].items():
+            table.add_row(name, *(f"{row[key]:.2f}" for key in ("alone", "beside", "ratio")))
+        console.print(table)
+    if json_file is not None:
+        write_text(json_file, json.dumps(found, indent=2) + "\n")
         console.print(f"Written: {json_file}")
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.optional import missing_dependency
 from monodvps_ros.ros_environment import check_environment
+from monodvps_ros.threads import let_threads_sleep
 
 try:
     import typer
@@ -75,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
             3 where the work was done but frames of the input are missing, 130 for Ctrl-C, else what the command
             returns.
     """
+    let_threads_sleep()
     try:
         _application()(args=arguments, prog_name="monodvps")
     except KeyboardInterrupt:  # before a command took over

@@ -100,11 +100,15 @@ class PipelineConfig(Config):
     )
     weights: str = setting(
         "",
-        "Weights file (.safetensors), a graph exported by 'monodvps export' (.onnx, .pt2), or the name of shipped "
-        "weights: street or drives. Empty: the default shipped weights; 'random': untrained weights from a fixed seed, "
-        "for tests.",
+        "Weights file (.safetensors), a graph exported by 'monodvps export' (.onnx, .xml, .pt2), or the name of "
+        "shipped weights: street or drives. Empty: the default shipped weights; 'random': untrained weights from a "
+        "fixed seed, for tests.",
         read_only=True,
     )
+    engine: str = setting(
+        "auto", "What runs the network: torch, openvino or onnxruntime; auto: on a CPU the fastest that is installed "
+        "and agrees with torch, measured once and cached; on CUDA torch.",
+        choices=("auto", "torch", "openvino", "onnxruntime"), read_only=True)  # fmt: skip
     model: str = setting(
         "", "Hugging Face models to run instead of MonoDVPS: PANOPTIC+DEPTH, such as "
         "'mask2former-cityscapes+depth-anything-v2-metric'. Empty: MonoDVPS with the weights above.",
@@ -115,8 +119,16 @@ class PipelineConfig(Config):
         choices=("camera", "network"),
     )
     precision: str = setting(
-        "auto", "Precision of the network: float32, or float16 (CUDA only); auto: float16 on CUDA, otherwise float32.",
-        choices=("auto", "float32", "float16"), read_only=True)  # fmt: skip
+        "auto", "Precision of the network: float32, bfloat16, float16 (CUDA only) or int8 (openvino only, after "
+        "'monodvps export --precision int8'); auto: float16 on CUDA; on a CPU float32, or bfloat16 where openvino "
+        "has it natively and is faster.",
+        choices=("auto", "float32", "bfloat16", "float16", "int8"), read_only=True)  # fmt: skip
+    threads: int = setting(
+        0, "CPU threads of the network and of other computations; 0: one per core.", at_least=0, at_most=1024,
+        read_only=True)  # fmt: skip
+    allow_programs: bool = setting(
+        False, "Allow weights that are a .pt2 file, which is a program that runs with the rights of the process: only "
+        "for files of people you trust.", read_only=True)  # fmt: skip
     sky_depth: bool = setting(False, "Publish the predicted depth of sky pixels instead of NaN.")
     timing: bool = setting(False, "Measure the time of each pipeline stage.")
     grouping: GroupingConfig = field(default_factory=GroupingConfig)

@@ -26,7 +26,7 @@ from monodvps_ros.types import Sample, SampleSource
 
 MANIFEST = "predictions.json"
 #: Settings that do not change what is predicted.
-_WITHOUT_EFFECT = ("device", "timing")
+_WITHOUT_EFFECT = ("allow_programs", "device", "threads", "timing")
 
 
 class Run:

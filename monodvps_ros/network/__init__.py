@@ -2,7 +2,6 @@
 """The network: one definition for a small encoder on a CPU, ResNet-50 as in the paper, and HRNet as a teacher."""
 
 from monodvps_ros.network.complexity import PartCost, measure_complexity
-from monodvps_ros.network.graph_file import GraphModel, export_graph
 from monodvps_ros.network.header import network_config
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
@@ -10,6 +9,7 @@ from monodvps_ros.network.pose import PoseNetwork
 from monodvps_ros.network.weights import (
     GRAPH_SUFFIXES,
     copy_fitting,
+    description,
     is_shipped,
     load_fitting_weights,
     load_network,
@@ -21,12 +21,11 @@ from monodvps_ros.network.weights import (
 
 __all__ = [
     "GRAPH_SUFFIXES",
-    "GraphModel",
     "MonoDVPS",
     "PartCost",
     "PoseNetwork",
     "copy_fitting",
-    "export_graph",
+    "description",
     "is_shipped",
     "load_fitting_weights",
     "load_network",

@@ -27,8 +27,8 @@ from monodvps_ros.network.header import (
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
 
-#: Endings of files that hold a network as a graph to be run; see `graph_file`.
-ONNX, AOTI = GRAPH_SUFFIXES = (".onnx", ".pt2")
+#: Endings of files that hold a network as a graph to be run; see `monodvps_ros.engines`.
+ONNX, OPENVINO, AOTI = GRAPH_SUFFIXES = (".onnx", ".xml", ".pt2")
 #: Seed of the weights called 'random'.
 RANDOM_SEED = 0
 #: How the names of tensors begin that are written to the header.
@@ -84,7 +84,7 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
         with torch.random.fork_rng(devices=[]):
             network = MonoDVPS(config)
         _fill(network, path, header)
-        network.description = ("the weights that ship, " if is_shipped(weights) else "") + describe(path, header)
+        network.description = description(weights, header)
     try:
         network = network.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -189,6 +189,11 @@ def _random_network() -> MonoDVPS:
         network = MonoDVPS(NetworkConfig())
     network.description = "random weights (untrained)"
     return network
+
+
+def description(weights: str | Path, header: Mapping[str, Any]) -> str:
+    """Say in a few words what weights are, by the setting that names them and the header of their file."""
+    return ("the weights that ship, " if is_shipped(weights) else "") + describe(weights_file(weights), header)
 
 
 def is_shipped(weights: str | Path) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 
 from monodvps_ros.config import PipelineConfig
+from monodvps_ros.engines import load_engine, open_graph
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.pair import FoundationModel
-from monodvps_ros.network import GRAPH_SUFFIXES, GraphModel, load_network
+from monodvps_ros.network import GRAPH_SUFFIXES
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.types import PerceptionModel
 
@@ -18,21 +19,24 @@ def load_model(config: PipelineConfig, device: torch.device | None = None) -> Pe
 
     Args:
         config: `model` names a pair of hub models; where it is empty, `weights` names our network's file, which
-            `save_weights` or `export_graph` wrote.
+            `save_weights` or `export_graph` wrote, and `engine` what runs it; `threads` holds for the process.
         device: where to run it; None: the one that `device` of the configuration names.
 
     Raises:
-        ConfigError: both a pair and weights are named, or the pair is not one.
+        ConfigError: both a pair and weights are named, the pair is not one, or engine, precision and file do not go
+            together.
         DeviceError: the device is absent.
         LabelError: the panoptic model has classes without a counterpart.
         MissingDependencyError: transformers, or what runs a graph, is not installed.
         WeightsError: a file or model cannot be had.
     """
     device = device or resolve_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     if not config.model and config.weights.endswith(GRAPH_SUFFIXES):
-        return GraphModel(Path(config.weights), device)
+        return open_graph(Path(config.weights), config, device)
     if not config.model:
-        return load_network(config.weights, device)
+        return load_engine(config, device)
     if config.weights:
         raise ConfigError(f"model '{config.model}' and weights '{config.weights}' are both named; leave one empty")
     return FoundationModel(config.model, device)

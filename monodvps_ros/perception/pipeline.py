@@ -37,15 +37,14 @@ class Pipeline:
 
     Raises:
         DeviceError: the configured device is absent.
-        ConfigError: float16 is asked for on a CPU, or as `check` says.
+        ConfigError: float16 is asked for on a CPU, int8 on CUDA, or as `check` says.
     """
 
     def __init__(self, model: PerceptionModel, config: PipelineConfig | None = None) -> None:
         self.model = model
         self.config = config or PipelineConfig()
         self.device = resolve_device(self.config.device)
-        if self.config.precision == "float16" and self.device.type != "cuda":
-            raise ConfigError(f"precision float16 needs CUDA but the device is {self.device}; use auto or float32")
+        self._autocast = self._find_autocast()
         self.check(self.config)
         labels = model.label_space
         self._road = labels.class_id("road")
@@ -76,11 +75,10 @@ class Pipeline:
         """Apply a changed configuration between two frames; tracks and scale are kept.
 
         Raises:
-            ConfigError: device, weights, model or precision differ, for which a new pipeline is needed; or as `check`
-                says.
+            ConfigError: a setting of the model differs, for which a new pipeline is needed; or as `check` says.
         """
         self.check(config)
-        for name in ("device", "weights", "model", "precision"):
+        for name in ("device", "weights", "model", "engine", "precision", "threads", "allow_programs"):
             if getattr(config, name) != getattr(self.config, name):
                 raise ConfigError(f"{name} cannot change while running; make a new pipeline")
         self.config = config
@@ -195,11 +193,21 @@ class Pipeline:
         return planes.float().div_(255.0).clamp_(0.0, 1.0)
 
     def _infer(self, network_input: Tensor) -> NetworkOutput:
-        half = self.device.type == "cuda" and self.config.precision != "float32"
-        with torch.autocast(self.device.type, torch.float16, enabled=half):
+        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             output = self.model.infer(network_input, self._memory)
         self._memory = output.memory
         return output
+
+    def _find_autocast(self) -> torch.dtype | None:
+        """Return the precision that torch computes in; None: float32. Other engines have theirs in the model."""
+        cuda, precision = self.device.type == "cuda", self.config.precision
+        if precision == ("int8" if cuda else "float16"):
+            raise ConfigError(
+                f"precision {precision} is not possible on {self.device}: float16 needs CUDA, int8 the CPU; use auto"
+            )
+        if precision == "bfloat16":
+            return torch.bfloat16
+        return torch.float16 if cuda and precision != "float32" else None
 
     def _group(self, output: NetworkOutput, semantic: Tensor, unseen: Tensor | None) -> Grouping:
         """Group pixels into segments; void where the camera has no image."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from monodvps_ros.config import TrainingConfig, from_dict
+from monodvps_ros.engines import export_graph
 from monodvps_ros.errors import ConfigError, DeviceError, WeightsError
-from monodvps_ros.network import MonoDVPS, export_graph, load_network, read_card, save_weights
+from monodvps_ros.network import MonoDVPS, load_network, read_card, save_weights
 from monodvps_ros.training.checkpoints import CONFIG_KEY, DATA_KEY, METRICS_KEY, read_checkpoint
 
 _PREFIX = "network."
@@ -42,7 +43,7 @@ def export_checkpoint(
 def export_checkpoint_graph(
     checkpoint: Path, out: Path, device: str = "cpu", more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write the network of a checkpoint as a graph, and check it; see `monodvps_ros.network.export_graph`.
+    """Write the network of a checkpoint as a graph, and check it; see `monodvps_ros.engines.export_graph`.
 
     Args:
         checkpoint: of a training run, or a weights file.

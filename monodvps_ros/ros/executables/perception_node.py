@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from monodvps_ros.ros_environment import run_checked, use_profile
 from monodvps_ros.signals import StopRequest
+from monodvps_ros.threads import let_threads_sleep
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -25,6 +26,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """
     started_at = time.monotonic()
     stop = StopRequest()
+    let_threads_sleep()
 
     def run() -> int:
         from monodvps_ros.ros.nodes.perception_node import PerceptionNode  # noqa: PLC0415 - takes seconds

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from monodvps_ros.ros_environment import run_checked
 from monodvps_ros.signals import StopRequest
+from monodvps_ros.threads import let_threads_sleep
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -20,6 +21,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         args: command line with ``--ros-args``; None: the process' own.
     """
     stop = StopRequest()
+    let_threads_sleep()
 
     def run() -> int:
         from monodvps_ros.ros.nodes.running import run_node  # noqa: PLC0415 - takes seconds

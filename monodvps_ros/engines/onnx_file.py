@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monodvps_ros.engines.graph import GraphRunner, InferenceGraph, input_shapes, output_names
 from monodvps_ros.errors import DeviceError, WeightsError
-from monodvps_ros.network.graph import GraphRunner, InferenceGraph, input_shapes, output_names
 from monodvps_ros.network.header import HEADER_KEY, header_text
 from monodvps_ros.optional import import_optional, missing_dependency
 
@@ -70,6 +70,7 @@ class OnnxRunner(GraphRunner):
             )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work here too
         options.log_severity_level = 3  # errors alone
         place = {"device_id": device.index or 0} if device.type == "cuda" else {}
         try:

@@ -2,6 +2,7 @@
 """Graphs on disk: export a network to one, and run one as the pipeline's model."""
 
 import copy
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monodvps_ros.errors import ShapeError, WeightsError
-from monodvps_ros.files import written_whole
-from monodvps_ros.network.aoti_file import AotiRunner, write_aoti
-from monodvps_ros.network.graph import (
+from monodvps_ros.engines.aoti_file import AotiRunner, write_aoti
+from monodvps_ros.engines.graph import (
+    PROBE,
+    GraphRunner,
     InferenceGraph,
     check_probe,
     compare,
@@ -21,14 +22,18 @@ from monodvps_ros.network.graph import (
     probe_run,
     remember_probe,
 )
+from monodvps_ros.engines.onnx_file import OnnxRunner, write_onnx
+from monodvps_ros.engines.openvino_file import OpenVinoRunner
+from monodvps_ros.errors import ShapeError, WeightsError
+from monodvps_ros.files import written_whole
 from monodvps_ros.network.header import describe, make_header
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import ConfiguredModel, MonoDVPS
-from monodvps_ros.network.onnx_file import OnnxRunner, write_onnx
-from monodvps_ros.network.weights import GRAPH_SUFFIXES, ONNX
+from monodvps_ros.network.weights import AOTI, ONNX, OPENVINO
 from monodvps_ros.types import NetworkOutput
 
-_PROBE = "probe"
+#: Engine of a graph's file, by its ending, where none is named.
+DEFAULT_ENGINES = {ONNX: "onnxruntime", OPENVINO: "openvino", AOTI: "torch"}
 
 
 def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None:
@@ -42,8 +47,8 @@ def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None
         MissingDependencyError: what writes or runs the file is not installed.
         WeightsError: the ending is another one, the file cannot be written, or it computes something else.
     """
-    if path.suffix not in GRAPH_SUFFIXES:
-        raise WeightsError(f"{path}: a graph's file ends in {' or '.join(GRAPH_SUFFIXES)}; change --out")
+    if path.suffix not in (ONNX, AOTI):
+        raise WeightsError(f"{path}: a graph's file ends in {ONNX} or {AOTI}; change --out")
     device = next(network.parameters()).device
     header = make_header(network, card)
     prepared = copy.deepcopy(network)
@@ -54,8 +59,8 @@ def export_graph(path: Path, network: MonoDVPS, card: Mapping[str, Any]) -> None
         expected = probe_run(lambda inputs: graph(*(tensor.to(device) for tensor in inputs)), network.config)
     with written_whole(path, WeightsError, suffix=path.suffix) as partial:
         write = write_onnx if path.suffix == ONNX else write_aoti
-        write(partial, graph, {**header, _PROBE: remember_probe(expected)})
-        compare(probe_run(_runner(partial, device), network.config), expected, str(path))
+        write(partial, graph, {**header, PROBE: remember_probe(expected)})
+        compare(probe_run(_checking_runner(partial, device), network.config), expected, str(path))
 
 
 class GraphModel(ConfiguredModel):
@@ -63,24 +68,31 @@ class GraphModel(ConfiguredModel):
 
     The file is checked against the outputs stored in its header when it is loaded.
 
+    Args:
+        path: a file of `GRAPH_SUFFIXES`.
+        device: to run it on.
+        engine: that runs it; empty for the one of `DEFAULT_ENGINES`.
+        precision: to compute with.
+
     Raises:
         DeviceError: what runs the file cannot use the device.
         MissingDependencyError: what runs the file is not installed.
         WeightsError: there is no such file, it is damaged, not of this package, or computes something else here.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, path: Path, device: torch.device, engine: str = "", precision: str = "float32") -> None:
         if not path.is_file():
             raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
-        self._run = _runner(path, device)
-        self.config = self._run.config
+        self.engine = engine or DEFAULT_ENGINES[path.suffix]
+        self._run = _runner(path, device, self.engine, precision)
+        self.config, self.header = self._run.config, self._run.header
         self._device = device
         self._shapes = input_shapes(self.config)
-        self.description = describe(path, self._run.header)
-        remembered = self._run.header.get(_PROBE)
+        self.description = f"{describe(path, self.header)}; {self.engine} {precision}"
+        remembered = self.header.get(PROBE)
         if not isinstance(remembered, dict):
             raise WeightsError(f"{path}: its header has no probe to check it by; export it again")
-        check_probe(probe_run(self._run, self.config), remembered, str(path))
+        check_probe(probe_run(self._run, self.config), remembered, str(path), precision)
 
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:
         """Look at one image; see `PerceptionModel`.
@@ -105,5 +117,13 @@ class GraphModel(ConfiguredModel):
         )
 
 
-def _runner(path: Path, device: torch.device) -> OnnxRunner | AotiRunner:
-    return OnnxRunner(path, device) if path.suffix == ONNX else AotiRunner(path, device)
+def _runner(path: Path, device: torch.device, engine: str, precision: str) -> GraphRunner:
+    if path.suffix == AOTI:
+        return AotiRunner(path, device)
+    return OnnxRunner(path, device) if engine == "onnxruntime" else OpenVinoRunner(path, device, precision)
+
+
+def _checking_runner(path: Path, device: torch.device) -> GraphRunner:
+    """Load a file that was just written with an engine that is installed."""
+    has_onnxruntime = importlib.util.find_spec("onnxruntime") is not None
+    return _runner(path, device, "onnxruntime" if has_onnxruntime or device.type != "cpu" else "openvino", "float32")

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monodvps_ros.engines.graph import GraphRunner, InferenceGraph, input_shapes
 from monodvps_ros.errors import MissingDependencyError, WeightsError
-from monodvps_ros.network.graph import GraphRunner, InferenceGraph, input_shapes
 from monodvps_ros.network.header import HEADER_KEY, header_text
 
 _MADE_FOR = "made_for"

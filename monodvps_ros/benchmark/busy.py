@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second alone and beside busy processes, for several ways in which threads wait for each other."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from monodvps_ros.errors import DataError
+from monodvps_ros.threads import POLICY_VARIABLES, let_threads_sleep
+
+#: Ways to wait, by name: changes of the environment before torch loads.
+POLICIES: dict[str, dict[str, str]] = {
+    "monodvps_ros": {},
+    "OpenMP's default": {"GOMP_SPINCOUNT": "300000"},
+    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
+#: What is measured: frames through `Pipeline.step`, and training steps of two images.
+WORK = ("step", "training")
+#: Processes for each way.
+ROUNDS = 3
+_SECONDS = 2.0
+_CAMERA = (375, 1242)
+_SPIN = "while True: pass"
+
+
+def compare_policies(work: str, engine: str, weights: str, beside: int) -> dict[str, dict[str, float]]:
+    """Measure each policy in processes of its own, in turn, so that a change of the machine's speed affects all.
+
+    Args:
+        work: one of `WORK`.
+        engine: that runs the network of a step.
+        weights: as for `PipelineConfig.weights`.
+        beside: busy processes.
+
+    Returns:
+        By policy the medians of frames (or training steps) per second ``alone`` and ``beside``, and their ``ratio``.
+
+    Raises:
+        DataError: a measuring process failed.
+    """
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in POLICIES}
+    for _ in range(ROUNDS):
+        for name, changes in POLICIES.items():
+            found[name].append(_in_process(changes, [work, engine, weights, str(beside)]))
+    return {name: _medians(runs) for name, runs in found.items()}
+
+
+def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    alone, beside = (statistics.median(run[key] for run in runs) for key in ("alone", "beside"))
+    return {"alone": round(alone, 2), "beside": round(beside, 2), "ratio": round(beside / alone, 2)}
+
+
+def _in_process(changes: dict[str, str], arguments: list[str]) -> dict[str, float]:
+    environment = {name: value for name, value in os.environ.items() if name not in POLICY_VARIABLES} | changes
+    command = [sys.executable, "-m", "monodvps_ros.benchmark.busy", *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise DataError(f"the measuring process failed: {' '.join(result.stderr.split())[-200:]}")
+    figures: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+    return figures
+
+
+def _measure(work: str, engine: str, weights: str, beside: int) -> dict[str, float]:
+    call = _training(weights) if work == "training" else _step(engine, weights)
+    for _ in range(3):
+        call()
+    alone = _rate(call)
+    with _busy_processes(beside):
+        return {"alone": alone, "beside": _rate(call)}
+
+
+def _rate(call: Callable[[], Any]) -> float:
+    """Calls per second, over `_SECONDS`."""
+    count, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < _SECONDS:
+        call()
+        count += 1
+    return count / (time.perf_counter() - begun)
+
+
+@contextmanager
+def _busy_processes(count: int) -> Iterator[None]:
+    processes = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(count)]
+    try:
+        time.sleep(0.2)  # until they spin
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _step(engine: str, weights: str) -> Callable[[], Any]:
+    from monodvps_ros.benchmark.stages import make_frame  # noqa: PLC0415 (torch, after the policy is set)
+    from monodvps_ros.config import PipelineConfig  # noqa: PLC0415
+    from monodvps_ros.perception import Pipeline  # noqa: PLC0415
+    from monodvps_ros.perception.loading import load_model  # noqa: PLC0415
+    from monodvps_ros.types import CameraFrame  # noqa: PLC0415
+
+    config = PipelineConfig(device="cpu", weights=weights, engine=engine)
+    pipeline = Pipeline(load_model(config), config)
+    frame = make_frame(_CAMERA, pipeline.model.input_size)
+    stamps = iter(range(1 << 62))
+    return lambda: pipeline.step(CameraFrame(frame.image, next(stamps), "camera", frame.intrinsics))
+
+
+def _training(weights: str) -> Callable[[], Any]:
+    import torch  # noqa: PLC0415 (after the policy is set)
+
+    from monodvps_ros.network import load_network  # noqa: PLC0415
+
+    network = load_network(weights, for_inference=False).train()
+    images = torch.rand(2, 3, *network.input_size)
+
+    def step() -> None:
+        output = network(images)
+        (output.class_logits.mean() + output.offsets_px.mean() + output.disparities[0].mean()).backward()
+
+    return step
+
+
+if __name__ == "__main__":
+    let_threads_sleep()
+    print(json.dumps(_measure(*sys.argv[1:4], int(sys.argv[4]))))  # noqa: T201

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where converted graphs are kept, by the content of what they were made from."""
+
+import hashlib
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from monodvps_ros.errors import WeightsError
+from monodvps_ros.network import weights_file
+
+#: Names the folder of the cache; else it lies under $XDG_CACHE_HOME, or ~/.cache.
+CACHE_VARIABLE = "MONODVPS_CACHE"
+
+
+def cache_folder(weights: str | Path) -> Path:
+    """Return the folder for what is made of weights; it need not exist.
+
+    Its name is a digest of the weights file, of the sources that make a graph of it, and of torch's version, so that
+    what is found there always fits. Folders may be deleted at any time.
+
+    Raises:
+        WeightsError: the weights file cannot be read.
+    """
+    digest = hashlib.sha256(torch.__version__.encode())
+    package = Path(str(files("monodvps_ros")))
+    for source in sorted([*package.glob("network/*.py"), *package.glob("engines/*.py")]):
+        digest.update(source.read_bytes())
+    if str(weights) != "random":
+        path = weights_file(weights)
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise WeightsError(
+                f"{path}: cannot be read: {error.strerror}; give a file written by 'monodvps export'"
+            ) from error
+    return _root() / digest.hexdigest()[:32]
+
+
+def _root() -> Path:
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monodvps_ros"
