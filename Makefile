@@ -4,7 +4,7 @@
 PYTHON ?= python3
 OUT ?= out/demo
 ENVIRONMENT := $(PYTHON) tools/environment.py
-DEV := $(ENVIRONMENT) run --extras dev --
+DEV := $(ENVIRONMENT) run $(if $(ROS),--ros $(ROS)) --extras dev --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build dev test lint format clean
@@ -21,7 +21,7 @@ build: ## Set up and build; then every command, both nodes and training run
 dev: ## The same with ruff, mypy, pytest and pre-commit
 	@$(ENVIRONMENT) setup --extras dev
 
-test: ## Run the tests that are not slow, in two processes; ARGS="-m slow", "-n 0", "-k tracker" and the like go to pytest
+test: ## Run the tests that are not slow, in two processes; ARGS="-m slow", "-k tracker" and the like go to pytest; ROS=jazzy
 	@$(DEV) python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: ## Check style and types
@@ -34,4 +34,4 @@ format: ## Rewrite the sources in the house's style
 	@$(DEV) ruff format .
 
 clean: ## Remove all that was set up, built and made
-	rm -rf .venv build install log out
+	rm -rf .venv .jazzy build install log out

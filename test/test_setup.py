@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/environment.py: what is done when, what is trusted, what is said. Steps are recorded here, not run."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -40,7 +39,7 @@ def checkout(environment, tmp_path, monkeypatch):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     (root / "tools").mkdir()
-    for name in ("pyproject.toml", "CMakeLists.txt", "tools/kilted.txt"):
+    for name in ("pyproject.toml", "CMakeLists.txt", "tools/kilted.txt", "tools/jazzy.txt"):
         shutil.copy(ROOT / name, root / name)
     monkeypatch.setattr(environment, "ROOT", root)
     return root
@@ -65,7 +64,7 @@ def steps(environment, monkeypatch):
     def record(step, command, place, lock):
         words = [str(word) for word in command]
         kind = VENV if "venv" in words else BUILD if words[0] == "colcon" else PACKAGES
-        if any(word.startswith("ros-rclpy") for word in words):
+        if "-r" in words:
             kind = WHEELS
         steps.append(kind)
         steps.commands[kind] = words
@@ -203,7 +202,45 @@ def test_sourced_ros_needs_no_wheels_and_keeps_its_numpy(set_up, steps, checkout
     assert set_up(sourced=Path("/opt/ros/jazzy")) == [VENV, PACKAGES, BUILD]
     assert "--system-site-packages" in steps.commands[VENV]
     assert (checkout / ".venv" / "constraints.txt").read_text() == "numpy>=1.26.4,<2\n"
-    assert set_up() == [VENV, WHEELS, PACKAGES, BUILD], "the sourced ROS 2 is gone"
+
+
+def test_an_environment_of_another_ros_is_never_removed(set_up, environment, checkout):
+    set_up(sourced=Path("/opt/ros/jazzy"))
+    mine = checkout / ".venv" / "mine"
+    mine.touch()
+    for now, place in (("kilted from PyPI", None), ("/opt/ros/kilted", Path("/opt/ros/kilted"))):
+        with pytest.raises(environment.SetupError) as error:
+            set_up(sourced=place)
+        assert str(error.value) == (
+            f"error: {checkout / '.venv'} stands on ROS 2 /opt/ros/jazzy, and this shell on {now}; use a shell like "
+            "the one before, or remove it first: make clean"
+        )
+    assert mine.exists()
+    assert set_up(sourced=Path("/opt/ros/jazzy")) == []
+
+
+def test_jazzy_from_wheels_has_a_folder_of_its_own_and_stays_jazzy(environment, checkout, steps, monkeypatch):
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/kilted")
+    place = environment.place_of(None, "jazzy")
+    assert (place.at, place.sourced, place.ros) == (checkout / ".jazzy", None, "jazzy from PyPI")
+    interpreter = environment.Interpreter(sys.executable, sys.version_info[:2], True, True, False, "1.26.4")
+    monkeypatch.setattr(environment.prerequisites, "check", lambda at, sourced: interpreter)
+    environment.set_up(place, set())
+    assert steps.take() == [VENV, WHEELS, PACKAGES, BUILD]
+    assert steps.commands[WHEELS][-2:] == ["-r", str(checkout / "tools" / "jazzy.txt")]
+    assert environment.environment(place)["ROS_DISTRO"] == "jazzy"
+    assert environment.place_of(place.at, None) == place
+    assert environment.place_of(None, None) == environment.Place(checkout, None, "kilted")
+    assert environment.place_of(None, "kilted") == environment.Place(checkout, None, "kilted")
+
+
+@pytest.mark.parametrize("name", ["jazzy", "kilted"])
+def test_every_wheel_is_pinned(name):
+    lines = [line for line in (TOOLS / f"{name}.txt").read_text().splitlines() if line and not line.startswith("#")]
+    ros = [line for line in lines if line.startswith("ros-")]
+    assert len(ros) > 80 and all("==" in line for line in ros) and len(lines) == len({*lines})
+    for package in ("rclpy", "sensor-msgs", "rmw-fastrtps-cpp", "rosidl-default-generators"):
+        assert sum(line.startswith(f"ros-{package}==") for line in ros) == 1
 
 
 def test_sourced_ros_is_found_and_the_environment_itself_is_not_one(environment, tmp_path, monkeypatch):
@@ -216,6 +253,22 @@ def test_sourced_ros_is_found_and_the_environment_itself_is_not_one(environment,
     assert find(tmp_path / "at") is None
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}/overlay:{tmp_path}/opt")
     assert find(tmp_path / "at") == tmp_path / "opt"
+
+
+def test_the_environment_of_another_checkout_is_no_sourced_ros_and_is_left_out(environment, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    (other / ".venv/share/ament_index/resource_index/packages").mkdir(parents=True)
+    (other / ".venv/share/ament_index/resource_index/packages/rclpy").touch()
+    (other / ".venv/pyvenv.cfg").touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{other}/install/monodvps_ros:{other}/.venv:{tmp_path}/overlay")
+    monkeypatch.setenv("PYTHONPATH", f"{other}/install/monodvps_ros/lib/python3.11/site-packages:/mine")
+    monkeypatch.setenv("PATH", f"{other}/.venv/bin:/usr/bin")
+    assert environment.prerequisites.sourced_ros(tmp_path / "at") is None
+    place = environment.place_of(tmp_path / "at", None)
+    variables = environment.environment(place)
+    assert not any(str(other) in variables[name] for name in ("AMENT_PREFIX_PATH", "PYTHONPATH", "PATH"))
+    assert variables["AMENT_PREFIX_PATH"].endswith(f"/at/.venv:{tmp_path}/overlay")
+    assert variables["PYTHONPATH"] == "/mine" and variables["PATH"].endswith(":/usr/bin")
 
 
 def test_variables_put_the_environment_first_and_are_the_same_inside_it(environment, tmp_path, monkeypatch):
@@ -280,114 +333,3 @@ def test_second_set_up_waits_for_the_first(tmp_path):
     _, rest = waiting.communicate(timeout=30)
     assert waiting.returncode == 2, "then it found nothing on its PATH"
     assert "missing: git" in rest
-
-
-@pytest.fixture
-def tools_on_path(tmp_path, monkeypatch):
-    """Leave on the PATH only the programs that are named, with what they do."""
-
-    def only(**programs):
-        folder = tmp_path / "bin"
-        folder.mkdir()
-        for name, script in programs.items():
-            (folder / name.replace("cxx", "c++")).write_text(f"#!/bin/sh\n{script}\n")
-            (folder / name.replace("cxx", "c++")).chmod(0o755)
-        monkeypatch.setenv("PATH", str(folder))
-        monkeypatch.delenv("CXX", raising=False)
-
-    return only
-
-
-ALL_TOOLS = {"cxx": "exit 0", "make": "exit 0", "git": "exit 0", "cmake": "echo cmake version 3.25.1"}
-
-
-@pytest.mark.parametrize(
-    ("tool", "line"),
-    [
-        ("cxx", "missing: a C++ compiler: sudo apt install g++"),
-        ("make", "missing: make: sudo apt install make"),
-        ("git", "missing: git: sudo apt install git"),
-        ("cmake", "missing: CMake 3.20 or newer, found none: sudo apt install cmake"),
-    ],
-)
-def test_missing_tool_is_one_line_that_names_its_package(environment, tools_on_path, tmp_path, tool, line):
-    tools_on_path(**{name: script for name, script in ALL_TOOLS.items() if name != tool})
-    command = [sys.executable, str(TOOLS / "environment.py"), "setup", "--at", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr, result.stdout) == (2, f"{line}\n", "")
-    assert not (tmp_path / ".venv").exists()
-
-
-def test_each_missing_tool_has_its_line(environment, tools_on_path):
-    tools_on_path(git="exit 0", cmake="echo cmake version 3.16.3")
-    assert environment.prerequisites.missing_tools(Path("/opt/ros/jazzy")) == [
-        "a C++ compiler: sudo apt install g++",
-        "make: sudo apt install make",
-        "CMake 3.20 or newer, found 3.16: sudo apt install cmake",
-        "colcon: sudo apt install python3-colcon-common-extensions",
-    ]
-
-
-def test_other_machines_need_a_sourced_ros(environment, tools_on_path, monkeypatch):
-    tools_on_path(**ALL_TOOLS, colcon="exit 0")
-    monkeypatch.setattr(environment.prerequisites.platform, "machine", lambda: "aarch64")
-    (line,) = environment.prerequisites.missing_tools(None)
-    assert line.startswith("ROS 2: its wheels are for Linux on x86-64")
-    assert environment.prerequisites.missing_tools(Path("/opt/ros/jazzy")) == []
-
-
-@pytest.mark.parametrize(
-    ("found", "sourced", "line"),
-    [
-        (None, None, "Python 3.10 to 3.13: sudo apt install python3 python3-venv python3-dev"),
-        (None, Path("/opt/ros/jazzy"), "a python3 that imports rclpy of the sourced /opt/ros/jazzy"),
-        ((False, True), None, "venv of /usr/bin/python3: sudo apt install python3.12-venv"),
-        ((True, False), None, "headers of /usr/bin/python3: sudo apt install python3.12-dev"),
-    ],
-)
-def test_unfit_python_is_one_line(environment, monkeypatch, found, sourced, line):
-    prerequisites = environment.prerequisites
-    python = found and prerequisites.Interpreter("/usr/bin/python3", (3, 12), *found, False, "")
-    monkeypatch.setattr(prerequisites, "find_interpreter", lambda at, sourced: python)
-    monkeypatch.setattr(prerequisites, "missing_tools", lambda sourced: [])
-    with pytest.raises(prerequisites.PrerequisiteError) as error:
-        prerequisites.check(Path("/nowhere"), sourced)
-    assert str(error.value).startswith(f"missing: {line}")
-    assert "\n" not in str(error.value)
-    assert error.value.exit_code == 2
-
-
-def test_distribution_that_is_not_supported(environment, monkeypatch):
-    prerequisites = environment.prerequisites
-    monkeypatch.setattr(prerequisites, "missing_tools", lambda sourced: ["the rest"])
-    monkeypatch.setenv("ROS_DISTRO", "lyrical")
-    with pytest.raises(prerequisites.PrerequisiteError, match="is 'lyrical'; supported: jazzy, kilted;"):
-        prerequisites.check(Path("/nowhere"), Path("/opt/ros/lyrical"))
-    monkeypatch.setenv("ROS_DISTRO", "kilted")
-    with pytest.raises(prerequisites.PrerequisiteError, match="missing: the rest"):
-        prerequisites.check(Path("/nowhere"), Path("/opt/ros/kilted"))
-
-
-def answer(version, rclpy=False):
-    return f"echo '{json.dumps([version, True, True, rclpy, ''])}'"
-
-
-def test_python_is_the_first_that_fits(environment, tools_on_path, tmp_path, monkeypatch):
-    tools_on_path(
-        **{
-            "python3": answer([3, 9]),
-            "python3.12": "exit 127",
-            "python3.13": answer([3, 13]),
-            "python3.11": answer([3, 11]),
-        }
-    )
-    monkeypatch.setattr(sys, "base_exec_prefix", "/nowhere")
-    found = environment.prerequisites.find_interpreter(Path("/at"), None)
-    assert (found.version, Path(found.path).name) == ((3, 13), "python3.13")
-    assert environment.prerequisites.find_interpreter(tmp_path, None) is None, "its own programs do not count"
-
-
-def test_with_sourced_ros_python_is_the_one_that_imports_rclpy(environment, tools_on_path, monkeypatch):
-    tools_on_path(python3=answer([3, 12], rclpy=True))
-    found = environment.prerequisites.find_interpreter(Path("/at"), Path("/opt/ros/jazzy"))
-    assert (found.version, Path(found.path).name) == ((3, 12), "python3")

@@ -7,6 +7,8 @@
 
 A sourced ROS 2 is used where there is one; else ROS 2 Kilted is installed from PyPI wheels into `.venv`, which is then
 also the ROS prefix. Python packages go into `.venv`, the built package into `install`. Needs the standard library only.
+`--ros jazzy` takes Jazzy from PyPI instead, whatever is sourced, with the NumPy and OpenCV of Ubuntu 24.04, and keeps
+all in the folder `.jazzy`.
 
 Each stage leaves a stamp with a hash of its inputs. A stage whose stamp fits is skipped. A stage that was begun and did
 not end is never trusted: what it was making is removed and made again.
@@ -31,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import prerequisites
-from prerequisites import PACKAGE, ROOT, Interpreter, SetupError
+from prerequisites import DEFAULT_WHEELS, PACKAGE, ROOT, WHEELS, Interpreter, SetupError
 
 #: Run by the environment's Python, whose pip can read TOML even for 3.10: prints what extras bring, "" for the base.
 READ_REQUIREMENTS = """
@@ -60,10 +62,22 @@ class Place:
     Attributes:
         at: folder that holds .venv, build, install and log.
         sourced: prefix of the sourced ROS 2; None where ROS 2 comes from wheels.
+        wheels: the distribution that it comes from then.
     """
 
     at: Path
     sourced: Path | None
+    wheels: str = DEFAULT_WHEELS
+
+    @property
+    def ros(self) -> str:
+        """Names the ROS 2."""
+        return str(self.sourced) if self.sourced else f"{self.wheels} from PyPI"
+
+    @property
+    def wheel_list(self) -> Path:
+        """Requirements file of the wheels."""
+        return ROOT / "tools" / f"{self.wheels}.txt"
 
     @property
     def venv(self) -> Path:
@@ -110,14 +124,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Set up the environment of this checkout, or run a command in it.")
     parser.add_argument("action", choices=["setup", "run", "variables"])
     parser.add_argument("--extras", default="", help="extras of pyproject.toml to install, commas between them")
-    parser.add_argument("--at", type=Path, default=ROOT, help="folder for .venv, build, install and log (%(default)s)")
+    parser.add_argument("--ros", choices=WHEELS, help="ROS 2 to take from PyPI (the sourced one, else kilted)")
+    parser.add_argument(
+        "--at", type=Path, help="folder for .venv, build, install and log (the checkout, or .jazzy in it)"
+    )
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     arguments, command = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
     if (arguments.action == "run") != bool(command):
         parser.error("run wants a command after --, the other actions want none")
-    at = arguments.at.resolve()
     try:
-        place = Place(at, prerequisites.sourced_ros(at))
+        place = place_of(arguments.at, arguments.ros)
         set_up(place, {extra for extra in arguments.extras.split(",") if extra})
         if arguments.action == "variables":
             print_variables(place)
@@ -130,6 +146,15 @@ def main() -> int:
         print("\nInterrupted; the next set-up makes anew what was half made.", file=sys.stderr)
         return 130
     return 0
+
+
+def place_of(at: Path | None, ros: str | None) -> Place:
+    """Choose folder and ROS 2, where the command line does not say, as `Place` tells and as they were before."""
+    at = (at or (ROOT if ros in (None, DEFAULT_WHEELS) else ROOT / f".{ros}")).resolve()
+    made_with = str(Stamp(at / ".venv" / "setup.json").read().get("ros", "")).partition(" ")[0]
+    if ros is None and made_with in WHEELS and made_with != DEFAULT_WHEELS:
+        ros = made_with
+    return Place(at, None if ros else prerequisites.sourced_ros(at), ros or DEFAULT_WHEELS)
 
 
 def execute(place: Place, command: list[str]) -> None:
@@ -153,11 +178,12 @@ def environment(place: Place) -> dict[str, str]:
     variables = dict(os.environ)
     prefixes = [place.prefix] if place.sourced else [place.prefix, place.venv]
     libraries = [prefix / "lib" for prefix in prefixes]
+    left_out = [] if place.sourced else prerequisites.other_ros(place.at)
     if not place.sourced:
         libraries += sorted(place.venv.glob("lib/python3*/site-packages/ros_*.libs"))
         # Without the last one the wheels restart every Python once, to set a library path in an order of chance.
         variables.update(
-            ROS_DISTRO="kilted", ROS_VERSION="2", ROS_PYTHON_VERSION="3", _ROS_WHEELS_BOOTSTRAP_COMPLETE="1"
+            ROS_DISTRO=place.wheels, ROS_VERSION="2", ROS_PYTHON_VERSION="3", _ROS_WHEELS_BOOTSTRAP_COMPLETE="1"
         )
     variables["VIRTUAL_ENV"] = str(place.venv)
     variables.pop("PYTHONHOME", None)
@@ -170,6 +196,7 @@ def environment(place: Place) -> dict[str, str]:
     }.items():
         ours = [str(path) for path in paths]
         others = [path for path in variables.get(name, "").split(os.pathsep) if path and path not in ours]
+        others = [path for path in others if not any(Path(path).is_relative_to(folder) for folder in left_out)]
         variables[name] = os.pathsep.join(ours + others)
     return variables
 
@@ -188,7 +215,8 @@ def set_up(place: Place, extras: set[str]) -> None:
         wanted = {
             "base": base,
             "extras": sorted(extras | set(packages.read().get("extras", []))),
-            "requirements": hash_of(ROOT / "pyproject.toml", ROOT / "tools" / "kilted.txt"),
+            "requirements": hash_of(ROOT / "pyproject.toml", place.wheel_list),
+            "ros": place.ros,
         }
         ready = packages.read() == {"done": True, **wanted} and place.python.exists()
         inputs = {"base": hash_of(json.dumps(wanted)), "sources": hash_of(*build_inputs())}
@@ -223,29 +251,26 @@ def install_packages(place: Place, stamp: Stamp, wanted: dict[str, Any], interpr
     before = stamp.read()
     if place.venv.exists() and not before:
         raise SetupError(f"error: {place.venv} was not made by this set-up; move it away and try again")
+    if place.venv.exists() and before.get("ros", place.ros) != place.ros:
+        raise SetupError(
+            f"error: {place.venv} stands on ROS 2 {before['ros']}, and this shell on {place.ros}; use a shell like the "
+            "one before, or remove it first: make clean"
+        )
     if not (before.get("done") and before.get("base") == wanted["base"] and place.python.exists()):
         shutil.rmtree(place.venv, ignore_errors=True)
     stamp.write(done=False, **wanted)
     if not place.python.exists():
         options = ["--system-site-packages"] if place.sourced else []
         run("Making the virtual environment", [interpreter.path, "-m", "venv", *options, place.venv], place, lock)
-    constraints = ROOT / "tools" / "kilted.txt"
+    constraints = place.wheel_list
     if place.sourced:
         # Messages that were compiled for one major version of NumPy cannot be loaded with another.
         constraints = place.venv / "constraints.txt"
         constraints.write_text(f"numpy>={interpreter.numpy},<{int(interpreter.numpy.split('.')[0]) + 1}\n")
-    pip: list[str | Path] = [
-        place.python,
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-        "-c",
-        constraints,
-    ]
+    quiet = ["--no-input", "--disable-pip-version-check"]
+    pip: list[str | Path] = [place.python, "-m", "pip", "install", *quiet, "-c", constraints]
     if not place.sourced:
-        run("Installing ROS 2 Kilted from PyPI", [*pip, *requirements(place, "ros-wheels")], place, lock)
+        run(f"Installing ROS 2 {place.wheels.capitalize()} from PyPI", [*pip, "-r", place.wheel_list], place, lock)
     packages = requirements(place, "", *wanted["extras"])
     run("Installing Python packages (torch is large)", [*pip, *packages], place, lock)
     if not place.sourced:

@@ -10,14 +10,19 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "monodvps_ros"
-FIRST_PYTHON, LAST_PYTHON = (3, 10), (3, 13)
+FIRST_PYTHON, LAST_PYTHON = (3, 10), (3, 14)
 FIRST_CMAKE = (3, 20)
-DISTRIBUTIONS = ("jazzy", "kilted")
+#: Those that may be sourced, with the Ubuntu of their packages.
+DISTRIBUTIONS = {"jazzy": "Ubuntu 24.04", "kilted": "Ubuntu 24.04", "lyrical": "Ubuntu 26.04"}
+#: Those that PyPI has, and the one that is taken without a word; tools/NAME.txt lists the wheels.
+WHEELS = ("jazzy", "kilted")
+DEFAULT_WHEELS = "kilted"
 #: Run by an interpreter to learn what it has.
 PROBE = """
 import importlib.util, json, pathlib, sys, sysconfig
@@ -68,13 +73,23 @@ class Interpreter:
 
 
 def sourced_ros(at: Path) -> Path | None:
-    """Find the prefix of the ROS 2 that the caller has sourced, the environment below a folder left out."""
-    for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        prefix = Path(entry).absolute()
-        is_ros = bool(entry) and (prefix / "share/ament_index/resource_index/packages/rclpy").exists()
-        if is_ros and at not in prefix.parents:
-            return prefix
-    return None
+    """Find the prefix of the ROS 2 that the caller has sourced.
+
+    An environment that this set-up made, below `at` or in another checkout, is none: it is in a virtual environment.
+    """
+    return next((prefix for prefix in _ros_prefixes(at) if not (prefix / "pyvenv.cfg").is_file()), None)
+
+
+def other_ros(at: Path) -> list[Path]:
+    """List the folders of every ROS 2 that the variables name but the one below `at`; of a checkout all of it."""
+    return [prefix.parent if (prefix / "pyvenv.cfg").is_file() else prefix for prefix in _ros_prefixes(at)]
+
+
+def _ros_prefixes(at: Path) -> list[Path]:
+    entries = filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
+    prefixes = [Path(entry).absolute() for entry in entries]
+    index = "share/ament_index/resource_index/packages/rclpy"
+    return [prefix for prefix in prefixes if (prefix / index).exists() and at not in prefix.parents]
 
 
 def check(at: Path, sourced: Path | None) -> Interpreter:
@@ -92,16 +107,21 @@ def check(at: Path, sourced: Path | None) -> Interpreter:
     """
     distribution = os.environ.get("ROS_DISTRO", "")
     if sourced and distribution and distribution not in DISTRIBUTIONS:
+        supported = ", ".join(f"{name} ({system})" for name, system in DISTRIBUTIONS.items())
         raise PrerequisiteError(
-            f"the sourced ROS 2 at {sourced} is '{distribution}'; supported: {', '.join(DISTRIBUTIONS)}; source one of "
-            "these, or none: Kilted is then installed from PyPI"
+            f"the sourced ROS 2 at {sourced} is '{distribution}'; supported: {supported}; source one of these, or "
+            "none: Kilted is then installed from PyPI"
         )
     missing = missing_tools(sourced)
     interpreter = find_interpreter(at, sourced)
+    range_text = "Python {}.{} to {}.{}".format(*FIRST_PYTHON, *LAST_PYTHON)
     if interpreter is None and sourced:
-        missing.append(f"a python3 that imports rclpy of the sourced {sourced}: source its setup file again")
+        missing.append(
+            f"a python3 that imports rclpy of the sourced {sourced}, {range_text}: source its setup file in a shell "
+            f"without a virtual environment; found {found_pythons(at)}"
+        )
     elif interpreter is None:
-        missing.append("Python 3.10 to 3.13: sudo apt install python3 python3-venv python3-dev")
+        missing.append(f"{range_text}: sudo apt install python3 python3-venv python3-dev")
     else:
         name = "python{}.{}".format(*interpreter.version)
         if not interpreter.has_venv:
@@ -146,18 +166,31 @@ def cmake_version() -> tuple[int, int]:
 
 def find_interpreter(at: Path, sourced: Path | None) -> Interpreter | None:
     """Find the first Python that can carry the environment; with a sourced ROS 2, the one that imports its rclpy."""
-    running = "python{}.{}".format(*sys.version_info)
-    names = (
-        ["python3", "/usr/bin/python3"]
-        if sourced
-        else ["python3", "python3.12", "python3.13", "python3.11", "python3.10"]
-    )
-    for name in [str(Path(sys.base_exec_prefix, "bin", running)), *names]:
-        path = shutil.which(name)
-        found = probe(path) if path and at not in Path(path).absolute().parents else None
-        if found and FIRST_PYTHON <= found.version <= LAST_PYTHON and (found.has_rclpy or not sourced):
+    names = ["/usr/bin/python3"] if sourced else [f"python3.{minor}" for minor in (12, 13, 14, 11, 10)]
+    for found in interpreters(at, names):
+        if FIRST_PYTHON <= found.version <= LAST_PYTHON and (found.has_rclpy or not sourced):
             return found
     return None
+
+
+def found_pythons(at: Path) -> str:
+    """Name the Pythons that were found, and what speaks against each."""
+    found = {python.path: python for python in interpreters(at, ["/usr/bin/python3"])}
+    texts = [
+        f"{path} ({python.version[0]}.{python.version[1]}{'' if python.has_rclpy else ', no rclpy'})"
+        for path, python in found.items()
+    ]
+    return ", ".join(texts) or "none"
+
+
+def interpreters(at: Path, names: list[str]) -> Iterator[Interpreter]:
+    """Probe the running Python, python3, and others by name, in this order."""
+    running = "python{}.{}".format(*sys.version_info)
+    for name in [str(Path(sys.base_exec_prefix, "bin", running)), "python3", *names]:
+        path = shutil.which(name)
+        found = probe(path) if path and at not in Path(path).absolute().parents else None
+        if found:
+            yield found
 
 
 def probe(path: str) -> Interpreter | None:
