@@ -63,7 +63,8 @@ def _detection(header: dict[str, Any], segment: Segment, box: Box3D | None) -> d
 
 def _pose(box: Box3D, above_m: float | None = None) -> dict[str, Any]:
     """Pose of a box, or of the place above the middle of its top."""
-    center, (x, y, z, w) = box.center_m, box.rotation
+    center: tuple[float, ...] = box.center_m
+    x, y, z, w = box.rotation
     if above_m is not None:
         rise = box.size_m[2] / 2 + above_m
         up = (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y))

@@ -177,7 +177,7 @@ def _as_length_and_width(
             costs.append(cost)
         swap = costs[1] < costs[0]
     along, across = (sides[1], sides[0]) if swap else sides
-    return along * _sign(along @ sight), across * _sign(across @ sight)
+    return along * _sign(float(along @ sight)), across * _sign(float(across @ sight))
 
 
 def _complete(values: Array, axis: Array, sight: Array, usual: float) -> tuple[float, float]:

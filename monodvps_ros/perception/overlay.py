@@ -40,19 +40,20 @@ def draw_overlay(
         (H, W, 3) uint8, a new array.
     """
     masks = _paint(codes, np.where(is_thing[:, None], _vivid(colors), colors))
-    picture = cv2.addWeighted(image, 1.0 - STUFF_ALPHA, masks, STUFF_ALPHA, 0.0)
+    picture = np.asarray(cv2.addWeighted(image, 1.0 - STUFF_ALPHA, masks, STUFF_ALPHA, 0.0), np.uint8)
     things = is_thing[codes]
     cv2.copyTo(cv2.addWeighted(image, 1.0 - THING_ALPHA, masks, THING_ALPHA, 0.0), things.view(np.uint8), picture)
     cv2.copyTo(image, (codes == 0).view(np.uint8), picture)
     picture[_outlines(codes, things)] = _WHITE
     text_px = min(max(round(TEXT_SHARE * len(image)), TEXT_LEAST_PX), TEXT_MOST_PX)
     _write_labels(picture, segments, text_px)
-    return np.asarray(picture, np.uint8)
+    return picture
 
 
 def _vivid(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Colours (S, 3) of the same hue, as bright as they can be: the dark blue of cars would black an image out."""
-    return (colors * (255.0 / np.maximum(colors.max(1, keepdims=True), 1))).astype(np.uint8)
+    brightest = np.maximum(colors.max(1, keepdims=True), 1)
+    return np.asarray(colors * (255.0 / brightest), np.uint8)
 
 
 def _paint(codes: NDArray[np.integer], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,11 +13,10 @@ from monodvps_ros.config import CameraConfig, NodeConfig, TrainingNodeConfig, se
 from monodvps_ros.config.commented import commented_yaml
 from monodvps_ros.config.tree import Config
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS
-from monodvps_ros.outputs import OUTPUT_TOPICS, SCALE_TOPIC, SCALE_TYPE
+from monodvps_ros.outputs import LABEL_INFO_TOPIC, OUTPUT_TOPICS, SCALE_TOPIC, SCALE_TYPE
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.management import training_status as training_progress
 from monodvps_ros.ros.management.parameters import parameter_type
-from monodvps_ros.ros.topics.message_packages import LABEL_INFO_TOPIC
 
 #: The source tree that this file lies in.
 ROOT = Path(__file__).resolve().parents[3]

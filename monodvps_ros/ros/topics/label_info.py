@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The class names of the masks: vision_msgs/LabelInfo, where vision_msgs can be loaded."""
 
+from typing import Any
+
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
@@ -22,7 +25,7 @@ class LabelInfoPublisher:
 
     def __init__(self, node: Node, labels: LabelSpace) -> None:
         self._node = node
-        self._publisher = None
+        self._publisher: Publisher[Any] | None = None
         kind = loaded_class(LABEL_INFO_TYPE)
         if kind is None:
             return
