@@ -34,9 +34,12 @@ _BAGS = {"rows.db3": ("sqlite3", None), "messages.db3": ("sqlite3", "MESSAGE"), 
 _VIDEOS = {
     "a.mp4": ("libx264", None),
     "a.webm": ("libvpx", None),
+    "live.webm": ("libvpx", None),
+    "fragments.mp4": ("libx264", None),
     "a.avi": ("mjpeg", None),
     "a.mpg": ("mpeg2video", "mpeg"),
 }
+_OPTIONS = {"live.webm": {"live": "1"}, "fragments.mp4": {"movflags": "frag_keyframe+empty_moov"}}
 CONTAINERS = [*_MCAP, *_BAGS, *_VIDEOS]
 
 
@@ -52,7 +55,8 @@ def whole(tmp_path_factory):
         if name in _BAGS:
             return write_bag(folder / name, camera(stamps(FRAMES)), *_BAGS[name]).read_bytes()
         codec, container = _VIDEOS[name]
-        return write_video(folder / name, range(0, 100 * FRAMES, 100), codec, rate=10, container=container).read_bytes()
+        times, options = range(0, 100 * FRAMES, 100), _OPTIONS.get(name)
+        return write_video(folder / name, times, codec, rate=10, container=container, options=options).read_bytes()
 
     return make
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Structure of video files, where FFmpeg passes over damage without a word.
 
-Sources: RFC 8794 (EBML), RFC 9559 (Matroska), ISO/IEC 13818-1 (MPEG transport and program streams).
+Sources: RFC 8794 (EBML), RFC 9559 (Matroska), ISO/IEC 13818-1 (MPEG transport and program streams), ISO/IEC 14496-12
+(MP4).
 """
 
 from typing import BinaryIO
@@ -25,6 +26,26 @@ _LONGEST_HEADER = 12
 _TS_BYTES, _TS_SYNC, _TS_NULL = 188, 0x47, 0x1FFF
 _TS_BLOCK = 1 << 15  # packets that are looked at at once
 _PS_PACK, _PS_END = 0xBA, 0xB9
+#: Boxes of MP4 fragments by the one that contains them; those of others are not looked into.
+_BOXES = {
+    b"moof": {b"mfhd", b"traf", b"meta", b"pssh", b"uuid", b"free", b"skip"},
+    b"traf": {
+        b"tfhd",
+        b"trun",
+        b"tfdt",
+        b"sbgp",
+        b"sgpd",
+        b"subs",
+        b"saiz",
+        b"saio",
+        b"senc",
+        b"meta",
+        b"uuid",
+        b"free",
+    },
+}
+_AFTER_FRAGMENT = {b"moof", b"mdat", b"styp", b"sidx", b"ssix", b"emsg", b"prft", b"mfra", b"uuid", b"free", b"skip"}
+_TRUN_FIELDS, _TRUN_OF_SAMPLES = 0x005, 0xF00  # bits of its flags: fields of four bytes, once and for each sample
 
 
 def container_problem(file: BinaryIO, container: str) -> str:
@@ -36,6 +57,8 @@ def container_problem(file: BinaryIO, container: str) -> str:
     """
     if "matroska" in container:
         return matroska_problem(file)
+    if "mp4" in container:
+        return mp4_problem(file)
     if container == "mpegts":
         return transport_stream_problem(file)
     return program_stream_problem(file) if container == "mpeg" else ""
@@ -139,3 +162,44 @@ def program_stream_problem(file: BinaryIO) -> str:
             end = position + 6 + int.from_bytes(head[4:6], "big")
         position = end
     return f"its last packet is {position - size} bytes too short" if position > size else ""
+
+
+def mp4_problem(file: BinaryIO) -> str:
+    """Say where an MP4 is cut off, or a fragment of it is not as its format demands; empty where it is whole.
+
+    FFmpeg ends silently at a fragment that is cut off, and skips what it does not know in one.
+    """
+    size = file.seek(0, 2)
+    inside: list[tuple[set[bytes] | None, int]] = [(None, size)]  # boxes that are known, end
+    position = 0
+    while position < size:
+        while position >= inside[-1][1]:
+            inside.pop()
+        known, limit = inside[-1]
+        file.seek(position)
+        head = file.read(32)
+        length, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], 8
+        if not head.strip(b"\0"):  # padding
+            return ""
+        if length == 1:
+            length, begin = int.from_bytes(head[8:16], "big"), 16
+        end = position + length if length else limit
+        if end > limit or len(head) < 8 or 0 < length < begin:
+            return f"the box at byte {position} is of {length} bytes, but {limit - position} are there"
+        if known is not None and kind not in known:
+            return f"the box at byte {position} is not known there"
+        if kind == b"trun" and end - position != _trun_bytes(head):
+            return f"the box at byte {position} does not have the length of its samples"
+        if kind == b"moof":
+            inside = [(_AFTER_FRAGMENT, size)]
+        if kind in _BOXES:
+            inside.append((_BOXES[kind], end))
+            end = position + begin
+        position = end
+    return ""
+
+
+def _trun_bytes(head: bytes) -> int:
+    """Return how long a box is that lists the samples of a fragment, by its flags and its number of samples."""
+    flags, count = int.from_bytes(head[9:12], "big"), int.from_bytes(head[12:16], "big")
+    return 16 + 4 * ((flags & _TRUN_FIELDS).bit_count() + (flags & _TRUN_OF_SAMPLES).bit_count() * count)

@@ -29,7 +29,9 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpe
 
 #: A nominal rate that differs from the measured one by less than this share is taken for it.
 _RATE_TOLERANCE = 0.1
-_HIDDEN_VP8 = 0x10  # this bit of a VP8 frame's first byte is 0 where the frame is for reference only
+#: Bits of a VP8 frame's first byte: 0 where it is for reference only; 1 where it depends on others. Encoders hide only
+#: such frames.
+_SHOWN_VP8, _DEPENDS_VP8 = 0x10, 0x01
 
 
 class VideoSource:
@@ -252,7 +254,7 @@ def _note(found: _Packets, packet: Any, stream: Any) -> None:
         found.cut_away += 1
         return
     time = packet.pts if packet.pts is not None else packet.dts
-    if stream.codec_context.name == "vp8" and not bytes(packet)[0] & _HIDDEN_VP8:
+    if stream.codec_context.name == "vp8" and bytes(packet)[0] & (_SHOWN_VP8 | _DEPENDS_VP8) == _DEPENDS_VP8:
         found.hidden_s.append(float(time * packet.time_base) if time is not None else 0.0)
         return
     found.count += 1
