@@ -204,7 +204,7 @@ def test_a_chunk_of_avi_that_is_lost_in_the_middle_is_told(tmp_path):
         ("a.ts", "libx264", "mpegts", None, -100, "its last 88 bytes are no whole packet"),
         ("a.ts", "libx264", "mpegts", 188 * 12, 188 * 14, "packets are missing before byte"),
         ("a.ts", "libx264", "mpegts", 1000, 1010, "begins no packet"),
-        ("a.mp4", "libx264", "mp4", None, -200, "the box at byte 2122 is of 132 bytes, but 37 are there"),
+        ("a.mp4", "libx264", "mp4", None, -260, "bytes, but"),
         ("a.mp4", "libx264", "mp4", -300, -290, "is not known there"),
     ],
 )
@@ -216,7 +216,10 @@ def test_packets_that_are_missing_in_a_stream_without_counts_are_told(
     assert list(open_source(path).damage) == []
     data = path.read_bytes()
     path.write_bytes(data[:begin] + data[end:] if begin is not None else data[:end])
-    assert any(told in sentence for sentence in open_source(path).damage)
+    source = open_source(path)
+    found = numbers(source)
+    assert any(told in sentence for sentence in source.damage)
+    assert 5 <= len(found) <= 10 or container == "mpeg"
 
 
 def test_frames_that_cannot_be_decoded_are_told(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS, compressed_problem
 from monodvps_ros.errors import DataError
-from monodvps_ros.outputs import CAMERA_INFO_TYPE, COMPRESSED_TYPE, IMAGE_TYPE, OUTPUT_TOPICS, Output, topic_of
+from monodvps_ros.outputs import CAMERA_INFO_TYPE, COMPRESSED_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 TF_TOPIC, TF_STATIC_TOPIC = "/tf", "/tf_static"
@@ -23,9 +23,6 @@ TRUTH_TOPICS = {
 _OWN_PICTURES = tuple(
     f"/{row.topic}" for row in OUTPUT_TOPICS if row.encoding in PICTURE_ENCODINGS or row.type_name == COMPRESSED_TYPE
 )
-#: One of them that others make too: it is the node's where one of these lies beside it.
-_RECTIFIED = f"/{topic_of(Output.IMAGE)}"
-_BESIDE_RECTIFIED = tuple(topic_of(output) for output in (Output.PANOPTIC, Output.COLOR, Output.OVERLAY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,7 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
     candidates = {
         name
         for name, type_name in topics.items()
-        if type_name in {IMAGE_TYPE, COMPRESSED_TYPE} and "/truth/" not in name and not _is_own(name, topics)
+        if type_name in {IMAGE_TYPE, COMPRESSED_TYPE} and "/truth/" not in name and not name.endswith(_OWN_PICTURES)
     }
     first = {name: next(reader.messages([name]), None) for name in sorted(candidates)}
     problems = {name: _problem(message) for name, message in first.items()}
@@ -139,14 +136,6 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
             f"{refused}; its topics: {_listed(reader, topics)}"
         )
     raise DataError(f"{reader.path}: contains several image topics; choose one of: {', '.join(sorted(pictures))}")
-
-
-def _is_own(name: str, topics: dict[str, str]) -> bool:
-    """Whether this package's node made the pictures of a topic."""
-    if name.endswith(_RECTIFIED):
-        place = name.removesuffix(_RECTIFIED)
-        return any(f"{place}/{topic}" in topics for topic in _BESIDE_RECTIFIED)
-    return name.endswith(_OWN_PICTURES)
 
 
 def _problem(first: tuple[str, str, int, Any] | None) -> str:

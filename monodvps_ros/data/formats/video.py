@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import av.logging
@@ -64,7 +64,8 @@ class VideoSource:
             raise DataError(f"{path}: contains no frame that can be read")
         self._packets.errors += [text for name, text in errors if name != decoder]  # frames are yet to be decoded
         with path.open("rb") as file:
-            self._packets.errors += filter(None, [container_problem(file, format_name)])
+            problem = container_problem(file, format_name)
+        self._packets.errors[:0] = [problem] if problem else []
         self._rate_hz = float(rate_hz or self._packets.rate_hz(nominal_hz))
         self.damage = [*self._packets.trouble(str(path)), *self._missing_end()]
         for sentence in self.damage:
@@ -143,7 +144,7 @@ class VideoSource:
             raise DataError(f"{self.path}: does not exist")
         with self.path.open("rb") as file:  # not by name, which FFmpeg may take for an address or a pattern
             try:
-                container = av.open(file, options=options)
+                container = _open(file, options)
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise DataError(f"{self.path}: cannot be read as a video: {error}") from None
             with container:
@@ -155,6 +156,14 @@ class VideoSource:
                 stream.thread_type = "AUTO"
                 stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
                 yield container, stream
+
+
+def _open(file: BinaryIO, options: dict[str, str]) -> Any:
+    try:
+        return av.open(file, options=options)
+    except (av.FFmpegError, ValueError):
+        file.seek(0)  # an index, or a fragment far behind, may be all that is damaged
+        return av.open(file, options={**options, "fflags": "+ignidx"})
 
 
 @dataclass
