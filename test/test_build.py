@@ -111,33 +111,34 @@ def test_installed_files_name_no_folder_of_the_sources_or_of_numpy(build):
         assert "numpy" not in text
 
 
-def test_the_wheel_without_ros_holds_every_source_file_and_message(tmp_path):
-    """`pip install .`, from a copy because setuptools writes into the folder that it builds."""
-    for name in ("pyproject.toml", "setup.py", "package.xml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    for name in (PACKAGE, "msg"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        tmp_path / "out",
-        tmp_path,
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    (wheel,) = (tmp_path / "out").glob("*.whl")
+def test_wheel_and_sdist_hold_what_belongs_inside(tmp_path):
+    """`pip wheel .` of the sdist of `python -m build`; from a copy, because setuptools writes into what it builds."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, source / path.name)
+    for name in (PACKAGE, "config", "launch", "msg"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    make_sdist = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    run([sys.executable, "-c", make_sdist, tmp_path], source)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, sdist], tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    sources = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / PACKAGE).rglob("*") if path.is_file()}
-    messages = {
-        f"{wheel.stem.split('-py3')[0]}.data/data/share/{PACKAGE}/msg/{path.name}" for path in (ROOT / "msg").iterdir()
-    }
-    assert held == sources | messages
+    sources = {path.relative_to(source).as_posix() for path in (source / PACKAGE).rglob("*") if path.is_file()}
+    data = f"{wheel.stem.split('-py3')[0]}.data/data/share/{PACKAGE}"
+    shared = [path for name in ("config", "launch", "msg") for path in (ROOT / name).rglob("*") if path.is_file()]
+    shares = {f"{data}/{path.relative_to(ROOT).as_posix()}" for path in shared if path.suffix != ".pyc"}
+    assert held == sources | shares
+    assert {f"{PACKAGE}/weights/street.safetensors", f"{PACKAGE}/weights/street.md"} <= held
+    assert {f"{data}/config/train.yaml", f"{data}/launch/camera.launch.py", f"{data}/msg/DepthScale.msg"} <= held
+
+
+def run(command, folder):
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_second_set_up_takes_a_moment_and_touches_nothing():
