@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Message packages that are not installed, or whose libraries cannot be loaded: one line each, and the rest works."""
 
+import runpy
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -12,7 +13,8 @@ pytest.importorskip("monodvps_ros.msg")
 from ros_bench import Bench
 from sensor_msgs.msg import Image
 
-from monodvps_ros.ros.topics import message_packages
+from monodvps_ros.data.stamp_pairing import DictPairing
+from monodvps_ros.ros.topics import filter_pairing, message_packages
 
 pytestmark = pytest.mark.ros
 
@@ -62,14 +64,14 @@ def broken_class(real):
     return message_class
 
 
-def log_lines():
+def log_lines(package="vision_msgs"):
     lines = []
     message_packages.report_missing(
         SimpleNamespace(
             info=lambda text: lines.append(("info", text)), warning=lambda text: lines.append(("warning", text))
         )
     )
-    return [line for line in lines if "vision_msgs" in line[1]]
+    return [line for line in lines if package in line[1]]
 
 
 def test_one_line_names_the_package_and_its_topics(vision_msgs):
@@ -94,6 +96,34 @@ def test_the_node_publishes_the_rest(vision_msgs):
         assert not {f"{bench.namespace}/{topic}" for topic in ("label_info", "detections", "detections_3d")} & set(
             names
         )
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ModuleNotFoundError("No module named 'message_filters'", name="message_filters"), []),
+        (AttributeError("module 'rclpy' has no attribute 'x'\nand more"), ["AttributeError: module 'rclpy' has no"]),
+        (
+            ModuleNotFoundError("No module named 'other'", name="other"),
+            ["ModuleNotFoundError: No module named 'other'"],
+        ),
+    ],
+)
+def test_message_filters_that_cannot_be_imported(monkeypatch, error, expected):
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "message_filters":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "message_filters", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    broken = runpy.run_path(filter_pairing.__file__)
+    assert broken["exact_pairing"]().description == DictPairing.description
+    monkeypatch.setattr(filter_pairing, "problem", broken["problem"])
+    lines = log_lines("message_filters")
+    assert [level for level, _ in lines] == ["warning"] * len(expected)
+    assert all(words in text and "\n" not in text for words, (_, text) in zip(expected, lines, strict=True))
 
 
 def test_what_is_installed_is_loaded(fresh):

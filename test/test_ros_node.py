@@ -154,6 +154,21 @@ class TestOneFrame:
         assert abs(K[0] * place.x / place.z + K[2] - 55.5) < 8
         assert 0.5 * 1.55 <= cube.scale.z <= 1.5 * 1.55, "of the usual height of cars, within the limits"
 
+    def test_detections_are_the_instances(self, outputs):
+        if "detections" not in outputs:
+            pytest.skip("vision_msgs is not installed")
+        (car,) = (s for s in outputs["panoptic/segments"].segments if s.is_thing)
+        (flat,), (solid,) = outputs["detections"].detections, outputs["detections_3d"].detections
+        for found in (flat, solid):
+            assert (found.id, found.results[0].hypothesis.class_id) == (str(car.track_id), "car")
+            assert (found.header.stamp, found.header.frame_id) == (stamp_of(0), "camera_optical")
+        assert (flat.bbox.center.position.x, flat.bbox.size_x) == (
+            (car.x_min + car.x_max) / 2,
+            car.x_max - car.x_min + 1,
+        )
+        cube = outputs["markers"].markers[1]
+        assert (solid.bbox.center, solid.bbox.size) == (cube.pose, cube.scale)
+
     def test_the_cloud_projects_back_onto_its_pixels(self, outputs):
         message, image = outputs["points"], picture()
         assert (message.height, message.width) == (CAMERA[0] // 2, CAMERA[1] // 2)

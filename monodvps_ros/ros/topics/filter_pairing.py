@@ -9,10 +9,14 @@ from std_msgs.msg import Header
 from monodvps_ros.data.stamp_pairing import CAPACITY, IMAGE, INFO, DictPairing, StampPairing
 from monodvps_ros.ros.topics.conversions import stamp_from_ns
 
+#: Why message_filters cannot be loaded although it is there; empty where it is loaded, or not installed.
+problem = ""
 try:
     from message_filters import SimpleFilter, TimeSynchronizer
-except ImportError:
+except Exception as error:  # one of another distribution raises what it likes
     TimeSynchronizer = None
+    if not (isinstance(error, ModuleNotFoundError) and error.name == "message_filters"):
+        problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,5 +52,5 @@ class FilterPairing(StampPairing):
 
 
 def exact_pairing() -> StampPairing:
-    """Return the pairing of message_filters; our own where that is not installed."""
+    """Return the pairing of message_filters; our own where that cannot be loaded."""
     return DictPairing() if TimeSynchronizer is None else FilterPairing()

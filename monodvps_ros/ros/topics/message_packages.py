@@ -7,6 +7,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.type_support import check_for_type_support
 
 from monodvps_ros.outputs import LABEL_INFO_TOPIC, OUTPUT_TOPICS
+from monodvps_ros.ros.topics import filter_pairing
 from monodvps_ros.ros.topics.conversions import message_class
 
 LABEL_INFO_TYPE = "vision_msgs/msg/LabelInfo"
@@ -35,7 +36,7 @@ def problem(type_name: str) -> str:
 
 
 def report_missing(logger: RcutilsLogger) -> None:
-    """Name each package that is missing, and the topics that are not published for that, in one line: INFO, or WARN.
+    """Name each package that is missing, and what is not published for that, in one line: INFO, or WARN.
 
     A package that is there and cannot be loaded is worth a warning; one that is not installed is a choice.
     """
@@ -50,6 +51,10 @@ def report_missing(logger: RcutilsLogger) -> None:
             logger.info(text)
         else:
             logger.warning(f"{text}; install {package} for this distribution of ROS 2")
+    if filter_pairing.problem:
+        logger.warning(
+            f"message_filters cannot be loaded ({filter_pairing.problem}); the node pairs image and camera_info itself"
+        )
 
 
 def _first_line(error: Exception) -> str:
