@@ -277,10 +277,13 @@ class TestCommand:
             ("camera_from_lidar: [2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]", "expected rows of a rotation"),
             ("camera_from_lidar: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2]", "the fourth 0 0 0 1"),
             ("camera_from_lidar: [1", "cannot be read as YAML"),
+            (f"camera_from_lidar: [{'9' * 400}]", "expected 12 or 16 finite numbers"),
+            (f"camera_from_lidar: {'9' * 5000}", "cannot be read as YAML"),
+            ("camera_from_lidar: [\xff\xfe]", "cannot be read as YAML"),
         ],
     )
     def test_extrinsics_that_are_none(self, tmp_path, text, said):
-        (tmp_path / "lidar.yaml").write_text(text)
+        (tmp_path / "lidar.yaml").write_bytes(text.encode("latin-1"))
         with pytest.raises(DataError, match=said):
             read_extrinsics(tmp_path / "lidar.yaml")
 
