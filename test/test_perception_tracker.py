@@ -8,6 +8,7 @@ import torch
 from monodvps_ros.config import TrackerConfig
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.perception.grouping import Grouping
+from monodvps_ros.perception.remembered import RememberedMasks
 from monodvps_ros.perception.tracker import Tracker, carry
 
 CAR, TRUCK, PERSON = 13, 14, 11
@@ -189,3 +190,16 @@ def test_many_objects_in_random_places_each_have_one_id():
         assert len(set(tracked.track_id[alive])) == alive.sum()
         assert len(set(tracked.instance_id[alive])) == alive.sum()
         assert (tracked.instance_id[alive] >= 1).all() and (tracked.instance_id[alive] <= 999).all()
+
+
+def test_both_ways_to_move_remembered_masks_share_the_same_pixels():
+    generator = torch.Generator().manual_seed(0)
+    remembered = RememberedMasks((20, 30), torch.device("cpu"))
+    for _ in range(2):  # the second frame gives the masks a motion
+        tracks = torch.randint(0, 5, (20, 30), generator=generator)
+        flow = 9.0 * torch.randn(2, 20, 30, generator=generator)
+        remembered.update(tracks, 4, flow)
+    rows, small = torch.tensor([3, 1]), torch.randint(0, 7, (10, 15), generator=generator)
+    by_pixel = remembered._share_by_pixel(rows, small, 7)
+    assert by_pixel.sum() > 0
+    assert torch.equal(by_pixel.float(), remembered._share_by_mask(rows, small, 7))

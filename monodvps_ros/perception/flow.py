@@ -20,14 +20,14 @@ class DisFlow:
         self._previous = None
 
     def step(self, image: Tensor) -> Tensor | None:
-        """Take the next frame, (1, 3, h, w) float in 0..1.
+        """Take the next frame, (1, 3, h, w) in 0..255.
 
         Returns:
             (2, h, w) float32 (dx, dy) from this frame to the previous one, pixels, on the image's device; None for the
             first frame, or where the size changed.
         """
-        rgb = (image[0] * 255.0).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
-        gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        rgb = image[0] if image.dtype == torch.uint8 else image[0].round().to(torch.uint8)
+        gray = cv2.cvtColor(rgb.permute(1, 2, 0).contiguous().cpu().numpy(), cv2.COLOR_RGB2GRAY)
         previous, self._previous = self._previous, np.asarray(gray, np.uint8)
         if previous is None or previous.shape != gray.shape:
             return None

@@ -6,15 +6,20 @@ Everything runs on the device of the scores with fixed shapes: instances are pad
 """
 
 from dataclasses import dataclass
+from functools import cache
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from monodvps_ros.config import GroupingConfig
 from monodvps_ros.geometry import scale_area, scale_window
-from monodvps_ros.geometry.resizing import resize_bilinear
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_live
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
+from monodvps_ros.perception import code_maps
+from monodvps_ros.perception.code_maps import look_up, sums
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
 
@@ -50,11 +55,14 @@ def classify(
     Returns:
         (h, w) int64 class ids; and (h, w) float32 in 0..1, or None.
     """
-    logits = resize_bilinear(output.class_logits.float(), size)[0]
+    scores = output.class_logits.float()
+    logits = resize_bilinear(scores, size)[0]
     best = logits.max(0)
     if not with_probability:
         return best.indices, None
-    return best.indices, (best.values - logits.logsumexp(0)).exp()
+    # The softmax of the greatest is 1 / sum(exp(score - greatest)); in place, where the scores are not the model's.
+    below = torch.sub(logits, best.values, out=None if logits.data_ptr() == scores.data_ptr() else logits)
+    return best.indices, below.exp_().sum(0).reciprocal_()
 
 
 def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: GroupingConfig) -> Grouping:
@@ -79,20 +87,26 @@ def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: G
         offsets_px=(output.offsets_px, "1 2 a b"),
         instances=(output.instances, f"1 {size[0]} {size[1]}"),
     )
-    is_thing = torch.from_numpy(labels.is_thing.copy()).to(semantic.device)
-    thing = is_thing[semantic]
+    is_thing = thing_table(labels, semantic.device)
+    thing = look_up(is_thing, semantic)
     if output.instances is not None:
         given = output.instances[0]
         instances = torch.where(thing & (given <= config.top_k), given, 0)
     else:
         instances = _assign(output, size, thing, config)
     least = scale_area(config.min_thing_area, size)
-    classes, instances = _vote(instances, semantic, len(labels), config.top_k, least)
-    stuff_area = torch.bincount(semantic.flatten(), minlength=len(labels))
+    classes, kept = _vote(instances, semantic, len(labels), config.top_k, least)
+    stuff_area = sums(semantic, len(labels))
     keep = ~is_thing & (stuff_area >= scale_area(config.min_stuff_area, size))
     stuff_code = torch.where(keep, torch.arange(len(labels), device=semantic.device) + config.top_k + 1, 0)
-    codes = torch.where(thing, instances, stuff_code[semantic])
-    return Grouping(codes, classes)
+    # Of the two, one is 0: instances are 0 on stuff, and so is the code of a thing class.
+    return Grouping(look_up(kept, instances).add_(look_up(stuff_code, semantic)), classes)
+
+
+@cache
+def thing_table(labels: LabelSpace, device: torch.device) -> Tensor:
+    """Return (C,) bool on a device, true for things."""
+    return torch.from_numpy(labels.is_thing.copy()).to(device)
 
 
 def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tensor]:
@@ -112,16 +126,24 @@ def find_centers(heatmap: Tensor, config: GroupingConfig) -> tuple[Tensor, Tenso
     # A plateau has several highest pixels; ranks that fall in row order leave one of them. Exact up to 2^24 pixels.
     rank = torch.arange(heatmap.numel(), 0, -1, device=heatmap.device, dtype=torch.float32).view_as(heatmap)
     rank = torch.where(peak, rank, 0.0)
-    heights = torch.where(peak & (rank == _window_max(rank, window)), heatmap, 0.0).flatten()
-    count = min(config.top_k, heights.numel())
+    first = (peak & (rank == _window_max(rank, window))).flatten()
+    if code_maps.follows_data(heatmap):  # shapes may vary here, so that only peaks have to be sorted
+        found = first.nonzero()[:, 0]
+        heights = heatmap.flatten()[found]
+    else:
+        found = torch.arange(heatmap.numel(), device=heatmap.device)
+        heights = torch.where(first, heatmap.flatten(), 0.0)
     order = torch.sort(heights, descending=True, stable=True)
-    scores = functional.pad(order.values[:count], (0, config.top_k - count))
-    places = functional.pad(order.indices[:count], (0, config.top_k - count))
+    scores, best = order.values[: config.top_k], found[order.indices[: config.top_k]]
+    padding = (0, config.top_k - len(scores))
+    scores, places = functional.pad(scores, padding), functional.pad(best, padding)
     width = heatmap.shape[1]
     return scores, torch.stack((places // width, places % width), dim=1)
 
 
 def _window_max(values: Tensor, window: int) -> Tensor:
+    if code_maps.follows_data(values):  # OpenCV's time does not grow with the window
+        return torch.from_numpy(cv2.dilate(values.numpy(), np.ones((window, window), np.uint8)))
     return functional.max_pool2d(values[None, None], window, stride=1, padding=window // 2)[0, 0]
 
 
@@ -152,33 +174,36 @@ _MOST_CLASSES = VOID_PANOPTIC_ID // LABEL_DIVISOR
 def _assign(output: NetworkOutput, size: tuple[int, int], thing: Tensor, config: GroupingConfig) -> Tensor:
     """Assign thing pixels to the centre nearest to where their offset points: 1.. by rank of the peak, 0 for none."""
     assert output.center_heatmap is not None and output.offsets_px is not None
-    scores, places = find_centers(resize_bilinear(output.center_heatmap.float(), size)[0, 0], config)
-    offsets = resize_bilinear(output.offsets_px.float(), size)[0].flatten(1)
-    pixels = torch.arange(offsets.shape[1], device=thing.device)
+    scores, places = find_centers(resize_live(output.center_heatmap.float(), size)[0, 0], config)
+    offsets = resize_live(output.offsets_px.float(), size)[0]
+    pixels = torch.arange(thing.numel(), device=thing.device)
     count = config.top_k
-    if thing.device.type == "cpu":  # shapes may vary here, so that only what there is has to be looked at
+    if code_maps.follows_data(thing):  # as above: only what there is has to be looked at
         pixels, count = thing.flatten().nonzero()[:, 0], int((scores > 0).sum())
     instances = torch.zeros_like(thing, dtype=torch.int64)
     if count == 0 or pixels.numel() == 0:
         return instances
     # The origin is moved to the middle of the image: small numbers keep float32 exact to a fraction of a pixel.
-    middle = torch.tensor(size, device=thing.device) / 2
-    pointed = torch.stack((pixels // size[1], pixels % size[1]), 1) + offsets[:, pixels].T - middle
-    centers = places[:count] - middle
+    row = pixels.div(size[1], rounding_mode="floor")
+    pointed = torch.stack(
+        [
+            part.flatten().index_select(0, pixels) + (place - length / 2)
+            for part, place, length in zip(offsets, (row, pixels - row * size[1]), size, strict=True)
+        ]
+    )
+    centers = places[:count] - torch.tensor([length / 2 for length in size], device=thing.device)
     reach = torch.where(scores[:count] > 0, (centers**2).sum(1), torch.inf)
-    nearest = torch.addmm(reach, pointed, centers.T, alpha=-2.0).argmin(1) + 1
+    nearest = torch.addmm(reach[:, None], centers, pointed, alpha=-2.0).min(0).indices + 1
     found = nearest * (scores[:1] > 0)
-    instances.view(-1)[pixels] = torch.where(thing.flatten()[pixels], found, 0)
+    instances.view(-1)[pixels] = torch.where(thing.flatten().index_select(0, pixels), found, 0)
     return instances
 
 
 def _vote(instances: Tensor, semantic: Tensor, classes: int, capacity: int, min_area: float) -> tuple[Tensor, Tensor]:
-    """Return each instance's class by majority, -1 where it is absent or too small, and the map without these."""
-    votes = torch.bincount((instances * classes + semantic).flatten(), minlength=(capacity + 1) * classes)
-    votes = votes.view(capacity + 1, classes)
+    """Return each instance's class (K,) by majority, -1 where it is absent or too small; and (K + 1,) codes to keep."""
+    votes = sums(instances * classes + semantic, (capacity + 1) * classes).view(capacity + 1, classes)
     areas = votes.sum(1)
     exists = (areas > 0) & (areas >= min_area)
     exists[0] = False
     winner = torch.where(exists, votes.argmax(1), -1)
-    kept = torch.where(exists, torch.arange(capacity + 1, device=instances.device), 0)
-    return winner[1:], kept[instances]
+    return winner[1:], torch.where(exists, torch.arange(capacity + 1, device=instances.device), 0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from monodvps_ros.config import ScaleConfig
 from monodvps_ros.outputs import ScaleEstimate, ScaleState
+from monodvps_ros.perception import code_maps
 from monodvps_ros.shapes import check_shapes
 
 #: Iterations of reweighting (Tukey's biweight), more than convergence needs.
@@ -48,6 +49,9 @@ def fit_road_plane(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> tuple
     Source: ours; Tukey's biweight (Beaton & Tukey 1974) with the median absolute deviation as scale.
     """
     check_shapes(inverse_depth=(inverse_depth, "N"), rays=(rays, "N 3"), weight=(weight, "N"))
+    if code_maps.follows_data(weight) and weight.any():  # pixels of no weight change nothing
+        counted = weight.nonzero()[:, 0]
+        inverse_depth, rays, weight = (part.index_select(0, counted) for part in (inverse_depth, rays, weight))
     target, rows = inverse_depth.double(), rays.double()
     road = weight.double() * (target > 0)
     ridge = 1e-12 * torch.eye(3, dtype=torch.float64, device=rows.device)
@@ -61,7 +65,8 @@ def fit_road_plane(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> tuple
         weighted = rows * (relative * influence)[:, None]
         normal_matrix = weighted.T @ rows
         trace = normal_matrix.diagonal().sum().clamp(min=1e-30)
-        plane = torch.linalg.solve(normal_matrix / trace + ridge, weighted.T @ target / trace)
+        # solve_ex, since solve waits to learn whether the matrix is singular, which the ridge prevents
+        plane = torch.linalg.solve_ex(normal_matrix / trace + ridge, weighted.T @ target / trace).result
         residual = (rows @ plane - target).abs() / unit
         spread = _weighted_median(residual, road) * 1.4826
         cut = (TUKEY * spread).clamp(min=1e-6)

@@ -14,7 +14,7 @@ from torch import Tensor
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.geometry import canonical_factor, disparity_to_inverse_depth
-from monodvps_ros.geometry.resizing import resize_bilinear, resize_image, resize_nearest
+from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
@@ -112,7 +112,8 @@ class Pipeline:
             return Perception(stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, intrinsics=intrinsics, scale=scale)
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
         image, unseen = self._upload(frame, plan, timer)
-        network_input = self._resize(image, plan)
+        small = resize_image(image.permute(2, 0, 1)[None], plan.network_size)
+        network_input = small.float().div_(255.0).clamp_(0.0, 1.0)
         timer.done("resize")
         output = self._infer(network_input)
         timer.done("network")
@@ -122,7 +123,7 @@ class Pipeline:
         if Stage.TRACKING in needs:
             grouping = self._group(output, semantic, unseen)
             timer.done("grouping")
-            tracked = self._tracker.update(grouping, self._flow(output, network_input, plan))
+            tracked = self._tracker.update(grouping, self._flow(output, small, plan))
             timer.done("tracker")
         else:
             self._clear_motion()
@@ -188,10 +189,6 @@ class Pipeline:
         if self._tracker.has_history:
             self._tracker.reset()
 
-    def _resize(self, image: Tensor, plan: Plan) -> Tensor:
-        planes = resize_image(image.permute(2, 0, 1)[None], plan.network_size)
-        return planes.float().div_(255.0).clamp_(0.0, 1.0)
-
     def _infer(self, network_input: Tensor) -> NetworkOutput:
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             output = self.model.infer(network_input, self._memory)
@@ -214,15 +211,15 @@ class Pipeline:
         grouping = group(output, semantic, self.model.label_space, self.config.grouping)
         return grouping if unseen is None else replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
 
-    def _flow(self, output: NetworkOutput, network_input: Tensor, plan: Plan) -> Tensor | None:
+    def _flow(self, output: NetworkOutput, small: Tensor, plan: Plan) -> Tensor | None:
         kind = self.config.tracker.flow
         if kind == "none":
             return None
         if kind == "dis" or (kind == "auto" and not output.memory):
-            return self._dis.step(network_input)
+            return self._dis.step(small)
         if not output.flow_px or not self._tracker.has_history:
             return None
-        return resize_bilinear(output.flow_px[0].float(), plan.network_size)[0]
+        return resize_live(output.flow_px[0].float(), plan.network_size)[0]
 
     def _inverse_depth(self, output: NetworkOutput) -> Tensor:
         """(1, 1, h, w) inverse depth in the network's unit; interpolated instead of depth, which would smear edges."""
@@ -235,7 +232,7 @@ class Pipeline:
         if is_road is None or not self._scale.needs_road or plan.road_rays is None:
             return self._estimate_scale(plan)
         road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
-        sampled = resize_bilinear(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
+        sampled = resize_live(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
         points = road.sum() * ROAD_STRIDE**2
         height, spread, agree, tilt, count = torch.cat(
             (fit_road_height(sampled, plan.road_rays, road), points.double()[None])

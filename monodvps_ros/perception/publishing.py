@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import PipelineConfig
-from monodvps_ros.geometry.resizing import resize_bilinear, resize_image, resize_nearest
+from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.outputs import Box3D, Output, Perception, ScaleEstimate, Segment
 from monodvps_ros.perception.boxes import fit_box, ground_of, instance_points
+from monodvps_ros.perception.code_maps import look_up
 from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.metric_scale import find_road_plane
 from monodvps_ros.perception.overlay import draw_overlay
@@ -73,7 +74,7 @@ class FrameResult:
         """
         if self.withholds_depth:
             return torch.full(size, torch.nan, device=self.inverse_depth.device)
-        depth = self.scale.factor / resize_bilinear(self.inverse_depth, size)[0, 0]
+        depth = self.scale.factor / resize_live(self.inverse_depth, size)[0, 0]
         missing = self.unseen
         if not self.config.sky_depth and "sky" in self.labels.names:
             sky = self.semantic == self.labels.class_id("sky")
@@ -115,7 +116,7 @@ class FrameResult:
         """Panoptic ids (H, W) int16: the bits of the uint16 ids, which torch cannot gather."""
         assert self.grouping is not None
         table = torch.from_numpy(self.codes.panoptic.view(np.int16)).to(self.semantic.device)
-        return self.published(table[self.grouping.codes])
+        return self.published(look_up(table, self.grouping.codes))
 
     @cached_property
     def classes(self) -> Tensor:
@@ -230,11 +231,18 @@ def _segments(result: FrameResult) -> tuple[Segment, ...]:
         result.grouping.codes, len(codes.panoptic), plan.grid, result.probability, depth, plan.network_rays
     )
     segments = []
-    for code in np.flatnonzero((statistics.area_px.numpy() > 0) & (codes.class_id != VOID_CLASS_ID)).tolist():
+    found = np.flatnonzero((statistics.area_px.numpy() > 0) & (codes.class_id != VOID_CLASS_ID))
+    columns = (
+        statistics.area_px,
+        statistics.box_px,
+        statistics.score,
+        statistics.median_depth_m,
+        statistics.centroid_m,
+    )
+    rows = zip(found.tolist(), *(column[torch.from_numpy(found)].tolist() for column in columns), strict=True)
+    for code, area_px, (x_min, y_min, x_max, y_max), score, median_depth_m, (x, y, z) in rows:
         is_instance = code <= result.grouping.capacity
         class_id = int(codes.class_id[code])
-        x_min, y_min, x_max, y_max = statistics.box_px[code].tolist()
-        x, y, z = statistics.centroid_m[code].tolist()
         segments.append(
             Segment(
                 panoptic_id=int(codes.panoptic[code]),
@@ -242,10 +250,10 @@ def _segments(result: FrameResult) -> tuple[Segment, ...]:
                 class_id=class_id,
                 class_name=result.labels.names[class_id],
                 is_thing=is_instance,
-                score=float(statistics.score[code]),
-                area_px=int(statistics.area_px[code]),
+                score=score,
+                area_px=area_px,
                 box_px=(x_min, y_min, x_max, y_max),
-                median_depth_m=float(statistics.median_depth_m[code]),
+                median_depth_m=median_depth_m,
                 centroid_m=(x, y, z),
                 age_frames=int(tracked.age_frames[code - 1]) if is_instance else 0,
             )

@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monodvps_ros.perception import code_maps
+from monodvps_ros.perception.code_maps import look_up, sums
+
 #: Masks are remembered at every second pixel in both directions.
 STRIDE = 2
 #: A mask that is at least this share of the remembered one replaces it: the object is visible in full.
@@ -69,7 +72,7 @@ class RememberedMasks:
         small = tracks[::STRIDE, ::STRIDE]
         ids = torch.arange(1, count + 1, device=tracks.device)
         masks = old.masks
-        if tracks.device.type == "cpu":  # update only the masks that change
+        if code_maps.follows_data(tracks):  # update only the masks that change
             changed = in_full.nonzero()[:, 0]
             masks[changed] = small == ids[changed, None, None]
         else:
@@ -89,13 +92,38 @@ class RememberedMasks:
             (R, K) shared area of the (R,) rows and the instances 1..K of the (h, w) map over the smaller of both, 0..1.
         """
         chosen = torch.from_numpy(rows).to(instances.device)
-        carried = self._carried(chosen).flatten(1).float()
-        small = instances[::STRIDE, ::STRIDE].flatten()
-        shared = torch.zeros((len(rows), capacity + 1), device=small.device)
-        shared.scatter_add_(1, small.expand(len(rows), -1), carried)
-        detected = torch.bincount(small, minlength=capacity + 1).float()
-        smaller = torch.minimum(carried.sum(1)[:, None], detected[None])
+        small = instances[::STRIDE, ::STRIDE]
+        detected = sums(small, capacity + 1).float()
+        share = self._share_by_pixel if code_maps.follows_data(small) else self._share_by_mask
+        shared = share(chosen, small, capacity + 1).float()
+        smaller = torch.minimum(shared.sum(1)[:, None], detected[None])
         return (shared / smaller.clamp(min=1.0))[:, 1:].double().cpu().numpy()
+
+    def _share_by_pixel(self, rows: Tensor, small: Tensor, count: int) -> Tensor:
+        """(R, count) pixels of each moved mask by code of `small`; only the pixels of the masks are looked at."""
+        row, y, x = self._rows.masks[rows].nonzero(as_tuple=True)
+        shift = self._next_shift(rows).index_select(0, row)
+        y, x = y + shift[:, 1], x + shift[:, 0]
+        inside = (y >= 0) & (y < small.shape[0]) & (x >= 0) & (x < small.shape[1])
+        place = (y * small.shape[1] + x)[inside]
+        keys = row[inside] * count + look_up(small.flatten(), place)
+        return sums(keys[None], len(rows) * count).view(len(rows), count)
+
+    def _share_by_mask(self, rows: Tensor, small: Tensor, count: int) -> Tensor:
+        """The same with fixed shapes."""
+        height, width = small.shape
+        shift = self._next_shift(rows)
+        y = torch.arange(height, device=rows.device) - shift[:, 1:]
+        x = torch.arange(width, device=rows.device) - shift[:, :1]
+        inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+        index = y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]
+        carried = self._rows.masks[rows].flatten(1).gather(1, index.flatten(1)) & inside.flatten(1)
+        shared = torch.zeros((len(rows), count), device=small.device)
+        return shared.scatter_add_(1, small.flatten().expand(len(rows), -1), carried.float())
+
+    def _next_shift(self, rows: Tensor) -> Tensor:
+        """(R, 2) dx, dy of masks in this frame, in pixels of the masks."""
+        return ((self._rows.shift[rows] + self._rows.motion[rows]) / STRIDE).round().long()
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Drop all rows that are not true."""
@@ -107,24 +135,17 @@ class RememberedMasks:
         if added:
             self._rows = _Rows(*(torch.cat((part, part.new_zeros((added, *part.shape[1:])))) for part in self._rows))
 
-    def _carried(self, rows: Tensor) -> Tensor:
-        height, width = self._rows.masks.shape[1:]
-        shift = ((self._rows.shift[rows] + self._rows.motion[rows]) / STRIDE).round().long()
-        y = torch.arange(height, device=rows.device) - shift[:, 1:]
-        x = torch.arange(width, device=rows.device) - shift[:, :1]
-        inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-        index = y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]
-        return self._rows.masks[rows].flatten(1).gather(1, index.flatten(1)).view_as(inside) & inside
-
     def _measure(self, tracks: Tensor, count: int, flow_px: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        flat = tracks.flatten()
-        height, width = tracks.shape
-        area = torch.bincount(flat, minlength=count + 1)[1:].float()
-        y = torch.arange(height, device=flat.device).repeat_interleave(width)
-        x = torch.arange(width, device=flat.device).repeat(height)
-        parts = [x.float(), y.float()]
+        width, ids = tracks.shape[1], tracks.flatten()
+        if code_maps.follows_data(ids):  # only the pixels of tracks have to be looked at
+            pixels = ids.nonzero()[:, 0]
+            ids, shape = ids.index_select(0, pixels), (1, -1)
+        else:
+            pixels, shape = torch.arange(len(ids), device=ids.device), (-1, width)
+        y = pixels.div(width, rounding_mode="floor")
+        parts = [torch.ones_like(y), pixels - y * width, y]
         if flow_px is not None:
-            parts += [-part.flatten().float().nan_to_num() for part in flow_px]
-        sums = [torch.bincount(flat, part, minlength=count + 1)[1:] for part in parts]
-        means = torch.stack(sums, 1).float() / area.clamp(min=1.0)[:, None]
-        return area, means[:, :2], means[:, 2:]
+            parts += [-part.flatten().index_select(0, pixels).nan_to_num() for part in flow_px.float()]
+        area, *totals = (sums(ids.view(shape), count + 1, part.view(shape))[1:] for part in parts)
+        means = (torch.stack(totals, 1) / area.clamp(min=1.0)[:, None]).float()
+        return area.float(), means[:, :2], means[:, 2:]

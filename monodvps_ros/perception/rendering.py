@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Panoptic maps in colour: the class's colour, instances in shades of it, light contours."""
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.labels import VOID_CLASS_ID, LabelSpace
+from monodvps_ros.perception import code_maps
 
 #: Contours between segments: white, as a word of red, green and blue.
 CONTOUR = 0x00FFFFFF
@@ -44,4 +46,7 @@ def draw_panoptic(codes: Tensor, colors: Tensor) -> Tensor:
     torch.ne(codes[:, :-1], codes[:, 1:], out=edge[:, :-1])
     edge[:-1] |= codes[:-1] != codes[1:]
     picture.masked_fill_(edge, CONTOUR)
-    return picture.view(torch.uint8).view(*codes.shape, 4)[..., :3].contiguous()
+    bytes_of = picture.view(torch.uint8).view(*codes.shape, 4)
+    if code_maps.follows_data(bytes_of):  # an eighth of the time of a strided copy
+        return torch.from_numpy(cv2.cvtColor(bytes_of.numpy(), cv2.COLOR_RGBA2RGB))
+    return bytes_of[..., :3].contiguous()

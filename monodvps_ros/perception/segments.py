@@ -2,10 +2,15 @@
 """Area, bounding box, score, depth and centroid of each segment of a panoptic map, without loops over segments."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from monodvps_ros.perception import code_maps
+from monodvps_ros.perception.code_maps import sums, sums_by_row
 from monodvps_ros.shapes import check_shapes
 
 
@@ -70,62 +75,100 @@ def measure_segments(
         ShapeError: the maps differ in size.
     """
     check_shapes(codes=(codes, "h w"), probability=(probability, "h w"), depth_m=(depth_m, "h w"), rays=(rays, "2 h w"))
-    flat, size = codes.flatten(), (codes.shape[0], codes.shape[1])
-    row_span, column_span = grid.spans(size)
-    weight = (row_span[0][:, None] * column_span[0]).flatten()
-    area = torch.bincount(flat, weight.double(), minlength=count)
-    score = torch.bincount(flat, weight * probability.flatten().double(), minlength=count) / area.clamp(min=1.0)
-    box = _boxes(flat, weight > 0, size, count, row_span, column_span)
-    nan = torch.full((count,), torch.nan, dtype=torch.float64, device=flat.device)
+    measure = _measure_sorted if code_maps.follows_data(codes) else _measure_scattered
+    return SegmentStatistics(*(part.cpu() for part in measure(codes, count, grid, probability, depth_m, rays)))
+
+
+def _measure_sorted(
+    codes: Tensor, count: int, grid: PublishedGrid, probability: Tensor, depth_m: Tensor | None, rays: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Measure on a CPU: pixels are brought into the order of their codes, then each segment is one slice to reduce."""
+    size = (codes.shape[0], codes.shape[1])
+    spans = [tuple(part.numpy() for part in span) for span in grid.spans(size)]
+    ids = codes.numpy().astype(np.uint16 if count <= 1 << 16 else np.int64).ravel()
+    order = np.argsort(ids, kind="stable")  # by counting, for 16 bits
+    number = np.bincount(ids, minlength=count)
+    present = np.flatnonzero(number)
+    end = np.cumsum(number)
+    start = (end - number)[present]
+
+    def reduce(by: np.ufunc, values: NDArray[Any], empty: float) -> NDArray[Any]:
+        found = np.full(count, empty, values.dtype)
+        found[present] = by.reduceat(np.broadcast_to(values, size).ravel().take(order), start)
+        return found
+
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        return reduce(np.add, values.astype(np.float64), 0.0)
+
+    repeats = np.multiply.outer(spans[0][0].astype(np.float64), spans[1][0].astype(np.float64))
+    hidden = repeats == 0
+    edges = []
+    for span, axis in ((spans[1], (1, -1)), (spans[0], (-1, 1))):
+        for by, side, beyond in ((np.minimum, span[1], 1 << 30), (np.maximum, span[2], -1)):
+            place = np.broadcast_to(side.astype(np.int32).reshape(axis), size)
+            edges.append(reduce(by, np.where(hidden, beyond, place) if hidden.any() else place, 0))
+    area = total(repeats)
+    score = total(repeats * probability.numpy()) / np.maximum(area, 1.0)
+    box = np.stack((edges[0], edges[2], edges[1], edges[3]), 1).astype(np.int64)
+    median, centroid = np.full(count, np.nan), np.full((count, 3), np.nan)
+    if depth_m is not None:
+        depth = depth_m.numpy()
+        valid = (depth > 0) & (depth < np.inf)
+        known = total(valid)
+        median = _medians(
+            codes, depth_m.masked_fill(torch.from_numpy(~valid), torch.nan), torch.from_numpy(known)
+        ).numpy()
+        if rays is not None:
+            depth = np.where(valid, depth, 0.0)
+            sums_m = np.stack([total(part * depth) for part in (*rays.numpy(), np.float32(1.0))], 1)
+            centroid = np.where(known[:, None] > 0, sums_m / np.maximum(known, 1.0)[:, None], np.nan)
+    return tuple(torch.from_numpy(part) for part in (area.astype(np.int64), box, score, median, centroid))
+
+
+def _measure_scattered(
+    codes: Tensor, count: int, grid: PublishedGrid, probability: Tensor, depth_m: Tensor | None, rays: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Measure on another device, without waiting for it: by scattered sums."""
+    row_span, column_span = grid.spans((codes.shape[0], codes.shape[1]))
+    by_row = sums_by_row(codes, count, column_span[0])
+    by_column = sums_by_row(codes.T, count, row_span[0])
+    area = row_span[0].double() @ by_row
+    score = sums(codes, count, row_span[0][:, None] * column_span[0] * probability) / area.clamp(min=1.0)
+    (top, bottom), (left, right) = _ends(by_row, row_span), _ends(by_column, column_span)
+    nan = torch.full((count,), torch.nan, dtype=torch.float64, device=codes.device)
     median, centroid = nan, nan[:, None].expand(-1, 3)
     if depth_m is not None:
-        median = _medians(flat, depth_m.flatten(), count)
+        valid = (depth_m > 0) & (depth_m < torch.inf)
+        number = sums(codes, count, valid)
+        median = _medians(codes, depth_m.masked_fill(~valid, torch.nan), number)
         if rays is not None:
-            centroid = _centroids(flat, depth_m, rays, count)
-    return SegmentStatistics(area.long().cpu(), box.cpu(), score.cpu(), median.cpu(), centroid.cpu())
+            depth = depth_m.masked_fill(~valid, 0.0)
+            added = torch.stack([sums(codes, count, part) for part in (rays[0] * depth, rays[1] * depth, depth)], 1)
+            centroid = torch.where(number[:, None] > 0, added / number.clamp(min=1.0)[:, None], torch.nan)
+    return area.long(), torch.stack((left, top, right, bottom), 1), score, median, centroid
 
 
-def _boxes(
-    flat: Tensor,
-    present: Tensor,
-    size: tuple[int, int],
-    count: int,
-    row_span: tuple[Tensor, Tensor, Tensor],
-    column_span: tuple[Tensor, Tensor, Tensor],
-) -> Tensor:
-    height, width = size
-    pixels = torch.arange(height * width, device=flat.device)
-    kept = torch.where(present, flat, count)  # rows and columns that are not published go to a row of their own
-    edges = []
-    for index, span in ((pixels % width, column_span), (pixels // width, row_span)):
-        for first, reduce in ((span[1], "amin"), (span[2], "amax")):
-            start = torch.zeros(count + 1, dtype=torch.int64, device=flat.device)
-            edges.append(start.scatter_reduce(0, kept, first[index], reduce, include_self=False)[:count])
-    return torch.stack((edges[0], edges[2], edges[1], edges[3]), 1)
+def _ends(by_line: Tensor, span: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """First and last published row of each segment from its pixels (h, S) in each row; the same for columns."""
+    count, first, last = span
+    present = ((by_line > 0) & (count > 0)[:, None]).to(torch.uint8)
+    lowest, highest = present.argmax(0), len(present) - 1 - present.flip(0).argmax(0)
+    return first.index_select(0, lowest), last.index_select(0, highest)
 
 
-def _medians(flat: Tensor, depth_m: Tensor, count: int) -> Tensor:
-    """Medians by segment: the bits of positive floats sort as integers do, so one sort of segment and depth serves."""
-    valid = torch.isfinite(depth_m) & (depth_m > 0)
-    bits = torch.where(valid, depth_m, 0.0).view(torch.int32).long()
-    keys = (torch.where(valid, flat, count) << 32 | bits).sort().values
-    number = torch.bincount(torch.where(valid, flat, count), minlength=count + 1)
-    start = (number.cumsum(0) - number)[:count]
-    number = number[:count]
-    last = max(keys.numel() - 1, 0)
+def _medians(codes: Tensor, depth_m: Tensor, number: Tensor) -> Tensor:
+    """Medians by segment of depth that is positive or NaN, of which `number` (S,) are not NaN.
+
+    The bits of positive floats sort as integers do, NaN last, so one sort of segment and depth serves.
+    """
+    keys = (codes << 32 | depth_m.view(torch.int32)).flatten()
+    # numpy's sort has kernels for wide registers, torch's has not
+    keys = torch.from_numpy(np.sort(keys.numpy())) if code_maps.follows_data(keys) else keys.sort().values
+    area = sums(codes, len(number))
+    start, number = area.cumsum(0) - area, number.long()
     middle = [
-        keys[(start + offset.clamp(min=0)).clamp(max=last)] & 0xFFFFFFFF for offset in ((number - 1) // 2, number // 2)
+        keys.index_select(0, (start + place.clamp(min=0)).clamp(max=keys.numel() - 1)) & 0xFFFFFFFF
+        for place in ((number - 1) // 2, number // 2)
     ]
     values = [part.int().view(torch.float32).double() for part in middle]
     return torch.where(number > 0, (values[0] + values[1]) / 2, torch.nan)
-
-
-def _centroids(flat: Tensor, depth_m: Tensor, rays: Tensor, count: int) -> Tensor:
-    valid = torch.isfinite(depth_m)
-    depth = torch.where(valid, depth_m, 0.0)
-    number = torch.bincount(flat, valid.flatten().double(), minlength=count)
-    sums = [
-        torch.bincount(flat, part.flatten().double(), minlength=count)
-        for part in (rays[0] * depth, rays[1] * depth, depth)
-    ]
-    return torch.where(number[:, None] > 0, torch.stack(sums, 1) / number.clamp(min=1.0)[:, None], torch.nan)

@@ -12,6 +12,7 @@ Masks stay on the device; only the table of overlaps is copied to the CPU, once 
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from monodvps_ros.config import TrackerConfig
 from monodvps_ros.labels import MAX_INSTANCE_ID
+from monodvps_ros.perception import code_maps
+from monodvps_ros.perception.code_maps import look_up, sums
 from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.remembered import RememberedMasks
 from monodvps_ros.shapes import check_shapes
@@ -96,7 +99,7 @@ class Tracker:
         row_of = self._start_tracks(detected, row_of)
         self._update_tracks(detected, row_of)
         lookup = torch.from_numpy(np.concatenate(([0], row_of + 1))).to(instances.device)
-        self._map = lookup[instances]
+        self._map = look_up(lookup, instances)
         self._remembered.update(self._map, len(self._tracks), flow_px)
         tracked = self._tracked(row_of)
         self._drop_tracks()
@@ -111,9 +114,7 @@ class Tracker:
         if len(tracks) == 0 or self._map is None or self._remembered is None:
             return row_of
         carried = carry(self._map, flow_px) if flow_px is not None else self._map
-        table = torch.bincount(
-            (carried * (capacity + 1) + instances).flatten(), minlength=(len(tracks) + 1) * (capacity + 1)
-        )
+        table = sums(carried * (capacity + 1) + instances, (len(tracks) + 1) * (capacity + 1))
         iou = _iou(table.view(len(tracks) + 1, capacity + 1).cpu().numpy())
         visible = tracks["last_seen"] == self._frame - 1
         same_class = self._class_of(tracks)[:, None] == detected[None]
@@ -167,7 +168,7 @@ class Tracker:
         if keep.all():
             return
         new_row = np.concatenate(([0], np.where(keep, np.cumsum(keep), 0)))
-        self._map = torch.from_numpy(new_row).to(self._map.device)[self._map]
+        self._map = look_up(torch.from_numpy(new_row).to(self._map.device), self._map)
         self._remembered.keep(keep)
         self._tracks = self._tracks[keep]
 
@@ -202,11 +203,16 @@ def carry(previous: Tensor, flow_px: Tensor) -> Tensor:
     outside, the result is 0.
     """
     height, width = previous.shape
+    if code_maps.follows_data(previous):
+        columns, rows = flow_px.float().numpy()
+        place = columns + np.arange(width, dtype=np.float32), rows + np.arange(height, dtype=np.float32)[:, None]
+        ids = previous.to(torch.int16).numpy()  # of at most _MOST_TRACKS and a frame's instances
+        return torch.from_numpy(cv2.remap(ids, *place, cv2.INTER_NEAREST, borderValue=0)).long()
     rows = torch.arange(height, device=previous.device)[:, None] + flow_px[1].float()
     columns = torch.arange(width, device=previous.device) + flow_px[0].float()
     inside = (rows > -0.5) & (rows < height - 0.5) & (columns > -0.5) & (columns < width - 0.5)
     index = torch.where(inside, rows.round() * width + columns.round(), 0.0).long()
-    return torch.where(inside, previous.flatten()[index], 0)
+    return torch.where(inside, look_up(previous.flatten(), index), 0)
 
 
 def _iou(table: NDArray[np.int64]) -> NDArray[np.float64]:
