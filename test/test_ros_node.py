@@ -189,10 +189,11 @@ class TestOneFrame:
         np.testing.assert_array_equal(points["instance"][valid], panoptic % 1000)
 
     def test_diagnostics_say_that_all_is_well(self, bench, outputs):
-        wait_until(lambda: bench.camera().get(diagnostics.PROCESSED) == "1")
+        bench.frame(1)
+        wait_until(lambda: bench.camera().get(diagnostics.PROCESSED) == "2")
         status = bench.camera()
         assert status["level"] == OK
-        assert (status[diagnostics.RECEIVED], status[diagnostics.DROPPED], status[diagnostics.IDLE]) == ("1", "0", "0")
+        assert (status[diagnostics.RECEIVED], status[diagnostics.DROPPED], status[diagnostics.IDLE]) == ("2", "0", "0")
         assert status[diagnostics.CAMERA_INFO] == "ok"
         assert status[diagnostics.IMAGE] == "160x96 rgb8"
         assert float(status[diagnostics.LATENCY_P50]) > 0
