@@ -177,9 +177,12 @@ def test_starting_from_weights(finished, tmp_path):
     result, _, config = finished
     module = TrainingModule(config, str(result.weights))
     stored = load_file(result.weights)
-    learnt = {name: value for name, value in module.network.state_dict().items() if "normalize" not in name}
+    own = {name.removeprefix("network."): value for name, value in module.state_dict().items()}
+    learnt = {name: value for name, value in own.items() if "normalize" not in name}
     assert learnt.keys() == stored.keys()
+    assert any(name.startswith("pose_network.") for name in stored)  # trained, so exported
     assert all(torch.equal(stored[name], value) for name, value in learnt.items())
+    assert not module.initialized
 
 
 def test_starting_from_a_checkpoint_brings_the_pose_network(finished, tmp_path):

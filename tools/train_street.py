@@ -33,7 +33,7 @@ SEQUENCES = ("kitti_village400_gray_stereo", "kitti_street268", "kitti_avenue91"
 STILLS, CAMVID = "stereo_kitti2015", "camvid428"
 DONE = ".complete"
 CHECKPOINT, WEIGHTS = "checkpoints/last.ckpt", "weights.safetensors"
-RUNS = ("street_1", "street_2", "street_3_flow")
+RUNS = ("street_1", "street_2", "street_3_motion")
 
 
 @dataclass(frozen=True)

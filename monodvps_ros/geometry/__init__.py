@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from monodvps_ros.geometry.canonical_motion import motion_of_camera
     from monodvps_ros.geometry.intrinsics import (
         canonical_factor,
         crop_intrinsics,
@@ -57,6 +58,7 @@ __all__ = [
     "flip_intrinsics",
     "inside_image",
     "invert_transform",
+    "motion_of_camera",
     "pixel_grid",
     "project",
     "resize_matrix",
@@ -73,7 +75,7 @@ __all__ = [
     "warp_by_flow",
 ]
 
-_MODULES = ("reference_size", "intrinsics", "motion", "projection", "warping")
+_MODULES = ("reference_size", "intrinsics", "motion", "canonical_motion", "projection", "warping")
 
 
 def __getattr__(name: str) -> Any:

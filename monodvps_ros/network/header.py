@@ -12,10 +12,14 @@ from monodvps_ros.files import parse_json
 from monodvps_ros.labels import label_space
 from monodvps_ros.network.monodvps import MonoDVPS
 from monodvps_ros.network.normalize import IMAGENET_MEAN, IMAGENET_STD
+from monodvps_ros.network.pose import PoseNetwork
 
 FORMAT = "monodvps_ros/1"
 #: Under this name the header lies in the metadata of a file.
 HEADER_KEY = "monodvps"
+#: Entry of a header that describes the pose network; absent where the file has none.
+POSE_KEY = "pose"
+_MAX_SHRINK = 8
 _NAMED = 6  # how many names an error shows
 #: Types of a header's entries that are always there.
 _TYPES: dict[str, type] = {
@@ -27,9 +31,9 @@ _TYPES: dict[str, type] = {
 }
 
 
-def make_header(network: MonoDVPS, card: Mapping[str, Any]) -> dict[str, Any]:
+def make_header(network: MonoDVPS, card: Mapping[str, Any], pose_network: PoseNetwork | None = None) -> dict[str, Any]:
     """Describe a network, with a model card; `weights.read_card` says what the header holds."""
-    return {
+    described = {
         "format": FORMAT,
         "network": to_dict(network.config),
         "label_space": list(network.label_space.names),
@@ -38,6 +42,10 @@ def make_header(network: MonoDVPS, card: Mapping[str, Any]) -> dict[str, Any]:
         "normalization": network.normalize.values,
         "card": dict(card),
     }
+    if pose_network is not None:
+        values = {"encoder": pose_network.encoder_name, "shrink": pose_network.shrink}
+        described[POSE_KEY] = {**values, "normalization": pose_network.normalize.values}
+    return described
 
 
 def header_text(header: Mapping[str, Any]) -> str:
@@ -103,6 +111,27 @@ def normalization(path: Path, header: Mapping[str, Any]) -> tuple[Sequence[float
             f"{path}: its normalisation is {shown(values)}; expected 'mean' and 'std' of three colours each"
         )
     return mean, std
+
+
+def make_pose_network(path: Path, header: Mapping[str, Any]) -> PoseNetwork | None:
+    """Make the pose network that a header describes, with weights yet to be filled in; None where it has none.
+
+    Raises:
+        WeightsError: the description is damaged, or is of another network than the one beside it.
+        ConfigError: there is no such encoder.
+    """
+    given = header.get(POSE_KEY)
+    if given is None:
+        return None
+    encoder, shrink = (given.get(key) for key in ("encoder", "shrink")) if isinstance(given, dict) else (None, None)
+    if not isinstance(encoder, str) or not isinstance(shrink, int) or not 1 <= shrink <= _MAX_SHRINK:
+        raise WeightsError(
+            f"{path}: '{POSE_KEY}' of its header is {shown(given)}; "
+            f"expected an encoder and a shrink of 1 to {_MAX_SHRINK}"
+        )
+    pose_network = PoseNetwork(encoder, shrink=shrink, metric=network_config(path, header).metric)
+    pose_network.normalize.set(*normalization(path, given))
+    return pose_network
 
 
 def describe(path: Path, header: Mapping[str, Any]) -> str:

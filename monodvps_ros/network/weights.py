@@ -19,6 +19,7 @@ from monodvps_ros.network.header import (
     describe,
     header_text,
     make_header,
+    make_pose_network,
     network_config,
     normalization,
     parse_header,
@@ -26,6 +27,7 @@ from monodvps_ros.network.header import (
 )
 from monodvps_ros.network.inference import prepare_for_inference
 from monodvps_ros.network.monodvps import MonoDVPS
+from monodvps_ros.network.pose import PoseNetwork
 
 #: Endings of files that hold a network as a graph to be run; see `monodvps_ros.engines`.
 ONNX, OPENVINO, AOTI = GRAPH_SUFFIXES = (".onnx", ".xml", ".pt2")
@@ -33,13 +35,21 @@ ONNX, OPENVINO, AOTI = GRAPH_SUFFIXES = (".onnx", ".xml", ".pt2")
 RANDOM_SEED = 0
 #: How the names of tensors begin that are written to the header.
 _NORMALIZATION = "normalize."
+#: How the names of the pose network's tensors begin.
+_POSE = "pose_network."
 #: Weights that ship with the package, by name; the first one that is there is the default.
 SHIPPED_NAMES = ("street", "drives")
 #: Names of the default among them.
 DEFAULT_NAMES = ("", "shipped")
 
 
-def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], half: bool = False) -> None:
+def save_weights(
+    path: Path | str,
+    network: MonoDVPS,
+    card: Mapping[str, Any],
+    half: bool = False,
+    pose_network: PoseNetwork | None = None,
+) -> None:
     """Write a network to a file; the file appears whole or not at all.
 
     Args:
@@ -47,6 +57,7 @@ def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], h
         network: the network; not one that went through `prepare_for_inference`.
         card: what is known of the weights, of JSON's types: by custom ``training_data``, ``metrics``, ``steps``.
         half: store float16, half the size; loaded back as float32.
+        pose_network: to be stored beside it; None for none.
 
     Raises:
         WeightsError: the network was prepared for inference, the card is not of JSON's types, or the file cannot
@@ -54,10 +65,10 @@ def save_weights(path: Path | str, network: MonoDVPS, card: Mapping[str, Any], h
     """
     if network.is_prepared:
         raise WeightsError("a network that was prepared for inference cannot be saved; save it before")
-    text = header_text(make_header(network, card))
+    text = header_text(make_header(network, card, pose_network))
     path = Path(path)
     with written_whole(path, WeightsError, what="weights", caught=SafetensorError, durable=True) as partial:
-        save_file(_stored(network, half), partial, metadata={"format": "pt", HEADER_KEY: text})
+        save_file(_stored(network, pose_network, half), partial, metadata={"format": "pt", HEADER_KEY: text})
 
 
 def load_network(weights: str | Path, device: str | torch.device = "cpu", for_inference: bool = True) -> MonoDVPS:
@@ -80,7 +91,7 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
         path = weights_file(weights)
         header = read_card(path)
         config = network_config(path, header)
-        _check_shapes(path, config)
+        _check_shapes(path, config, header)
         with torch.random.fork_rng(devices=[]):
             network = MonoDVPS(config)
         _fill(network, path, header)
@@ -90,6 +101,46 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(f"device '{device}' cannot hold the network: {error}; see pipeline.device") from error
     return prepare_for_inference(network) if for_inference else network.eval()
+
+
+def load_pose_network(weights: str | Path, device: str | torch.device = "cpu") -> PoseNetwork | None:
+    """Make the pose network of a weights file, in evaluation mode; None where the file has none.
+
+    Args:
+        weights: as for `load_network`; exported graphs and 'random' have none.
+        device: where to put it.
+
+    Raises:
+        WeightsError: as `load_network` says.
+    """
+    if str(weights) == "random" or Path(weights).suffix in GRAPH_SUFFIXES:
+        return None
+    path = weights_file(weights)
+    header = read_card(path)
+    _check_shapes(path, network_config(path, header), header)
+    with torch.random.fork_rng(devices=[]):
+        pose_network = make_pose_network(path, header)
+    if pose_network is None:
+        return None
+    _copy(_read(path), pose_network, _POSE)
+    return pose_network.to(device).eval().requires_grad_(False)
+
+
+def load_pose_weights(pose_network: PoseNetwork, path: Path | str) -> bool:
+    """Fill a pose network from a weights file, to start training; say whether the file has one of this architecture.
+
+    Raises:
+        WeightsError: as `load_network` says.
+    """
+    stored = load_pose_network(path)
+    if stored is None or _architecture(stored) != _architecture(pose_network):
+        return False
+    pose_network.load_state_dict(stored.state_dict())
+    return True
+
+
+def _architecture(pose_network: PoseNetwork) -> tuple[str, int, bool]:
+    return pose_network.encoder_name, pose_network.shrink, pose_network.metric
 
 
 def load_weights(network: MonoDVPS, path: Path | str) -> None:
@@ -114,7 +165,7 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
             f"{path}: another architecture: {'; '.join(other)}; change the network group of the config, or start "
             "from what fits with partial_start=true"
         )
-    _check_shapes(path, network.config)
+    _check_shapes(path, network.config, header)
     _fill(network, path, header)
     network.description = describe(path, header)
 
@@ -162,8 +213,8 @@ def read_card(path: Path | str) -> dict[str, Any]:
 
     Returns:
         ``format``, ``network`` (a NetworkConfig as a dictionary), ``label_space`` (class names), ``input_size``
-        (height, width), ``depth_range_m``, ``normalization`` (not in older files), and the ``card`` that
-        `save_weights` was given.
+        (height, width), ``depth_range_m``, ``normalization`` (not in older files), the ``card`` that
+        `save_weights` was given, and ``pose`` (``encoder``, ``shrink``, ``normalization``) with a pose network.
 
     Raises:
         WeightsError: there is no such file, it is damaged or not safetensors, or not of this package.
@@ -218,11 +269,11 @@ def weights_file(weights: str | Path) -> Path:
     raise WeightsError(f"no weights ship with this build ({candidates[-1]} is not there); give a file, or 'random'")
 
 
-def _check_shapes(path: Path, config: NetworkConfig) -> None:
+def _check_shapes(path: Path, config: NetworkConfig, header: Mapping[str, Any]) -> None:
     """Compare a file's tensors with the network that its header describes, before memory is allocated for it."""
     try:
         with torch.device("meta"):
-            wanted = _learnt(MonoDVPS(config))
+            wanted = _all_learnt(MonoDVPS(config), make_pose_network(path, header))
         with safe_open(path, framework="pt") as file:
             stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -244,13 +295,23 @@ def _check_shapes(path: Path, config: NetworkConfig) -> None:
 def _fill(network: MonoDVPS, path: Path, header: Mapping[str, Any]) -> None:
     """Copy a file's tensors, which fit, and its normalisation into a network."""
     network.normalize.set(*normalization(path, header))
-    wanted, stored = _learnt(network), _read(path)
-    network.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in wanted.items()}, strict=False)
+    _copy(_read(path), network)
 
 
-def _learnt(network: MonoDVPS) -> dict[str, Tensor]:
+def _copy(stored: Mapping[str, Tensor], module: nn.Module, prefix: str = "") -> None:
+    wanted = _learnt(module)
+    module.load_state_dict({name: stored[prefix + name].to(like.dtype) for name, like in wanted.items()}, strict=False)
+
+
+def _learnt(module: nn.Module) -> dict[str, Tensor]:
     """Return a network's tensors but its normalisation, which stands in the header."""
-    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(_NORMALIZATION)}
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(_NORMALIZATION)}
+
+
+def _all_learnt(network: MonoDVPS, pose_network: PoseNetwork | None) -> dict[str, Tensor]:
+    """Return the tensors of both networks, by their names in a file."""
+    motion = {} if pose_network is None else _learnt(pose_network)
+    return _learnt(network) | {_POSE + name: tensor for name, tensor in motion.items()}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -266,8 +327,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     return stored
 
 
-def _stored(network: MonoDVPS, half: bool) -> dict[str, Tensor]:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _learnt(network).items()}
+def _stored(network: MonoDVPS, pose_network: PoseNetwork | None, half: bool) -> dict[str, Tensor]:
+    learnt = _all_learnt(network, pose_network)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learnt.items()}
     if not half:
         return tensors
     return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}

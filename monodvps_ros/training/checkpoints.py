@@ -18,6 +18,8 @@ DATA_KEY = "monodvps_data"
 FINGERPRINTS_KEY = "monodvps_fingerprints"
 METRICS_KEY = "monodvps_metrics"
 PROCESSES_KEY = "monodvps_processes"
+#: Whether the pose network has been trained, by the run or one before it.
+POSE_KEY = "monodvps_pose"
 #: Settings that may change when a run is resumed.
 _MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
                "picture_every"}  # fmt: skip

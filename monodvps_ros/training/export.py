@@ -10,17 +10,24 @@ import torch
 from monodvps_ros.config import TrainingConfig, from_dict
 from monodvps_ros.engines import export_graph
 from monodvps_ros.errors import ConfigError, DeviceError, WeightsError
-from monodvps_ros.network import MonoDVPS, load_network, read_card, save_weights
-from monodvps_ros.training.checkpoints import CONFIG_KEY, DATA_KEY, METRICS_KEY, read_checkpoint
+from monodvps_ros.network import (
+    MonoDVPS,
+    PoseNetwork,
+    load_network,
+    load_pose_network,
+    read_card,
+    save_weights,
+)
+from monodvps_ros.training.checkpoints import CONFIG_KEY, DATA_KEY, METRICS_KEY, POSE_KEY, read_checkpoint
 
-_PREFIX = "network."
+_PREFIX, _POSE_PREFIX = "network.", "pose_network."
 _WEIGHTS = ".safetensors"
 
 
 def export_checkpoint(
     checkpoint: Path, out: Path, half: bool = False, more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write the network of a checkpoint to a weights file.
+    """Write the network of a checkpoint to a weights file, and the pose network where one was trained.
 
     Args:
         checkpoint: of a training run, or a weights file.
@@ -34,9 +41,9 @@ def export_checkpoint(
     Raises:
         WeightsError: the checkpoint is missing, damaged or not of this package, or the file cannot be written.
     """
-    network, card = _read_network(checkpoint)
+    network, pose_network, card = _read_networks(checkpoint)
     card |= more or {}
-    save_weights(out, network, card, half)
+    save_weights(out, network, card, half, pose_network)
     return card
 
 
@@ -44,6 +51,8 @@ def export_checkpoint_graph(
     checkpoint: Path, out: Path, device: str = "cpu", more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Write the network of a checkpoint as a graph, and check it; see `monodvps_ros.engines.export_graph`.
+
+    The pose network is left out: a graph gives no odometry.
 
     Args:
         checkpoint: of a training run, or a weights file.
@@ -59,7 +68,7 @@ def export_checkpoint_graph(
         MissingDependencyError: what writes or runs the file is not installed.
         WeightsError: as for `export_checkpoint`, or the file computes something else than the network.
     """
-    network, card = _read_network(checkpoint)
+    network, _, card = _read_networks(checkpoint)
     card |= more or {}
     try:
         network.to(device)
@@ -69,10 +78,11 @@ def export_checkpoint_graph(
     return card
 
 
-def _read_network(checkpoint: Path) -> tuple[MonoDVPS, dict[str, Any]]:
-    """Read a network with its weights, and its model card."""
+def _read_networks(checkpoint: Path) -> tuple[MonoDVPS, PoseNetwork | None, dict[str, Any]]:
+    """Read the networks with their weights, and the model card."""
     if checkpoint.suffix == _WEIGHTS:
-        return load_network(checkpoint, for_inference=False), read_card(checkpoint)["card"]
+        network = load_network(checkpoint, for_inference=False)
+        return network, load_pose_network(checkpoint), read_card(checkpoint)["card"]
     held = read_checkpoint(checkpoint)
     if CONFIG_KEY not in held:
         raise WeightsError(f"{checkpoint}: not a checkpoint of this package; give one that 'monodvps train' wrote")
@@ -82,15 +92,19 @@ def _read_network(checkpoint: Path) -> tuple[MonoDVPS, dict[str, Any]]:
         raise WeightsError(f"{error}; it was written by another version of this package") from error
     with torch.random.fork_rng(devices=[]):
         network = MonoDVPS(config.network).eval()
-    state = {
-        name.removeprefix(_PREFIX): value for name, value in held["state_dict"].items() if name.startswith(_PREFIX)
-    }
+        pose_network = PoseNetwork(config.pose_encoder, shrink=config.pose_shrink, metric=config.network.metric).eval()
     try:
-        network.load_state_dict(state)
+        for part, prefix in ((network, _PREFIX), (pose_network, _POSE_PREFIX)):
+            state = held["state_dict"]
+            part.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     except RuntimeError as error:
         raise WeightsError(f"{checkpoint}: does not fit its own configuration: {error}") from error
-    return network, {
-        "training_data": held.get(DATA_KEY, []),
-        "steps": held["global_step"],
-        "metrics": held.get(METRICS_KEY, {}),
-    }
+    return (
+        network,
+        pose_network if held.get(POSE_KEY) else None,
+        {
+            "training_data": held.get(DATA_KEY, []),
+            "steps": held["global_step"],
+            "metrics": held.get(METRICS_KEY, {}),
+        },
+    )

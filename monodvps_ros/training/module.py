@@ -15,13 +15,21 @@ from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.errors import NotFiniteError, WeightsError
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
-from monodvps_ros.network import MonoDVPS, PoseNetwork, copy_fitting, load_fitting_weights, load_weights
+from monodvps_ros.network import (
+    MonoDVPS,
+    PoseNetwork,
+    copy_fitting,
+    load_fitting_weights,
+    load_pose_weights,
+    load_weights,
+)
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.checkpoints import (
     CONFIG_KEY,
     DATA_KEY,
     FINGERPRINTS_KEY,
     METRICS_KEY,
+    POSE_KEY,
     PROCESSES_KEY,
     read_checkpoint,
 )
@@ -38,15 +46,17 @@ class TrainingModule(LightningModule):
     Attributes:
         config: of the run.
         network: exported at the end.
-        pose_network: used in training only.
+        pose_network: exported with it once it has been trained.
+        pose_is_trained: by this run, or one that it started from.
         objective: the weighted losses.
         trained: names of the trained parts.
-        initialized: names of the tensors that are not in the initial weights; empty without `partial_start`.
+        initialized: names of the tensors that are not in the initial weights: a pose network that is to be trained, and
+            with `partial_start` others.
 
     Args:
         config: of the run.
-        weights: a weights file to start from, or a checkpoint, which includes the pose network; empty for
-            `config.encoder_weights` and random decoders.
+        weights: a weights file to start from, or a checkpoint; empty for `config.encoder_weights` and random
+            decoders. The pose network starts at random where it is not in the file or of another architecture.
         data_names: names of the training data, for the model card.
         fingerprints: of the training data, for a resumed run to compare.
 
@@ -70,14 +80,20 @@ class TrainingModule(LightningModule):
         self.initialized: list[str] = []
         has_checkpoint = weights.endswith(_CHECKPOINT)
         self.pose_network = PoseNetwork(
-            config.pose_encoder, "" if has_checkpoint else config.pose_encoder_weights, config.pose_shrink
+            config.pose_encoder,
+            "" if has_checkpoint else config.pose_encoder_weights,
+            config.pose_shrink,
+            metric=config.network.metric,
         )
+        self.pose_is_trained = False
         if has_checkpoint:
             self._start_from(weights)
         elif weights and config.partial_start:
             self.initialized = load_fitting_weights(self.network, weights)
         elif weights:
             load_weights(self.network, weights)
+        if weights and not has_checkpoint:
+            self.pose_is_trained = load_pose_weights(self.pose_network, weights)
         for part in (self.network, self.pose_network):
             part.to(memory_format=torch.channels_last)  # faster convolutions
         self.objective = Objective(
@@ -87,10 +103,15 @@ class TrainingModule(LightningModule):
             canonical_focal_px=self.network.canonical_focal_px,
         )
         self.trained = freeze_untrained(self.network, self.pose_network, self.objective, config.frozen)
+        if "pose" in self.trained and weights and not has_checkpoint and not self.pose_is_trained:
+            self.initialized += [f"pose_network.{name}" for name in self.pose_network.state_dict()]
+        self.pose_is_trained |= "pose" in self.trained
         self.train()  # Lightning keeps the current modes
 
     def _start_from(self, checkpoint: str) -> None:
-        held = read_checkpoint(checkpoint).get("state_dict", {})
+        stored = read_checkpoint(checkpoint)
+        held = stored.get("state_dict", {})
+        self.pose_is_trained = bool(stored.get(POSE_KEY))
         own = self.state_dict()
         other = [name for name in sorted(held.keys() | own.keys())
                  if name not in held or name not in own or held[name].shape != own[name].shape]  # fmt: skip
@@ -178,10 +199,15 @@ class TrainingModule(LightningModule):
         checkpoint[CONFIG_KEY] = to_dict(self.config)
         checkpoint[PROCESSES_KEY] = self.trainer.world_size
         checkpoint[FINGERPRINTS_KEY] = self._fingerprints
+        checkpoint[POSE_KEY] = self.pose_is_trained
         checkpoint[DATA_KEY] = [
             Path(name).resolve().name for name in self.data_names
         ]  # without folders, which are private
         checkpoint[METRICS_KEY] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember whether the pose network was trained before."""
+        self.pose_is_trained |= bool(checkpoint.get(POSE_KEY))
 
     def on_train_start(self) -> None:
         """Set the learning rate of this step, in case the run is resumed with another `max_steps`."""
