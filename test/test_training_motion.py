@@ -34,7 +34,7 @@ def _config(**settings):
 
 
 def _photometric(module, batch):
-    module.eval()
+    """Measure the loss as training does, with the statistics of the batch."""
     with torch.no_grad():
         prediction = predict(module.network, module.pose_network, batch, module.objective)
         return module.objective(batch.truth, prediction)["photometric"].item()
@@ -69,7 +69,7 @@ def test_motion_is_learnt_in_metres(tmp_path):
     found, true = compare_motions(in_metres, held_out, tuple(size))
     ahead = np.median(found[:, 5]) / np.median(true[:, 5])
     print(f"photometric {before:.4f} before, {after:.4f} after; step {ahead:.2f} of the true one")
-    assert after < 0.9 * before
+    assert after < 0.8 * before
     assert 0.6 < ahead < 1.4
     shipped = load_network("street", for_inference=False).state_dict()
     trained = load_network(result.weights, for_inference=False).state_dict()
