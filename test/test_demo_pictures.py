@@ -59,9 +59,9 @@ def test_no_depth_is_grey(nothing):
 
 def test_birds_eye_places_points_in_metres():
     # 100 px for 50 m: 2 px a metre; the camera is at column 50 and row 100.
-    picture = birds_eye(cloud_of((10.0, 0.0, 23.0, CAR), (-7.0, 1.5, 7.0, ROAD)), CITYSCAPES, (100, 100))
+    picture = birds_eye(cloud_of((10.0, 0.0, 23.0, CAR), (-7.0, 1.5, 12.0, ROAD)), CITYSCAPES, (100, 100))
     assert np.array_equal(picture[100 - 46, 50 + 20], light(CAR))
-    assert np.array_equal(picture[100 - 14, 50 - 14], light(ROAD))
+    assert np.array_equal(picture[100 - 24, 50 - 14], light(ROAD))
 
 
 def test_birds_eye_leaves_out_what_is_missing_or_outside():
