@@ -100,6 +100,7 @@ def _busy_processes(count: int) -> Iterator[None]:
 def _step(engine: str, weights: str) -> Callable[[], Any]:
     from monodvps_ros.benchmark.stages import make_frame  # noqa: PLC0415 (torch, after the policy is set)
     from monodvps_ros.config import PipelineConfig  # noqa: PLC0415
+    from monodvps_ros.outputs import RECORDED_OUTPUTS  # noqa: PLC0415
     from monodvps_ros.perception import Pipeline  # noqa: PLC0415
     from monodvps_ros.perception.loading import load_model  # noqa: PLC0415
     from monodvps_ros.types import CameraFrame  # noqa: PLC0415
@@ -108,7 +109,7 @@ def _step(engine: str, weights: str) -> Callable[[], Any]:
     pipeline = Pipeline(load_model(config), config)
     frame = make_frame(_CAMERA, pipeline.model.input_size)
     stamps = iter(range(1 << 62))
-    return lambda: pipeline.step(CameraFrame(frame.image, next(stamps), "camera", frame.intrinsics))
+    return lambda: pipeline.step(CameraFrame(frame.image, next(stamps), "camera", frame.intrinsics), RECORDED_OUTPUTS)
 
 
 def _training(weights: str) -> Callable[[], Any]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.network import load_network
-from monodvps_ros.outputs import Perception
+from monodvps_ros.outputs import RECORDED_OUTPUTS, Perception
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.grouping import Grouping, classify, group
 from monodvps_ros.perception.metric_scale import fit_road_height
@@ -96,10 +96,10 @@ def stages(frame: BenchmarkFrame, weights: str) -> list[Stage]:
 
 
 def whole_frame(frame: BenchmarkFrame, weights: str) -> Callable[[], Perception]:
-    """Return a call that runs the pipeline on the next frame, with all outputs."""
+    """Return a call that runs the pipeline on the next frame, with the outputs of a recording."""
     pipeline = Pipeline(load_network(weights, "cpu"), PipelineConfig(device="cpu"))
     stamps = iter(range(1 << 62))
-    return lambda: pipeline.step(CameraFrame(frame.image, next(stamps), "camera", frame.intrinsics))
+    return lambda: pipeline.step(CameraFrame(frame.image, next(stamps), "camera", frame.intrinsics), RECORDED_OUTPUTS)
 
 
 def _street(size: tuple[int, int]) -> NetworkOutput:
