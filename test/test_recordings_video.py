@@ -30,7 +30,7 @@ def write_video(path, times_ms, codec="libx264", size=(64, 48), rate=10, options
         if codec in {"libx264", "libx265", "libvpx", "libvpx-vp9"}:
             stream.time_base = stream.codec_context.time_base = MS
         for number, time in enumerate(times_ms):
-            frame = av.VideoFrame.from_ndarray(planes(number, size, stream.pix_fmt == "yuvj420p"), stream.pix_fmt)
+            frame = av.VideoFrame.from_ndarray(planes(number % 12, size, stream.pix_fmt == "yuvj420p"), stream.pix_fmt)
             frame.pts, frame.time_base = time, MS
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
@@ -114,6 +114,29 @@ def test_mpeg_says_no_number_of_frames(tmp_path, codec):
     samples = list(source)
     assert len(source) == len(samples) == 10 and source.rate_hz == 25
     assert [sample.frame.stamp_ns - BEGIN for sample in samples] == [40_000_000 * number for number in range(10)]
+
+
+@pytest.mark.parametrize(("codec", "container"), [("mpeg1video", "mpeg"), ("mpeg2video", "vob"), ("mpeg2video", "dvd")])
+def test_times_that_mpeg_leaves_out_and_ffmpeg_guesses_wrong_are_even(tmp_path, codec, container):
+    path = write_video(tmp_path / "a.mpg", range(0, 2400, 40), codec, (160, 128), rate=25, container=container)
+    source = open_source(path)
+    samples = list(source)
+    assert len(source) == len(samples) == 60 and list(source.damage) == []
+    assert [sample.frame.stamp_ns - BEGIN for sample in samples] == [40_000_000 * number for number in range(60)]
+
+
+def test_frames_of_avi_that_depend_on_later_ones_come_in_the_order_in_which_they_are_shown(tmp_path):
+    """AVI has no times: FFmpeg numbers the packets, which are not in the order of the frames."""
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"bf": "2", "flags": "+bitexact"})
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 64, 48, "yuv420p", 1
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(planes(number, (64, 48), False), "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    check_whole(path, range(0, 480, 40))
 
 
 def rotated(path, degrees):

@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpe
 
 #: A nominal rate that differs from the measured one by less than this share is taken for it.
 _RATE_TOLERANCE = 0.1
+_CONSTANT_RATE = {"mpeg1video", "mpeg2video"}
 #: Bits of a VP8 frame's first byte: 0 where it is for reference only; 1 where it depends on others. Encoders hide only
 #: such frames.
 _SHOWN_VP8, _DEPENDS_VP8 = 0x10, 0x01
@@ -113,6 +114,8 @@ class VideoSource:
         number, (_, time_s) = numbered
         if self._given_rate_hz is not None or not self._packets.times_s:
             return START_NS + round(number * 1e9 / self._rate_hz)
+        if self._packets.is_in_order:
+            time_s = self._packets.times_s[number] if number < self._packets.count else None
         return 0 if time_s is None else START_NS + round((time_s - self._packets.times_s[0]) * 1e9)
 
     def _report_missing(self, decoded: int, left_out: LeftOut, refused: list[str]) -> None:
@@ -178,6 +181,8 @@ class _Packets:
         header_s: duration that the header says; 0 where it says none.
         errors: what FFmpeg has to say against the file.
         hidden_s: times of packets that say they are for reference only.
+        is_in_order: frames are shown in the order of the times, whatever a decoder says of each. FFmpeg takes the order
+            of the packets of an AVI for the times of the frames, and guesses those that an MPEG stream leaves out.
     """
 
     count: int = 0
@@ -187,6 +192,7 @@ class _Packets:
     header_s: float = 0.0
     errors: list[str] = field(default_factory=list)
     hidden_s: list[float] = field(default_factory=list)
+    is_in_order: bool = False
 
     @property
     def is_short(self) -> bool:
@@ -231,7 +237,7 @@ def _survey(container: Any, stream: Any) -> _Packets:
             _note(found, packet, stream)
     except (av.FFmpegError, ValueError) as error:
         found.errors.append(str(error))
-    found.times_s.sort()
+    _sort_times(found, stream.codec_context.name)
     found.count += _falsely_hidden(found)
     there = found.count + found.cut_away + len(found.hidden_s)
     if stream.frames > there:
@@ -245,6 +251,21 @@ def _survey(container: Any, stream: Any) -> _Packets:
     elif container.duration is not None and len(container.streams) == 1:
         found.header_s = container.duration / av.time_base
     return found
+
+
+def _sort_times(found: _Packets, codec: str) -> None:
+    """Sort the times of the packets. MPEG-1 and -2 are of a constant rate: uneven times are wrong guesses."""
+    times = np.array(found.times_s)
+    is_even = codec in _CONSTANT_RATE
+    is_whole = not found.errors and len(times) == found.count
+    found.is_in_order = is_whole and (is_even or bool((np.diff(times) >= 0).all()))
+    times.sort()
+    gaps = np.diff(times)
+    if is_whole and is_even and not gaps.all():
+        period_s = float(np.median(gaps))
+        if abs(gaps.sum() - period_s * len(gaps)) < 0.5 * period_s:
+            times = np.linspace(times[0], times[-1], len(times))
+    found.times_s = times.tolist()
 
 
 def _falsely_hidden(found: _Packets) -> int:
