@@ -41,6 +41,7 @@ HEALTH = CameraHealth(
     snapshot=WELL,
     image_topic="/image",
     stamps="of the images",
+    max_rate_hz=0.0,
     subscribed_s=60.0,
     publishers=("/driver",),
     reliability="reliable",
@@ -111,6 +112,12 @@ def test_depth_that_is_published_without_metres_is_called_so():
 def test_an_image_topic_whose_qos_does_not_fit_is_named_once():
     silent = health(({"incompatible": {"/image": "RELIABILITY"}}, {"since_received_s": None}))
     assert judge(silent)[1].count("RELIABILITY") == 1
+
+
+def test_a_rate_that_is_limited_is_not_falling_behind():
+    slow = health(({"max_rate_hz": 2.0}, {"output_rate_hz": 1.0}))
+    assert judge(slow) == (OK, "1.0 frames/s")
+    assert judge(replace(slow, max_rate_hz=2.1))[0] == WARN
 
 
 def test_falling_behind_says_why_most_images_are_dropped():

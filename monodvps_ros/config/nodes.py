@@ -52,6 +52,9 @@ class NodeConfig(Config):
     max_image_mpx: float = setting(
         64.0, "Maximum size of a compressed image; larger ones are refused before they are decoded.",
         unit="megapixels", at_least=0.1, at_most=1000.0)  # fmt: skip
+    max_rate_hz: float = setting(
+        0.0, "Maximum rate at which images are processed; others are dropped and counted. 0: no maximum.",
+        unit="Hz", at_least=0.0, at_most=1000.0)  # fmt: skip
     max_gap_s: float = setting(
         2.0, "Gap between images above which tracker, flow history and scale are reset.",
         unit="s", at_least=0.01, at_most=3600.0)  # fmt: skip

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 from monodvps_ros.config.tree import Config, setting
+from monodvps_ros.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,37 @@ class PipelineConfig(Config):
     allow_programs: bool = setting(
         False, "Allow weights that are a .pt2 file, which is a program that runs with the rights of the process: only "
         "for files of people you trust.", read_only=True)  # fmt: skip
+    classes: tuple[str, ...] = setting(
+        ("",), "Names of the classes to keep in masks, segments, boxes and cloud; pixels of others are void, and no "
+        "points. A single empty name: all.")  # fmt: skip
+    roi: tuple[int, ...] = setting(
+        (0, 0, 0, 0), "Region of interest of the rectified image: x, y, width, height. The rest is cut off, and "
+        "outputs have the region's size and K. All 0: the whole image.", unit="px")  # fmt: skip
     sky_depth: bool = setting(False, "Publish the predicted depth of sky pixels instead of NaN.")
     timing: bool = setting(False, "Measure the time of each pipeline stage.")
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
+
+    def check(self) -> None:
+        """Check that the region is one."""
+        if len(self.roi) != 4 or min(self.roi) < 0 or (0 in self.roi[2:] and any(self.roi)):
+            raise self.refusal("roi", "it must be x, y, width and height with a width and a height above 0, or all 0")
+
+    @property
+    def kept_classes(self) -> tuple[str, ...]:
+        """Names of the classes to keep; empty for all."""
+        return tuple(name for name in self.classes if name)
+
+    def region(self, size: tuple[int, int]) -> tuple[slice, slice]:
+        """Return the rows and the columns of interest of an image (height, width).
+
+        Raises:
+            ConfigError: the region is not in the image.
+        """
+        height, width = size
+        x, y, columns, rows = self.roi if any(self.roi) else (0, 0, width, height)
+        if x + columns > width or y + rows > height:
+            raise ConfigError(f"roi is {list(self.roi)} (x, y, width, height); it does not fit into {width}x{height}")
+        return slice(y, y + rows), slice(x, x + columns)

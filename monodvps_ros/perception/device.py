@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which device to compute on, and how much memory that takes."""
 
+import ctypes
 import resource
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def process_memory_mb() -> float:
     """Return the resident memory of this process in megabytes."""
     resident_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return resident_pages * resource.getpagesize() / 1e6
+
+
+def release_memory() -> None:
+    """Give memory that has been freed back to the system; glibc keeps most of it otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def gpu_memory_mb(device: torch.device) -> float | None:

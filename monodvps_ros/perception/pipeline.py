@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
-from monodvps_ros.geometry import canonical_factor, disparity_to_inverse_depth
+from monodvps_ros.geometry import canonical_factor, crop_intrinsics, disparity_to_inverse_depth
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
@@ -45,6 +45,7 @@ class Pipeline:
         self.config = config or PipelineConfig()
         self.device = resolve_device(self.config.device)
         self._autocast = self._find_autocast()
+        self._frame_size: tuple[int, int] | None = None
         self.check(self.config)
         labels = model.label_space
         self._road = labels.class_id("road")
@@ -66,8 +67,14 @@ class Pipeline:
         """Check a configuration against the model.
 
         Raises:
-            ConfigError: `tracker.flow` is `network` and the model has no flow.
+            ConfigError: `tracker.flow` is `network` and the model has no flow; a class is none of the model's; the
+                region of interest does not fit into the last image.
         """
+        unknown = [name for name in config.kept_classes if name not in self.model.label_space.names]
+        if unknown:
+            raise ConfigError(f"classes: the model has no '{unknown[0]}' but {', '.join(self.model.label_space.names)}")
+        if self._frame_size is not None:
+            config.region(self._frame_size)
         if config.tracker.flow == "network" and not self.model.has_flow:
             raise ConfigError("tracker.flow is 'network' but the model has no flow; use auto, dis or none")
 
@@ -78,6 +85,8 @@ class Pipeline:
             ConfigError: a setting of the model differs, for which a new pipeline is needed; or as `check` says.
         """
         self.check(config)
+        if config.roi != self.config.roi:
+            self.reset()
         for name in ("device", "weights", "model", "engine", "precision", "threads", "allow_programs"):
             if getattr(config, name) != getattr(self.config, name):
                 raise ConfigError(f"{name} cannot change while running; make a new pipeline")
@@ -102,6 +111,7 @@ class Pipeline:
 
         Raises:
             CameraInfoError: K is one that no camera has.
+            ConfigError: the region of interest is not in the image.
         """
         timer = StageTimer(self.config.timing, self.device)
         plan = self._prepare(frame)
@@ -150,12 +160,18 @@ class Pipeline:
     def _prepare(self, frame: CameraFrame) -> Plan:
         if self._last_stamp_ns is not None and frame.stamp_ns < self._last_stamp_ns:
             self.reset()
-        if self._plan is None or not self._plan.fits(frame.size, frame.intrinsics):
-            if self._plan is not None and self._plan.camera_size != frame.size:
-                self.reset()
+        if self._frame_size not in (None, frame.size):
+            self.reset()
+        self._frame_size = frame.size
+        rows, columns = self.config.region(frame.size)
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        intrinsics = frame.intrinsics
+        if intrinsics is not None and size != frame.size:
+            intrinsics = crop_intrinsics(intrinsics, rows.start, columns.start)
+        if self._plan is None or not self._plan.fits(size, intrinsics):
             self._plan = make_plan(
-                frame.size,
-                frame.intrinsics,
+                size,
+                intrinsics,
                 self.model.input_size,
                 self.config.output_size,
                 self.config.cloud.stride,
@@ -164,16 +180,17 @@ class Pipeline:
         return self._plan
 
     def _upload(self, frame: CameraFrame, plan: Plan, timer: StageTimer) -> tuple[Tensor, Tensor | None]:
-        """Return the rectified image on the device, and which of the network's pixels it does not have, if any."""
-        image = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.device, non_blocking=True)
+        """Return the rectified region on the device, and which of the network's pixels it does not have, if any."""
+        region, rectification = self.config.region(frame.size), frame.rectification
+        pixels = frame.image[region] if rectification is None else frame.image
+        image = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device, non_blocking=True)
         timer.done("upload")
-        rectification = frame.rectification
         if rectification is None:
             return image, None
         if self._rectification is None or self._rectification.source is not rectification:
             self._rectification = DeviceRectification(rectification, self.device)
-        seen = resize_nearest(self._rectification.seen, plan.network_size)
-        image = self._rectification.apply(image)
+        seen = resize_nearest(self._rectification.seen[region], plan.network_size)
+        image = self._rectification.apply(image)[region]
         timer.done("rectify")
         return image, ~seen
 

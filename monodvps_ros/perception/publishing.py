@@ -90,7 +90,8 @@ class FrameResult:
     def codes(self) -> "_CodeTables":
         """Ids by code of the grouping."""
         assert self.tracked is not None
-        return _code_tables(self.tracked, len(self.labels))
+        kept = [self.labels.class_id(name) for name in self.config.kept_classes] or range(len(self.labels))
+        return _code_tables(self.tracked, len(self.labels), list(kept))
 
     @cached_property
     def colors(self) -> NDArray[np.uint8]:
@@ -211,8 +212,9 @@ def _cloud(result: FrameResult) -> NDArray[Any] | None:
     ids = result.panoptic[::stride, ::stride].int() & 0xFFFF
     void = ids == VOID_PANOPTIC_ID
     image = resize_nearest(result.image.permute(2, 0, 1), plan.published_size)
+    depth = result.depth_m[::stride, ::stride]
     return pack_cloud(
-        result.depth_m[::stride, ::stride],
+        depth.masked_fill(void, torch.nan) if result.config.kept_classes else depth,
         plan.cloud_rays,
         image[:, ::stride, ::stride].permute(1, 2, 0),
         torch.where(void, VOID_CLASS_ID, ids // LABEL_DIVISOR),
@@ -284,9 +286,9 @@ class _CodeTables:
     panoptic: NDArray[np.uint16]
 
 
-def _code_tables(tracked: TrackedInstances, classes: int) -> _CodeTables:
+def _code_tables(tracked: TrackedInstances, classes: int, kept: list[int]) -> _CodeTables:
     class_id = np.concatenate(([VOID_CLASS_ID], tracked.class_id, np.arange(classes)))
-    class_id[class_id < 0] = VOID_CLASS_ID
+    class_id[~np.isin(class_id, kept)] = VOID_CLASS_ID
     instance_id = np.concatenate(([0], tracked.instance_id, np.zeros(classes, np.int64)))
     panoptic = np.where(class_id == VOID_CLASS_ID, VOID_PANOPTIC_ID, class_id * LABEL_DIVISOR + instance_id)
     return _CodeTables(class_id, instance_id, panoptic.astype(np.uint16))

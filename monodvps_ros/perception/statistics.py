@@ -18,13 +18,14 @@ LATENCIES = 500
 
 #: Why an image was dropped.
 REPLACED = "replaced by a newer image"
+LIMITED = "above max_rate_hz"
 UNDECODABLE = "cannot be decoded"
 UNPAIRED = "no camera_info with its stamp"
 REPEATED = "its stamp repeats the one before"
 UNSTAMPED = "its stamp is 0"
 FAILED = "processing failed"
 STOPPED = "node was deactivated"
-DROP_REASONS = (REPLACED, UNDECODABLE, UNPAIRED, REPEATED, UNSTAMPED, FAILED, STOPPED)
+DROP_REASONS = (REPLACED, LIMITED, UNDECODABLE, UNPAIRED, REPEATED, UNSTAMPED, FAILED, STOPPED)
 
 
 @dataclass(frozen=True)

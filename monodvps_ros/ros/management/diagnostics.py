@@ -132,6 +132,7 @@ class CameraHealth:
         snapshot: its counters.
         image_topic: resolved name.
         stamps: where the stamps come from.
+        max_rate_hz: limit of the rate; 0 for none.
         subscribed_s: seconds since it subscribed to the images; None while no output has a subscriber.
         publishers: nodes that publish the images, whether or not their QoS fits; one entry per publisher.
         reliability: QoS reliability of the image subscription now.
@@ -153,6 +154,7 @@ class CameraHealth:
     snapshot: Snapshot
     image_topic: str
     stamps: str
+    max_rate_hz: float
     subscribed_s: float | None
     publishers: tuple[str, ...]
     reliability: str
@@ -251,7 +253,8 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
     if silent:
         yield WARN, _why_silent(health)
     received_hz, processed_hz = snapshot.input_rate_hz, snapshot.output_rate_hz
-    if processed_hz < KEEPING_UP * received_hz and health.subscribed_s is not None:
+    wanted_hz = min(received_hz, health.max_rate_hz or received_hz)
+    if processed_hz < KEEPING_UP * wanted_hz and health.subscribed_s is not None:
         dropped = max(snapshot.dropped, key=snapshot.dropped.__getitem__, default="")
         most = f", most are dropped: {dropped}" if snapshot.dropped.get(dropped) else ""
         yield WARN, f"falling behind: {received_hz:.1f} images/s received, {processed_hz:.1f} processed{most}"

@@ -2,6 +2,7 @@
 """ROS parameters as a view of the configuration tree: same names, defaults, descriptions and ranges."""
 
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,7 +42,7 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
 
 def parameter_type(setting: Setting) -> str:
     """Return the name of a setting's parameter type, as ``ros2 param describe`` shows it."""
-    names = {bool: "boolean", int: "integer", float: "double", str: "string"}
+    names = {bool: "boolean", int: "integer", float: "double", str: "string", tuple[int, ...]: "integer array"}
     return names.get(setting.type, "string array")
 
 
@@ -132,7 +133,8 @@ def _read(node: Node, config_class: type[ConfigT], prefix: str, changed: Mapping
     values: dict[str, Any] = {}
     for setting in settings(config_class):
         name = prefix + setting.name
-        set_value(values, setting.name, changed[name] if name in changed else node.get_parameter(name).value)
+        value = changed[name] if name in changed else node.get_parameter(name).value
+        set_value(values, setting.name, list(value) if isinstance(value, array) else value)
     return from_dict(config_class, values, "parameters", prefix)
 
 

@@ -12,16 +12,18 @@ from rclpy.clock import Clock, JumpHandle, JumpThreshold, TimeJump
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import Trigger
 
 from monodvps_ros.config import NodeConfig, PipelineConfig
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb, resolve_device
+from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb, release_memory, resolve_device
 from monodvps_ros.perception.loading import load_model
 from monodvps_ros.perception.worker import Worker
 from monodvps_ros.ros.management import parameters
 from monodvps_ros.ros.management.diagnostics import CameraHealth, NodeHealth, camera_status, node_status
 from monodvps_ros.ros.nodes.managed_node import ManagedNode
+from monodvps_ros.ros.topics.camera_input import RESET
 from monodvps_ros.ros.topics.camera_stream import CameraStream
 from monodvps_ros.ros.topics.label_info import LabelInfoPublisher
 from monodvps_ros.ros.topics.message_packages import report_missing
@@ -69,6 +71,7 @@ class PerceptionNode(ManagedNode):
         self._timer = self.create_timer(
             self.config.diagnostics_period_s, self.publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
+        self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True),
             post_callback=self._on_time_jump,
@@ -155,6 +158,7 @@ class PerceptionNode(ManagedNode):
             for name, config in self._cameras.items()
         ]
         self._worker = Worker(self.streams)
+        release_memory()  # of reading the weights
         self._labels = LabelInfoPublisher(self, self._model.label_space)
         report_missing(self.get_logger())
         height, width = self._model.input_size
@@ -200,6 +204,18 @@ class PerceptionNode(ManagedNode):
         for stream in self.streams:
             stream.input.restart()
 
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        for stream in self.streams:
+            stream.input.restart(RESET)
+        names = ", ".join(stream.input.image_topic for stream in self.streams)
+        response.success = bool(self.streams)
+        response.message = (
+            f"tracks and scale begin anew with the next image of {names}"
+            if names
+            else (f"nothing to reset: the node is {self.state}")
+        )
+        return response
+
     def _on_first_frame(self, stream: CameraStream) -> None:
         if self._start_up_s is None:
             self._start_up_s = time.monotonic() - self._started_at
@@ -233,6 +249,7 @@ class PerceptionNode(ManagedNode):
             snapshot=stream.statistics.snapshot(),
             image_topic=stream.input.image_topic,
             stamps=stream.input.stamps,
+            max_rate_hz=stream.config.max_rate_hz,
             subscribed_s=stream.input.subscribed_s,
             publishers=stream.publishers(),
             reliability=stream.input.reliability,

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from monodvps_ros.config import NodeConfig
 from monodvps_ros.data.message_fields import NANOSECONDS
 from monodvps_ros.data.sequence_watch import SequenceWatch, Step
-from monodvps_ros.perception.statistics import REPEATED, REPLACED, STOPPED, UNPAIRED, UNSTAMPED, Statistics
+from monodvps_ros.perception.statistics import LIMITED, REPEATED, REPLACED, STOPPED, UNPAIRED, UNSTAMPED, Statistics
 from monodvps_ros.ros.topics.adaptive_subscription import AdaptiveSubscription
 from monodvps_ros.ros.topics.conversions import stamp_to_ns
 from monodvps_ros.ros.topics.filter_pairing import exact_pairing
@@ -25,6 +25,7 @@ _OF_IMAGES, _OF_RECEIPT = "of the images", "times of receipt: those of the image
 #: Why an image begins a new sequence.
 JUMPED = "time jumped"
 PAUSED = "nobody subscribed for a while"
+RESET = "reset was called"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class CameraInput:
         self._restart = ""
         self._has_paused = False
         self._begun_at, self._lost_before = 0.0, 0
+        self._due_at = 0.0  # the next image that the rate limit allows
         self._watch = SequenceWatch(int(config.max_gap_s * NANOSECONDS))
         self._pairing = exact_pairing() if config.camera_info_sync == "exact" else None
         if self._pairing is not None:
@@ -78,6 +80,7 @@ class CameraInput:
                 f"{self.image_topic} and its camera_info are paired by stamp: {self._pairing.description}"
             )
         self._subscriptions: list[AdaptiveSubscription] = []
+        self.configure(config.max_gap_s, config.max_rate_hz)
         self.stamps = "not known yet"
 
     def start(self) -> None:
@@ -163,9 +166,10 @@ class CameraInput:
                 self._restart = self._restart or reason
             self._watch.reset()
 
-    def set_max_gap(self, max_gap_s: float) -> None:
-        """Change what counts as a gap."""
+    def configure(self, max_gap_s: float, max_rate_hz: float) -> None:
+        """Change what counts as a gap, and the rate limit; 0 is none."""
         self._watch.max_gap_ns = int(max_gap_s * NANOSECONDS)
+        self._period_s = 1.0 / max_rate_hz if max_rate_hz else 0.0
 
     def _expects_info(self, received_at: float) -> bool:
         waited_s = time.monotonic() - received_at
@@ -186,6 +190,9 @@ class CameraInput:
             if step in (Step.BACKWARD, Step.GAP):
                 self._restart = PAUSED if self._has_paused else JUMPED
             self._has_paused = False
+            if self._is_above_limit():
+                self._drop(1, LIMITED)
+                return
             arrived = (message, time.monotonic())
             if self._pairing is None or self.stamps == _OF_RECEIPT:
                 self._put(arrived, self._info)
@@ -195,6 +202,17 @@ class CameraInput:
                 if pair is not None:
                     self._put(*pair)
         self._wake()
+
+    def _is_above_limit(self) -> bool:
+        """Whether an image comes sooner than the rate limit allows, over all images and not each pair of them."""
+        if not self._period_s:
+            return False
+        now = time.monotonic()
+        if now < self._due_at:
+            return True
+        following = self._due_at + self._period_s
+        self._due_at = following if following > now else now + self._period_s
+        return False
 
     def _take_receipt(self, message: Any) -> int:
         if self.stamps != _OF_RECEIPT:

@@ -15,6 +15,7 @@ from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import CameraModel, CameraReader
 from monodvps_ros.outputs import ScaleEstimate
 from monodvps_ros.perception import Pipeline
+from monodvps_ros.perception.device import release_memory
 from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
 from monodvps_ros.ros.management.diagnostics import several_publishers
 from monodvps_ros.ros.topics.camera_input import JUMPED, CameraInput, Received
@@ -58,6 +59,7 @@ class CameraStream:
         self.outputs = OutputPublishers(
             node, prefix, config.output_depth, self.incompatible_outputs.__setitem__, self.follow_demand
         )
+        self._size: tuple[int, int] | None = None
         self._publishers: tuple[str, ...] = ()
         self._scale_publisher = ScalePublisher(node, prefix, self._label())
         self.camera_problem = ""
@@ -92,6 +94,7 @@ class CameraStream:
                 self.input.start()
             elif subscribed and not wanted:
                 self.input.pause()
+                self._forget()
 
     def publishers(self) -> tuple[str, ...]:
         """List the nodes that publish the camera's images, and warn once of more than one."""
@@ -112,7 +115,7 @@ class CameraStream:
 
     def configure(self, config: NodeConfig) -> None:
         """Take over a changed configuration before the next frame."""
-        self.input.set_max_gap(config.max_gap_s)
+        self.input.configure(config.max_gap_s, config.max_rate_hz)
         self.config = config
 
     def step(self) -> bool:
@@ -159,7 +162,9 @@ class CameraStream:
         if not wanted:
             self.statistics.count_idle()
             return
-        perception = self._pipeline.step(self._frame(received), wanted)
+        frame = self._frame(received)
+        has_grown_or_shrunk, self._size = self._size not in (None, frame.size), frame.size
+        perception = self._pipeline.step(frame, wanted)
         self.scale = perception.scale
         if perception.cloud is not None:
             self.cloud_mb = perception.cloud.nbytes / 1e6
@@ -167,6 +172,13 @@ class CameraStream:
         self.outputs.publish(perception, received.message.header)
         if self.statistics.count_processed((time.monotonic() - received.received_at) * 1e3):
             self._first_frame(self)
+        if has_grown_or_shrunk:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Give back what was kept for images like the last ones: with large ones it is hundreds of megabytes."""
+        self.outputs.forget()
+        release_memory()
 
     def _restart(self, reason: str) -> None:
         self._pipeline.reset()

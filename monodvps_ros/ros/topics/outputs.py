@@ -73,6 +73,10 @@ class OutputPublishers:
                 publisher.publish(message)
                 self._last[row.topic] = message
 
+    def forget(self) -> None:
+        """Let go of the messages of the last frame, which the next one would reuse."""
+        self._last = {}
+
     def destroy(self) -> None:
         """Destroy the publishers."""
         for publisher in self._publishers.values():
