@@ -151,6 +151,17 @@ def test_threads_sleep_soon_unless_the_user_says_how_they_wait(monkeypatch, give
     assert found == (given or {"GOMP_SPINCOUNT": str(SPIN_COUNT), "KMP_BLOCKTIME": "1"})
 
 
+def test_threads_are_those_wanted_or_torchs_own():
+    before = torch.get_num_threads()
+    try:
+        load_model(PipelineConfig(weights="random", threads=3), CPU)
+        assert torch.get_num_threads() == 3
+        load_model(PipelineConfig(weights="random"), CPU)
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_int8_graph_must_be_made_first(own_cache, tmp_path):
     weights = write_tiny_weights(tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match="no int8 graph yet; make it with: monodvps export --engine openvino"):
@@ -211,6 +222,7 @@ class TestConverted:
         times = {"torch": 3.0, "onnxruntime": 2.0, "openvino": 1.0}
         monkeypatch.setattr(selection, "_time_s", lambda model, *_: times[getattr(model, "engine", "torch")])
         assert "; openvino " in load_model(config, CPU).description
+        assert torch.get_num_threads() == 1  # its threads would spin beside the engine's
         (record,) = own_cache.glob("*/fastest-*.json")
         assert json.loads(record.read_text())["engine"] == "openvino"
         monkeypatch.setattr(selection, "_time_s", None)

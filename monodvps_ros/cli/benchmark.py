@@ -79,7 +79,7 @@ def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> Non
     for work in WORK:
         found[work] = compare_policies(work, engine, weights, beside)
         unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
-        table = Table(title=f"{unit}: median of {ROUNDS} processes, in turn", title_justify="left")
+        table = Table(title=f"{unit}: best of {ROUNDS} processes, in turn", title_justify="left")
         for column in ("how threads wait", "alone", f"beside {beside} busy processes", "beside / alone"):
             table.add_column(column, justify="left" if column.startswith("how") else "right")
         for name, row in found[work].items():

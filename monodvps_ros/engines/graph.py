@@ -23,6 +23,8 @@ EXPORT_TOLERANCE = 1e-3
 RUN_TOLERANCE = {"float32": 1e-2, "float16": 1e-2, "bfloat16": 5e-2, "int8": 5e-2}
 #: Key of a header for what `remember_probe` takes.
 PROBE = "probe"
+#: Threads that torch takes by itself, before this package changes that.
+_TORCH_THREADS = torch.get_num_threads()
 _MAPS = ("class_logits", "center_heatmap", "offsets_px", "disparity")
 _PROBED = 32  # values of each output that a header remembers beside the means of its channels
 
@@ -78,6 +80,11 @@ class GraphRunner:
 
     def _run(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         raise NotImplementedError
+
+
+def thread_count(wanted: int) -> int:
+    """Return how many CPU threads to compute with: those wanted; 0: as many as torch takes by itself."""
+    return wanted or _TORCH_THREADS
 
 
 def input_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:

@@ -21,6 +21,7 @@ from monodvps_ros.engines.graph import (
     output_names,
     probe_run,
     remember_probe,
+    thread_count,
 )
 from monodvps_ros.engines.onnx_file import OnnxRunner, write_onnx
 from monodvps_ros.engines.openvino_file import OpenVinoRunner
@@ -73,6 +74,7 @@ class GraphModel(ConfiguredModel):
         device: to run it on.
         engine: that runs it; empty for the one of `DEFAULT_ENGINES`.
         precision: to compute with.
+        threads: of the engine on a CPU; 0: as `thread_count` says.
 
     Raises:
         DeviceError: what runs the file cannot use the device.
@@ -80,11 +82,13 @@ class GraphModel(ConfiguredModel):
         WeightsError: there is no such file, it is damaged, not of this package, or computes something else here.
     """
 
-    def __init__(self, path: Path, device: torch.device, engine: str = "", precision: str = "float32") -> None:
+    def __init__(
+        self, path: Path, device: torch.device, engine: str = "", precision: str = "float32", threads: int = 0
+    ) -> None:
         if not path.is_file():
             raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
         self.engine = engine or DEFAULT_ENGINES[path.suffix]
-        self._run = _runner(path, device, self.engine, precision)
+        self._run = _runner(path, device, self.engine, precision, thread_count(threads))
         self.config, self.header = self._run.config, self._run.header
         self._device = device
         self._shapes = input_shapes(self.config)
@@ -117,13 +121,16 @@ class GraphModel(ConfiguredModel):
         )
 
 
-def _runner(path: Path, device: torch.device, engine: str, precision: str) -> GraphRunner:
+def _runner(path: Path, device: torch.device, engine: str, precision: str, threads: int) -> GraphRunner:
     if path.suffix == AOTI:
         return AotiRunner(path, device)
-    return OnnxRunner(path, device) if engine == "onnxruntime" else OpenVinoRunner(path, device, precision)
+    if engine == "onnxruntime":
+        return OnnxRunner(path, device, threads)
+    return OpenVinoRunner(path, device, precision, threads)
 
 
 def _checking_runner(path: Path, device: torch.device) -> GraphRunner:
     """Load a file that was just written with an engine that is installed."""
     has_onnxruntime = importlib.util.find_spec("onnxruntime") is not None
-    return _runner(path, device, "onnxruntime" if has_onnxruntime or device.type != "cpu" else "openvino", "float32")
+    engine = "onnxruntime" if has_onnxruntime or device.type != "cpu" else "openvino"
+    return _runner(path, device, engine, "float32", thread_count(0))

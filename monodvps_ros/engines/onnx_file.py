@@ -60,7 +60,7 @@ class OnnxRunner(GraphRunner):
         WeightsError: it is no ONNX file, not of this package, or its graph is not that of its header.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, path: Path, device: torch.device, threads: int) -> None:
         runtime = import_optional("onnxruntime", "running .onnx files")
         provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
         if provider not in runtime.get_available_providers():
@@ -69,7 +69,7 @@ class OnnxRunner(GraphRunner):
                 "pipeline.device to cpu"
             )
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work here too
         options.log_severity_level = 3  # errors alone
         place = {"device_id": device.index or 0} if device.type == "cuda" else {}

@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monodvps_ros.engines.graph import PROBE, GraphRunner, Runner, input_shapes, output_names, probe_run, remember_probe
+from monodvps_ros.engines.graph import (
+    PROBE,
+    GraphRunner,
+    Runner,
+    input_shapes,
+    output_names,
+    probe_run,
+    remember_probe,
+    thread_count,
+)
 from monodvps_ros.errors import DeviceError, WeightsError
 from monodvps_ros.network.header import HEADER_KEY, header_text, network_config, parse_header
 from monodvps_ros.optional import import_optional
@@ -48,7 +57,7 @@ class OpenVinoRunner(GraphRunner):
         WeightsError: it is no such file, not of this package, or its graph is not that of its header.
     """
 
-    def __init__(self, path: Path, device: torch.device, precision: str) -> None:
+    def __init__(self, path: Path, device: torch.device, precision: str, threads: int) -> None:
         if device.type != "cpu":
             raise DeviceError(f"{path}: engine openvino runs on the CPU, not on '{device}'; set pipeline.device to cpu")
         core = import_openvino(f"running {path.suffix} files with OpenVINO").Core()
@@ -56,7 +65,7 @@ class OpenVinoRunner(GraphRunner):
             model = core.read_model(str(path))
             super().__init__(path, device, _metadata(model), "a graph")
             self._check(path, model)
-            self._compiled = _compiled(core, model, precision)
+            self._compiled = _compiled(core, model, precision, threads)
         except RuntimeError as error:  # OpenVINO's own
             reason = " ".join(str(error).split())[-300:]
             raise WeightsError(f"{path}: OpenVINO cannot load it: {reason}; copy or export it again") from error
@@ -102,7 +111,7 @@ def write_int8(source: Path, target: Path, inputs: Sequence[Sequence[Tensor]]) -
     quantized = nncf.quantize(
         model, nncf.Dataset(frames), preset=nncf.QuantizationPreset.MIXED, subset_size=len(frames)
     )
-    probe = remember_probe(probe_run(_compiled(core, quantized, "int8"), config))
+    probe = remember_probe(probe_run(_compiled(core, quantized, "int8", thread_count(0)), config))
     quantized.set_rt_info(header_text({**header, PROBE: probe}), _HEADER_PLACE)
     openvino.save_model(quantized, str(target), compress_to_fp16=False)
 
@@ -111,11 +120,11 @@ def _metadata(model: Any) -> dict[str, str]:
     return {HEADER_KEY: str(model.get_rt_info(_HEADER_PLACE).value)} if model.has_rt_info(_HEADER_PLACE) else {}
 
 
-def _compiled(core: Any, model: Any, precision: str) -> Runner:
+def _compiled(core: Any, model: Any, precision: str, threads: int) -> Runner:
     """Compile a model for the CPU; what it gives belongs to the caller."""
     properties = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # torch's threads, started later, would inherit the core
     }

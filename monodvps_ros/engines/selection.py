@@ -17,6 +17,7 @@ from torch import Tensor
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.engines.cache import cache_folder
+from monodvps_ros.engines.graph import thread_count
 from monodvps_ros.engines.model import DEFAULT_ENGINES, GraphModel, export_graph
 from monodvps_ros.engines.openvino_file import has_bfloat16, write_int8
 from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, WeightsError
@@ -64,17 +65,18 @@ def load_engine(config: PipelineConfig, device: torch.device) -> PerceptionModel
         MissingDependencyError: the engine is not installed.
         WeightsError: as `load_network` says, the engine computes something else, or no int8 graph was made.
     """
-    weights, found = config.weights, candidates(config.engine, config.precision, device)
+    weights, threads = config.weights, thread_count(config.threads)
+    found = candidates(config.engine, config.precision, device)
     if len(found) > 1 and weights == "random":  # for tests, which need no speed
         found = [choice for choice in found if choice.engine == "torch"] or found
     if len(found) == 1:
-        return _load(weights, device, found[0])
-    record = cache_folder(weights) / f"fastest-{_machine_digest(found, device)}.json"
+        return _load(weights, device, found[0], threads)
+    record = cache_folder(weights) / f"fastest-{_machine_digest(found, device, threads)}.json"
     try:
-        return _load(weights, device, Choice(**json.loads(record.read_text(encoding="utf-8"))))
+        return _load(weights, device, Choice(**json.loads(record.read_text(encoding="utf-8"))), threads)
     except (OSError, ValueError, TypeError):  # none was recorded; ours are ValueErrors too
         pass
-    choice, model = _fastest(found, lambda choice: _load(weights, device, choice))
+    choice, model = _fastest(found, lambda choice: _load(weights, device, choice, threads))
     _note(record, choice)
     return model
 
@@ -100,11 +102,11 @@ def open_graph(path: Path, config: PipelineConfig, device: torch.device) -> Grap
         raise ConfigError(f"engine {config.engine} does not run {path.suffix} files; use {' or '.join(runners)}")
     if path.suffix != ONNX:
         precision = "int8" if path.suffix == OPENVINO else "float32"
-        return GraphModel(path, device, DEFAULT_ENGINES[path.suffix], precision)
+        return GraphModel(path, device, DEFAULT_ENGINES[path.suffix], precision, config.threads)
     found = [choice for choice in candidates(config.engine, config.precision, device) if choice.engine in runners]
     if not found:
         return GraphModel(path, device)
-    return _fastest(found, lambda choice: GraphModel(path, device, *choice))[1]
+    return _fastest(found, lambda choice: GraphModel(path, device, *choice, config.threads))[1]
 
 
 def make_int8(weights: str | Path, inputs: Sequence[Sequence[Tensor]], out: Path | None = None) -> Path:
@@ -167,7 +169,7 @@ def candidates(engine: str, precision: str, device: torch.device) -> list[Choice
     return found
 
 
-def _load(weights: str, device: torch.device, choice: Choice) -> PerceptionModel:
+def _load(weights: str, device: torch.device, choice: Choice, threads: int) -> PerceptionModel:
     if choice.engine == "torch":
         network = load_network(weights, device)
         network.description += f"; torch {choice.precision}"
@@ -182,12 +184,12 @@ def _load(weights: str, device: torch.device, choice: Choice) -> PerceptionModel
     else:
         path = _graph(weights)
     try:
-        model = GraphModel(path, device, *choice)
+        model = GraphModel(path, device, *choice, threads)
     except WeightsError:
         if choice.precision == "int8":
             raise
         path.unlink(missing_ok=True)  # damaged, or made by another version of a library
-        model = GraphModel(_graph(weights), device, *choice)
+        model = GraphModel(_graph(weights), device, *choice, threads)
     if weights != "random":
         model.description = f"{description(weights, model.header)}; {choice.engine} {choice.precision}"
     return model
@@ -245,10 +247,10 @@ def _note(record: Path, choice: Choice) -> None:
         log.warning("which engine is the fastest is measured again at each start: %s", error)
 
 
-def _machine_digest(found: Sequence[Choice], device: torch.device) -> str:
+def _machine_digest(found: Sequence[Choice], device: torch.device, threads: int) -> str:
     """Digest what decides which engine is the fastest: engines with their versions, processor, threads."""
     versions = [importlib.metadata.version(choice.engine) for choice in found]
-    parts = [*found, *versions, device.type, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), _cpu()]
+    parts = [*found, *versions, device.type, threads, torch.backends.cpu.get_cpu_capability(), _cpu()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

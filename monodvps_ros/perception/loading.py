@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from monodvps_ros.config import PipelineConfig
-from monodvps_ros.engines import load_engine, open_graph
+from monodvps_ros.engines import GraphModel, load_engine, open_graph, thread_count
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.pair import FoundationModel
 from monodvps_ros.network import GRAPH_SUFFIXES
@@ -31,12 +31,14 @@ def load_model(config: PipelineConfig, device: torch.device | None = None) -> Pe
         WeightsError: a file or model cannot be had.
     """
     device = device or resolve_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if not config.model and config.weights.endswith(GRAPH_SUFFIXES):
-        return open_graph(Path(config.weights), config, device)
+    torch.set_num_threads(thread_count(config.threads))
     if not config.model:
-        return load_engine(config, device)
+        is_graph = config.weights.endswith(GRAPH_SUFFIXES)
+        model = open_graph(Path(config.weights), config, device) if is_graph else load_engine(config, device)
+        if device.type == "cpu" and isinstance(model, GraphModel) and model.engine != "torch":
+            # What is left for torch is small, and its threads would spin beside the engine's.
+            torch.set_num_threads(1)
+        return model
     if config.weights:
         raise ConfigError(f"model '{config.model}' and weights '{config.weights}' are both named; leave one empty")
     return FoundationModel(config.model, device)

@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
 from monodvps_ros.config import NodeConfig, PipelineConfig
+from monodvps_ros.engines import thread_count
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb, release_memory, resolve_device
@@ -163,9 +164,17 @@ class PerceptionNode(ManagedNode):
         report_missing(self.get_logger())
         height, width = self._model.input_size
         self.get_logger().info(
-            f"network: {self._model.description}, input {width}x{height}, on {_device_description(self._device)}, "
+            f"network: {self._model.description}, input {width}x{height}, on {self._device_description}, "
             f"ready after {time.monotonic() - begun_at:.1f} s"
         )
+
+    @property
+    def _device_description(self) -> str:
+        if self._device is None:
+            return ""
+        if self._device.type == "cuda":
+            return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
+        return f"{self._device} ({thread_count(self.config.pipeline.threads)} threads)"
 
     def _fail_configuration(self, problem: str) -> None:
         self._tear_down()
@@ -234,7 +243,7 @@ class PerceptionNode(ManagedNode):
             name=self.status_name,
             state=self.state,
             problem=problem,
-            device="" if device is None else _device_description(device),
+            device=self._device_description,
             weights=self._model.description if self._model is not None else "",
             start_up_s=self._start_up_s,
             callback_errors=self.callback_errors,
@@ -265,9 +274,3 @@ class PerceptionNode(ManagedNode):
             withholds_unknown=stream.withholds_unknown,
             device_lost=stream.device_lost,
         )
-
-
-def _device_description(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)"
