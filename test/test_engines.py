@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 
 import cv2
@@ -149,6 +150,16 @@ def test_threads_sleep_soon_unless_the_user_says_how_they_wait(monkeypatch, give
         name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME") if name in os.environ
     }
     assert found == (given or {"GOMP_SPINCOUNT": str(SPIN_COUNT), "KMP_BLOCKTIME": "1"})
+
+
+def test_a_node_that_runs_a_cached_graph_imports_nothing_that_it_does_not_need():
+    code = (
+        "import sys, monodvps_ros.perception.loading\n"
+        "heavy = {'timm', 'torchvision', 'torch._dynamo', 'transformers', 'lightning', 'onnx', 'nncf', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_are_those_wanted_or_torchs_own():

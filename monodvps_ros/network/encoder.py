@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -74,6 +73,8 @@ class Encoder(nn.Module):
 
 @functools.cache
 def _feature_info(name: str, output_stride: int) -> tuple[dict[str, Any], ...]:
+    import timm  # noqa: PLC0415 (takes longer than torch itself, and a node that runs a cached graph does not need it)
+
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see timm.list_models()"
         raise ConfigError(f"network.encoder '{name}' is not a timm model; similar names: {near}")
@@ -111,6 +112,8 @@ def _choose(name: str, info: Sequence[dict[str, Any]], output_stride: int) -> li
 
 
 def _create(name: str, output_stride: int, in_channels: int, weights: str, indices: tuple[int, ...]) -> nn.Module:
+    import timm  # noqa: PLC0415 (see above)
+
     options: dict[str, Any] = {"features_only": True, "out_indices": indices, "in_chans": in_channels}
     options |= _stride_option(output_stride)
     if weights and weights != "hub":

@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +25,8 @@ class Normalize(nn.Module):
 
     def __init__(self, encoder: str = "") -> None:
         super().__init__()
+        import timm  # noqa: PLC0415 (takes a second)
+
         known = timm.get_pretrained_cfg(encoder) if encoder and timm.is_model(encoder) else None
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if known is None else (known.mean, known.std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
