@@ -129,4 +129,5 @@ def _training(weights: str) -> Callable[[], Any]:
 
 if __name__ == "__main__":
     let_threads_sleep()
-    print(json.dumps(_measure(*sys.argv[1:4], int(sys.argv[4]))))  # noqa: T201
+    _, work_, engine_, weights_, beside_ = sys.argv
+    print(json.dumps(_measure(work_, engine_, weights_, int(beside_))))  # noqa: T201

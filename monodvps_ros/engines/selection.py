@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from monodvps_ros.network.weights import AOTI, ONNX, OPENVINO
 from monodvps_ros.types import PerceptionModel
 
 log = logging.getLogger(__name__)
+ModelT = TypeVar("ModelT", bound=PerceptionModel)
 
 #: Names the engine that 'auto' takes, instead of the fastest.
 ENGINE_VARIABLE = "MONODVPS_ENGINE"
@@ -209,7 +210,7 @@ def _graph(weights: str | Path) -> Path:
     return path
 
 
-def _fastest(found: Sequence[Choice], load: Callable[[Choice], PerceptionModel]) -> tuple[Choice, PerceptionModel]:
+def _fastest(found: Sequence[Choice], load: Callable[[Choice], ModelT]) -> tuple[Choice, ModelT]:
     """Load all, leave out what fails its check, time the others in turn by their best run, and return the fastest."""
     if len(found) == 1:
         return found[0], load(found[0])
@@ -226,7 +227,7 @@ def _fastest(found: Sequence[Choice], load: Callable[[Choice], PerceptionModel])
     return winner, loaded[winner]
 
 
-def _tried(choice: Choice, load: Callable[[Choice], PerceptionModel]) -> PerceptionModel | None:
+def _tried(choice: Choice, load: Callable[[Choice], ModelT]) -> ModelT | None:
     try:
         return load(choice)
     except MonoDVPSError as error:
