@@ -275,6 +275,7 @@ class TestConverted:
 def test_the_benchmark_compares_ways_to_wait_alone_and_beside_busy_processes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(busy, "POLICIES", {"monodvps_ros": {}})
     monkeypatch.setattr(busy, "ROUNDS", 1)
+    monkeypatch.setattr(busy, "WORK", ("training",))
     weights = write_tiny_weights(tmp_path / "w.safetensors")
     found = tmp_path / "busy.json"
     with pytest.raises(SystemExit) as end:
