@@ -12,6 +12,7 @@ from training_clip import SIZE, Clip, K, make_config, make_dataset, make_objecti
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import SEMKITTI
 from monodvps_ros.losses import Need
+from monodvps_ros.training.batch import with_float_images
 from monodvps_ros.training.dataset import Draw, TrainingDataset, collate, needs_met
 from monodvps_ros.training.frames import FrameEntry, FrameStore, store_frames
 from monodvps_ros.training.sampler import StepSampler
@@ -78,7 +79,7 @@ def test_sources_of_two_label_spaces_are_refused(tmp_path):
 def test_sources_follow_the_target_in_time(tmp_path):
     config = make_config(augmentation={"flip": 0.0, "color": 0.0})
     dataset = make_dataset(tmp_path, config)
-    batch = collate([dataset[Draw(2, 0)]])
+    batch = with_float_images(collate([dataset[Draw(2, 0)]]))
     for place, image in ((2, batch.truth.image), (1, batch.truth.sources[0]), (3, batch.truth.sources[1])):
         expected = torch.from_numpy(Clip().sample(place).frame.image.copy()).permute(2, 0, 1) / 255
         assert torch.equal(image[0], expected)
@@ -149,16 +150,16 @@ def test_zoomed_crops_are_cut_from_frames_stored_larger(tmp_path):
                          loss={"pseudo_depth": 1.0})  # fmt: skip
     dataset = TrainingDataset(store, config, make_objective(config))
     image = dataset[Draw(0, 0)]["images"][0]
-    assert tuple(image.shape) == (3, *SIZE)
-    assert set(image.unique().tolist()) == {0.0, 1.0}  # not blurred
-    assert bool((image[:, 1:] != image[:, :-1]).all())
+    assert tuple(image.shape) == (*SIZE, 3)
+    assert set(image.unique().tolist()) == {0, 255}  # not blurred
+    assert bool((image[1:] != image[:-1]).all())
 
 
 def test_mirroring_takes_k_labels_and_all_frames_along(tmp_path):
     dataset = make_dataset(tmp_path, make_config(augmentation={"flip": 1.0, "color": 1.0}))
     plain = make_dataset(tmp_path, make_config(augmentation={"flip": 0.0, "color": 0.0}))
     mirrored, straight = dataset[Draw(2, 0)], plain[Draw(2, 0)]
-    assert torch.equal(mirrored["images"], straight["images"].flip(-1))
+    assert torch.equal(mirrored["images"], straight["images"].flip(-2))
     assert torch.equal(mirrored["panoptic"], straight["panoptic"].flip(-1))
     assert mirrored["intrinsics"][0, 2] == SIZE[1] - 1 - straight["intrinsics"][0, 2]
     assert torch.allclose(mirrored["offsets_px"][1], -straight["offsets_px"][1].flip(-1), atol=1e-4)

@@ -236,7 +236,7 @@ class PseudoClip(Clip):
 
 class TestTraining:
     def test_samples_say_whose_their_labels_are(self, tmp_path):
-        config = make_config(augmentation={"flip": 0.0, "color": 0.0})
+        config = make_config(augmentation={"flip": 0.0, "color": 0.0}, loss={"pseudo_depth": 1.0})
         pseudo, true = (make_dataset(tmp_path / kind.__name__, config, kind()) for kind in (PseudoClip, Clip))
         batch = collate([pseudo[Draw(1, 0)], true[Draw(1, 0)]]).truth
         assert batch.pseudo.tolist() == [True, False] and batch.labelled.tolist() == [True, True]
@@ -245,9 +245,11 @@ class TestTraining:
 
     def test_mirroring_takes_guessed_depth_along(self, tmp_path):
         plain, mirrored = (
-            make_dataset(tmp_path / str(flip), make_config(augmentation={"flip": flip, "color": 0.0}), PseudoClip())[
-                Draw(1, 0)
-            ]
+            make_dataset(
+                tmp_path / str(flip),
+                make_config(augmentation={"flip": flip, "color": 0.0}, loss={"pseudo_depth": 1.0}),
+                PseudoClip(),
+            )[Draw(1, 0)]
             for flip in (0.0, 1.0)
         )
         assert torch.equal(mirrored["inverse_depth"], plain["inverse_depth"].flip(2))

@@ -60,6 +60,9 @@ class TrainingConfig(Config):
     """A training run, apart from its data and output folder."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    network_of_weights: bool = setting(
+        False, "Take the network settings from the initial weights (--weights) instead of this configuration."
+    )
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)

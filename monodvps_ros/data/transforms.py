@@ -20,6 +20,9 @@ from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 #: Luma, as of ITU-R BT.601, and two axes of chroma at a right angle, from red, green and blue.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+#: Images that shrink below this share of their pixels are averaged over areas, four times as slow as bilinearly; stored
+#: frames shrink less for training.
+_MUCH_SMALLER = 0.4
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
@@ -117,8 +120,9 @@ def draw_color_jitter(
 def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
     """Transform image, truth and K of a frame; lens distortion is removed first.
 
-    Images are resized by area or bilinearly; labels and depth by the nearest pixel, so that no value is invented; flow
-    vectors are scaled with the image. Mirroring negates x of the world too, so that poses and points still agree.
+    Images are resized bilinearly, or by area if they shrink much; labels and depth by the nearest pixel, so that no
+    value is invented; flow vectors are scaled with the image. Mirroring negates x of the world too, so that poses and
+    points still agree.
 
     Args:
         sample: a frame with whatever truth it has.
@@ -140,7 +144,7 @@ def apply_geometry(sample: Sample, geometry: ImageGeometry) -> Sample:
     pose = truth.world_from_camera
     if pose is not None and geometry.mirror:
         pose = _MIRROR @ pose @ _MIRROR
-    smaller = scale_y * scale_x < 1.0
+    smaller = scale_y * scale_x < _MUCH_SMALLER
     return dataclasses.replace(
         sample,
         frame=CameraFrame(

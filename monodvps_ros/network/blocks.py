@@ -3,12 +3,17 @@
 
 from torch import Tensor, nn
 
+from monodvps_ros.network.depthwise import DepthwiseConv2d
 
-def conv_norm(in_channels: int, out_channels: int, kernel: int, dilation: int = 1, groups: int = 1) -> nn.Sequential:
+
+def conv_norm(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     """Make a convolution without bias, a batch normalisation and a ReLU; the size stays, `kernel` is odd."""
     padding = dilation * (kernel // 2)
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, 1, padding, dilation, groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+    return _normalized(nn.Conv2d(in_channels, out_channels, kernel, 1, padding, dilation, bias=False))
+
+
+def _normalized(convolution: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True))
 
 
 def separable(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
@@ -17,7 +22,7 @@ def separable(in_channels: int, out_channels: int, kernel: int, dilation: int = 
     Source: the decoder convolution of Panoptic-DeepLab (Cheng et al. 2020, section 3.1).
     """
     return nn.Sequential(
-        conv_norm(in_channels, in_channels, kernel, dilation, groups=in_channels),
+        _normalized(DepthwiseConv2d(in_channels, kernel, dilation)),
         conv_norm(in_channels, out_channels, 1),
     )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from monodvps_ros.errors import ConfigError, WeightsError
+from monodvps_ros.network.depthwise import with_fast_training
 
 #: Strides of the maps that decoders ask for, beside the last one.
 STRIDES = (2, 4, 8, 16)
@@ -45,7 +46,7 @@ class Encoder(nn.Module):
         self._order = _choose(name, info, output_stride)
         indices = sorted(set(self._order) - {-1})
         self._places = tuple(indices.index(index) if index >= 0 else -1 for index in self._order)
-        self.body = _create(name, output_stride, in_channels, weights, tuple(indices))
+        self.body = with_fast_training(_create(name, output_stride, in_channels, weights, tuple(indices)))
         self.stem: nn.Module | None = None
         if self._order[0] < 0:
             self.stem = nn.Sequential(

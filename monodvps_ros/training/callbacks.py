@@ -187,6 +187,8 @@ class DataSummary(Callback):
 class ProgressLines(Callback):
     """Prints a line of progress at intervals, where there is no terminal for a progress bar.
 
+    Its pace and its share of time spent waiting for data are those since the line before.
+
     Args:
         console: to print to.
         seconds: time between lines.
@@ -195,14 +197,18 @@ class ProgressLines(Callback):
     def __init__(self, console: Console, seconds: float = 10.0) -> None:
         self._console = console
         self._seconds = seconds
-        self._started = 0.0
-        self._printed = 0.0
-        self._first = 0
+        self._printed = self._ended = 0.0
+        self._step = 0
+        self._waited = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock."""
-        self._started = self._printed = time.monotonic()
-        self._first = trainer.global_step
+        self._printed = self._ended = time.monotonic()
+        self._step = trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Count the time since the last step."""
+        self._waited += time.monotonic() - self._ended
 
     def on_train_batch_end(
         self,
@@ -213,14 +219,18 @@ class ProgressLines(Callback):
         batch_idx: int,
     ) -> None:
         """Print at the interval and after the last step."""
-        now, steps = time.monotonic(), pl_module.config.max_steps
-        if trainer.global_rank or (now - self._printed < self._seconds and trainer.global_step < steps):
+        now, step, steps = time.monotonic(), trainer.global_step, pl_module.config.max_steps
+        self._ended = now
+        if trainer.global_rank or (now - self._printed < self._seconds and step < steps):
             return
-        self._printed = now
-        pace = (now - self._started) / max(1, trainer.global_step - self._first)
+        passed = max(now - self._printed, 1e-6)
+        per_second = (step - self._step) / passed
+        samples = per_second * pl_module.config.batch_size * trainer.world_size
+        waiting = f"{self._waited / passed:.0%} waiting for data"
+        self._printed, self._step, self._waited = now, step, 0.0
         terms = {name.removeprefix("loss/"): float(value) for name, value in trainer.callback_metrics.items()
                  if name.startswith("loss/")}  # fmt: skip
         text = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
-        left = pace * (steps - trainer.global_step)
-        line = f"step {trainer.global_step}/{steps}  {pace:.2f} s/step  {left:.0f} s left  {text}"
+        left = (steps - step) / max(per_second, 1e-6)
+        line = f"step {step}/{steps}  {samples:.3g} samples/s, {waiting}  {left:.0f} s left  {text}"
         self._console.print(line, soft_wrap=True, highlight=False)

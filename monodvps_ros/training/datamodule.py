@@ -113,6 +113,7 @@ class TrainingData(LightningDataModule):
             self.dataset,
             batch_sampler=sampler,
             collate_fn=collate,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
             multiprocessing_context="spawn" if config.workers else None,

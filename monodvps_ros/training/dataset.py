@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -24,6 +23,7 @@ from monodvps_ros.types import Sample
 
 #: Offsets of the adjacent frames, in the order of `TrainingBatch.sources`.
 NEIGHBOURS = (-1, 1)
+_TARGETS = ("centers", "center_weights", "offsets_px", "offset_weights")
 _FLAGS = tuple(need for need in Need if need is not Need.NOTHING)
 
 
@@ -57,6 +57,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         needs = {term.need for term in objective.active}
         metric = objective.canonical_focal_px > 0
         self._moves = Need.MOTION in needs  # otherwise neighbours are not read
+        self._reads = objective.reads  # other maps are not computed
         self._size = (config.network.input_height, config.network.input_width)
         self._given = [needs_met(store.entries, number, config.max_gap_s, metric) for number in range(len(store))]
         self.targets = [number for number, given in enumerate(self._given) if given & needs]
@@ -73,7 +74,10 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         return len(self.targets)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        """Return a sample: tensors without batch axis, named as in `TrainingBatch`, and the jittered images."""
+        """Return a sample: tensors without batch axis, named as in `TrainingBatch`, and the jittered images.
+
+        Images are (n, H, W, 3) uint8, target first: a quarter of the bytes that go from process to process.
+        """
         generator = np.random.default_rng(draw.seed)
         augmentation, size = self.config.augmentation, self._size
         scales = (augmentation.min_scale, augmentation.max_scale)
@@ -83,11 +87,12 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         given = self._given[number]
         has_motion = Need.MOTION in given
         places = [number + step if has_motion else number for step in NEIGHBOURS] if self._moves else []
-        target, *sources = (apply_geometry(self.store.sample(place), geometry) for place in (number, *places))
+        target = apply_geometry(self.store.sample(number), geometry)
+        sources = [apply_geometry(self.store.sample(place, with_truth=False), geometry) for place in places]
         images = [frame.frame.image for frame in (target, *sources)]
         return {
-            "images": torch.stack([_image(image) for image in images]),
-            "shown": torch.stack([_image(apply_color_jitter(image, jitter)) for image in images]),
+            "images": torch.from_numpy(np.stack(images)),
+            "shown": torch.from_numpy(np.stack([apply_color_jitter(image, jitter) for image in images])),
             "intrinsics": _intrinsics(target),
             **{need.value: need in given for need in _FLAGS},
             "name": target.source,
@@ -97,20 +102,16 @@ class TrainingDataset(Dataset[dict[str, Any]]):
     def _labels(self, target: Sample) -> dict[str, Any]:
         truth = target.truth
         panoptic = truth.panoptic if truth.panoptic is not None else np.full(self._size, VOID_PANOPTIC_ID, np.uint16)
-        targets = panoptic_targets(panoptic, self.store.labels, scale_length(self.config.center_sigma_px, self._size))
-        unknown = np.full(self._size, np.nan, np.float32)
-        depth = truth.depth_m if truth.depth_m is not None else unknown
-        inverse_depth = truth.inverse_depth if truth.inverse_depth is not None else unknown
-        return {
-            "panoptic": torch.from_numpy(panoptic.astype(np.int32)),
-            "pseudo": truth.panoptic_is_pseudo,
-            "centers": torch.from_numpy(targets.centers),
-            "center_weights": torch.from_numpy(targets.center_weights),
-            "offsets_px": torch.from_numpy(targets.offsets_px),
-            "offset_weights": torch.from_numpy(targets.offset_weights),
-            "depth_m": torch.from_numpy(depth)[None],
-            "inverse_depth": torch.from_numpy(inverse_depth)[None],
-        }
+        sample = {"panoptic": torch.from_numpy(panoptic.astype(np.int32)), "pseudo": truth.panoptic_is_pseudo}
+        if self._reads & {"centers", "offsets_px"}:
+            sigma_px = scale_length(self.config.center_sigma_px, self._size)
+            targets = panoptic_targets(panoptic, self.store.labels, sigma_px)
+            sample |= {name: torch.from_numpy(getattr(targets, name)) for name in _TARGETS}
+        for name in self._reads & {"depth_m", "inverse_depth"}:
+            known = getattr(truth, name)
+            values = known if known is not None else np.full(self._size, np.nan, np.float32)
+            sample[name] = torch.from_numpy(values)[None]
+        return sample
 
 
 def needs_met(entries: Sequence[FrameEntry], number: int, max_gap_s: float, metric: bool) -> set[Need]:
@@ -142,27 +143,22 @@ def _adjacent(entries: Sequence[FrameEntry], number: int, max_gap_s: float) -> b
 
 
 def collate(samples: list[dict[str, Any]]) -> StepBatch:
-    """Collate samples into a batch."""
+    """Collate samples into a batch, whose images are uint8 until `TrainingModule.losses` has them on its device."""
 
     def stack(name: str) -> Tensor:
         return torch.stack([sample[name] for sample in samples])
 
-    images, shown = stack("images"), stack("shown")
-    labels = ("panoptic", "centers", "center_weights", "offsets_px", "offset_weights", "depth_m", "inverse_depth",
-              "intrinsics")  # fmt: skip
+    images, shown = (stack(name).permute(0, 1, 4, 2, 3) for name in ("images", "shown"))
+    maps = [name for name in ("panoptic", *_TARGETS, "depth_m", "inverse_depth") if name in samples[0]]
     truth = TrainingBatch(
         image=images[:, 0],
         sources=tuple(images[:, 1:].unbind(1)),
         pseudo=torch.tensor([sample["pseudo"] for sample in samples]),
         names=tuple(sample["name"] for sample in samples),
-        **{name: stack(name) for name in labels},
+        **{name: stack(name) for name in (*maps, "intrinsics")},
         **{need.value: torch.tensor([sample[need.value] for sample in samples]) for need in _FLAGS},
     )
     return StepBatch(truth, shown[:, 0], tuple(shown[:, 1:].unbind(1)))
-
-
-def _image(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(image).permute(2, 0, 1).float() / 255.0
 
 
 def _intrinsics(sample: Sample) -> Tensor:

@@ -99,22 +99,26 @@ class FrameStore:
         """Return the number of frames."""
         return len(self.entries)
 
-    def sample(self, number: int) -> Sample:
+    def sample(self, number: int, with_truth: bool = True) -> Sample:
         """Return a frame with its ground truth, as copies.
 
         Args:
             number: index in `entries`.
+            with_truth: read the ground truth as well.
         """
         entry = self.entries[number]
         matrix = None if entry.intrinsics is None else np.array(entry.intrinsics).reshape(3, 3)
-        return Sample(
-            CameraFrame(self._read("image", number), entry.stamp_ns, entry.frame_id, matrix),
-            FrameTruth(
+        truth = FrameTruth()
+        if with_truth:
+            truth = FrameTruth(
                 panoptic=self._read("panoptic", number) if entry.labelled else None,
                 depth_m=self._read("depth", number) if entry.has_depth else None,
                 panoptic_is_pseudo=entry.pseudo,
                 inverse_depth=self._read("inverse_depth", number) if entry.has_inverse_depth else None,
-            ),
+            )
+        return Sample(
+            CameraFrame(self._read("image", number), entry.stamp_ns, entry.frame_id, matrix),
+            truth,
             entry.sequence,
             entry.index,
             entry.name,

@@ -11,8 +11,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from monodvps_ros.config import TrainingConfig, to_dict
-from monodvps_ros.errors import NotFiniteError, WeightsError
+from monodvps_ros.config import NetworkConfig, TrainingConfig, from_dict, to_dict
+from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
 from monodvps_ros.network import (
@@ -22,8 +22,11 @@ from monodvps_ros.network import (
     load_fitting_weights,
     load_pose_weights,
     load_weights,
+    network_config,
+    read_card,
+    weights_file,
 )
-from monodvps_ros.training.batch import StepBatch
+from monodvps_ros.training.batch import StepBatch, with_float_images
 from monodvps_ros.training.checkpoints import (
     CONFIG_KEY,
     DATA_KEY,
@@ -38,6 +41,24 @@ from monodvps_ros.training.predict import predict
 
 #: Suffix of checkpoints.
 _CHECKPOINT = ".ckpt"
+
+
+def stored_network(weights: Path | str) -> NetworkConfig:
+    """Return the settings of the network that a weights file or a checkpoint was written from.
+
+    Raises:
+        ConfigError: no file is given.
+        WeightsError: it is missing, damaged or not of this package.
+    """
+    if not str(weights):
+        raise ConfigError("network_of_weights is set but there are no initial weights; give them with --weights")
+    if not str(weights).endswith(_CHECKPOINT):
+        path = weights_file(weights)
+        return network_config(path, read_card(path))
+    held = read_checkpoint(weights)
+    if CONFIG_KEY not in held:
+        raise WeightsError(f"{weights}: not a checkpoint of this package; give one that 'monodvps train' wrote")
+    return from_dict(TrainingConfig, held[CONFIG_KEY], str(weights)).network
 
 
 class TrainingModule(LightningModule):
@@ -153,7 +174,7 @@ class TrainingModule(LightningModule):
         Dropout and tie-breaking noise are seeded by run, step and process, so that resumed runs are reproducible.
 
         Args:
-            batch: samples on this module's device.
+            batch: samples on this module's device; images may be uint8.
 
         Raises:
             NotFiniteError: a term is not finite; the message names it, the sample and the step.
@@ -164,6 +185,7 @@ class TrainingModule(LightningModule):
         if self.objective.generator is None or self.objective.generator.device != batch.shown.device:
             self.objective.generator = torch.Generator(batch.shown.device)
         self.objective.generator.manual_seed(seed)
+        batch = with_float_images(batch)
         prediction = predict(self.network, self.pose_network, batch, self.objective)
         return self.objective(batch.truth, prediction, self.global_step, self.config.max_steps)
 

@@ -12,7 +12,7 @@ from monodvps_ros.geometry import disparity_to_depth, warp_by_depth, warp_by_flo
 from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.losses import TrainingBatch, TrainingPrediction
-from monodvps_ros.training.batch import StepBatch
+from monodvps_ros.training.batch import StepBatch, with_float_images
 from monodvps_ros.training.predict import predict
 
 _MOST_SAMPLES = 2
@@ -43,6 +43,7 @@ class Pictures(Callback):
         modes = [(module, module.training) for module in pl_module.modules()]
         pl_module.eval()
         with torch.no_grad():
+            batch = with_float_images(batch)
             prediction = predict(pl_module.network, pl_module.pose_network, batch, pl_module.objective)
             pictures = draw(batch.truth, prediction, pl_module.network.label_space, pl_module.network.depth_range_m)
         for module, mode in modes:

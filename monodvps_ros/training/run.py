@@ -8,10 +8,11 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
@@ -35,7 +36,7 @@ from monodvps_ros.training.checkpoints import AtomicCheckpoints, check_resumable
 from monodvps_ros.training.datamodule import TrainingData
 from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.faults import explained
-from monodvps_ros.training.module import TrainingModule
+from monodvps_ros.training.module import TrainingModule, stored_network
 from monodvps_ros.training.pictures import Pictures
 from monodvps_ros.types import Sample, SampleSource
 
@@ -122,9 +123,9 @@ def train(
     checkpoint = out / LAST_CHECKPOINT
     with owned(out) if _is_first() else nullcontext():  # of several processes the first one writes
         _check_folder(out, checkpoint, resume)
-        prints = _checked_data(checkpoint if resume else None, config, names, devices * nodes)
+        config = _completed(config, checkpoint if resume else weights)
+        prints, key = _checked_data(checkpoint if resume else None, config, names, sources, devices * nodes)
         _prepare_folder(out, checkpoint, config)
-        key = json.dumps([list(names), [len(source) for source in sources], prints])
         seed_everything(config.seed, workers=True, verbose=False)
         module = TrainingModule(config, weights, names, prints)
         data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key, names)
@@ -143,6 +144,11 @@ def _is_first() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
+def _completed(config: TrainingConfig, start: Path | str) -> TrainingConfig:
+    """Take the network's settings from the initial weights where the configuration says so."""
+    return replace(config, network=stored_network(start)) if config.network_of_weights else config
+
+
 def _check_folder(out: Path, checkpoint: Path, resume: bool) -> None:
     if not resume and checkpoint.exists():
         raise DataError(f"{out} contains a training run; continue it with --resume, or choose another --out")
@@ -150,12 +156,21 @@ def _check_folder(out: Path, checkpoint: Path, resume: bool) -> None:
         raise DataError(f"{checkpoint}: there is no checkpoint yet; run the same command without --resume")
 
 
-def _checked_data(checkpoint: Path | None, config: TrainingConfig, names: Sequence[str], processes: int) -> list[str]:
-    """Return the fingerprints of the data; if there is a checkpoint to resume, check that it is of this run."""
+def _checked_data(
+    checkpoint: Path | None,
+    config: TrainingConfig,
+    names: Sequence[str],
+    sources: Sequence[SampleSource],
+    processes: int,
+) -> tuple[list[str], str]:
+    """Return the fingerprints of the data, and a key for its frames.
+
+    If there is a checkpoint to resume, check that it is of this run.
+    """
     found = [fingerprint(Path(name)) for name in names]
     if checkpoint is not None:
         check_resumable(read_checkpoint(checkpoint), config, processes, names, found)
-    return found
+    return found, json.dumps([list(names), [len(source) for source in sources], found])
 
 
 @rank_zero_only
@@ -219,6 +234,7 @@ def _trainer(
                 enable_version_counter=False,
             )
         )
+    torch.backends.cuda.matmul.allow_tf32 = not config.deterministic  # as cuDNN's convolutions do by default
     terminal = sys.stderr.isatty()
     callbacks.append(RichProgressBar() if terminal else ProgressLines(console))
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device]
