@@ -234,10 +234,10 @@ def test_photometric_loss_falls_on_real_frames_that_were_not_trained_on(real_dat
 
 @pytest.mark.slow
 def test_depth_on_one_street_gets_better_by_the_video_of_another(real_data, tmp_path):
-    """Against LiDAR that nothing was trained on; half the steps of adapt.yaml, as the pose network starts at random."""
+    """Against LiDAR that nothing was trained on; half the steps of adapt_drives.yaml: the pose network is random."""
     settings = {"max_steps": 30, "device": "cpu", "pose_encoder_weights": "", "optimizer.average": 0.8,
                 "network.input_height": 96, "network.input_width": 320}  # fmt: skip
-    config = load(TrainingConfig, CONFIGS / "adapt.yaml", settings)
+    config = load(TrainingConfig, CONFIGS / "adapt_drives.yaml", settings)
     weights = str(WEIGHTS / "drives.safetensors")
     truth = list(open_source(real_data / "kitti_color39"))[::6]
     result = train(config, [open_source(real_data / "kitti_odom03_gray")], tmp_path / "out", weights=weights)

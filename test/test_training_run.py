@@ -17,7 +17,7 @@ from training_clip import SIZE, Clip, make_config, write_clip
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import replace, to_dict
-from monodvps_ros.errors import DataError, WeightsError
+from monodvps_ros.errors import ConfigError, DataError, WeightsError
 from monodvps_ros.files import owned
 from monodvps_ros.network import load_network, read_card
 from monodvps_ros.training.checkpoints import (
@@ -28,7 +28,7 @@ from monodvps_ros.training.checkpoints import (
     read_checkpoint,
 )
 from monodvps_ros.training.export import export_checkpoint
-from monodvps_ros.training.module import TrainingModule
+from monodvps_ros.training.module import TrainingModule, stored_network
 from monodvps_ros.training.run import CONFIG_FILE, LAST_CHECKPOINT, train
 
 
@@ -171,6 +171,15 @@ def test_settings_newer_than_the_checkpoint_have_their_defaults(finished):
     held["monodvps_config"]["loss"]["no_longer"] = 1
     with pytest.raises(WeightsError, match=r"no_longer.*another version of this package"):
         check_resumable(held, config, 1, ["clip"], ["0"])
+
+
+def test_the_network_can_be_that_of_the_initial_weights(finished, tmp_path):
+    result, out, config = finished
+    for start in (result.weights, out / LAST_CHECKPOINT):
+        assert stored_network(start) == config.network
+    with pytest.raises(ConfigError, match="there are no initial weights; give them with --weights"):
+        train(replace(config, "network_of_weights", True), [Clip()], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_starting_from_weights(finished, tmp_path):
