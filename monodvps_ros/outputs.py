@@ -27,6 +27,7 @@ COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 DETECTIONS_TYPE = "vision_msgs/msg/Detection2DArray"
 DETECTIONS_3D_TYPE = "vision_msgs/msg/Detection3DArray"
 MARKERS_TYPE = "visualization_msgs/msg/MarkerArray"
+ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 
 #: Formats of compressed images, as image_transport names them; `data.compressed_images` makes them.
 JPEG_FORMAT = "rgb8; jpeg compressed bgr8"
@@ -40,6 +41,7 @@ class Stage(Enum):
     TRACKING = "tracking"  # instances and their persistent ids
     SCALE = "scale"  # depth in metres
     PROBABILITY = "probability"  # of each pixel's class
+    MOTION = "motion"  # of the camera
 
 
 class Output(Enum):
@@ -60,6 +62,7 @@ class Output(Enum):
     IMAGE = ("image",)
     OVERLAY = "overlay", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
     BOXES = "boxes", Stage.TRACKING, Stage.SCALE, Stage.PROBABILITY
+    ODOMETRY = "odometry", Stage.SCALE, Stage.MOTION
 
     def __init__(self, field: str, *needs: Stage) -> None:
         self.field = field
@@ -109,6 +112,7 @@ OUTPUT_TOPICS = (
     _derived("detections", DETECTIONS_TYPE, Output.SEGMENTS, "", "box, class and track id of each instance"),
     _derived("detections_3d", DETECTIONS_3D_TYPE, Output.BOXES, "", "upright boxes; optical frame, metres"),
     _derived("markers", MARKERS_TYPE, Output.BOXES, "", "these boxes with class, track id and distance"),
+    _derived("odometry", ODOMETRY_TYPE, Output.ODOMETRY, "", "pose, metres; weights with a pose network"),
     _derived("rectified/image/compressed", COMPRESSED_TYPE, Output.IMAGE, JPEG_FORMAT, "rectified/image"),
     _derived("overlay/compressed", COMPRESSED_TYPE, Output.OVERLAY, JPEG_FORMAT, "overlay"),
     _derived("panoptic/color/compressed", COMPRESSED_TYPE, Output.COLOR, JPEG_FORMAT, "panoptic/color"),
@@ -228,6 +232,29 @@ class ScaleEstimate:
         return self.state is not ScaleState.UNKNOWN
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Odometry:
+    """Where the camera is, since the odometry began. Covariances are of x, y, z and turns about these axes.
+
+    Attributes:
+        frame_id: the fixed frame: x forward, y left, z up of the camera where the odometry began.
+        child_frame_id: what moves: the camera's optical frame, or the frame that the configuration names.
+        pose: (4, 4) float64, carries points of the child frame into the fixed frame, metres.
+        covariance: (6, 6) float64 in m^2 and rad^2, along the axes of the fixed frame; grows with the way.
+        linear_m_s: (3,) float64 mean velocity since the frame before, along the axes of the child frame.
+        angular_rad_s: (3,) float64 likewise.
+        twist_covariance: (6, 6) float64 of the two velocities.
+    """
+
+    frame_id: str
+    child_frame_id: str
+    pose: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    linear_m_s: NDArray[np.float64]
+    angular_rad_s: NDArray[np.float64]
+    twist_covariance: NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Perception:
     """The result for one frame; outputs that were not asked for are None. Maps are of one size, H x W.
@@ -248,6 +275,7 @@ class Perception:
         image: (H, W, 3) uint8, the camera's image, rectified.
         overlay: (H, W, 3) uint8, that image with masks, track ids and distances.
         boxes: boxes of the instances that have enough depth in metres, nearest first; empty without K.
+        odometry: pose of the camera; None while the scale is unknown, and for weights without a pose network.
         timings_ms: milliseconds by stage; empty unless timing is on.
     """
 
@@ -265,6 +293,7 @@ class Perception:
     image: NDArray[np.uint8] | None = None
     overlay: NDArray[np.uint8] | None = None
     boxes: tuple[Box3D, ...] | None = None
+    odometry: Odometry | None = None
     timings_ms: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __getitem__(self, output: Output) -> Any:

@@ -20,7 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from monodvps_ros.labels import CITYSCAPES
-from monodvps_ros.outputs import OUTPUT_TOPICS
+from monodvps_ros.outputs import OUTPUT_TOPICS, Output, topic_of
 from monodvps_ros.ros.nodes.perception_node import PerceptionNode
 from monodvps_ros.ros.topics.message_packages import loaded_class
 from monodvps_ros.types import NetworkOutput
@@ -29,8 +29,9 @@ NETWORK = (64, 128)
 CAMERA = (96, 160)
 K = [120.0, 0, 79.5, 0, 110.0, 47.5, 0, 0, 1]
 CAR, SKY, ROAD = 13, 10, 0
-#: Outputs that this installation of ROS has the messages for.
-OUTPUTS = {row.topic: loaded_class(row.type_name) for row in OUTPUT_TOPICS if loaded_class(row.type_name)}
+#: Outputs that this installation of ROS has the messages for, and those of them that every model gives.
+TYPES = {row.topic: loaded_class(row.type_name) for row in OUTPUT_TOPICS if loaded_class(row.type_name)}
+OUTPUTS = {topic: kind for topic, kind in TYPES.items() if topic != topic_of(Output.ODOMETRY)}
 _namespaces = (f"/bench{index}" for index in itertools.count())
 
 
@@ -159,7 +160,7 @@ class Bench:
     def listen(self, topic):
         self.received.setdefault(topic, [])
         self.subscriptions[topic] = self.peer.create_subscription(
-            OUTPUTS[topic], self.prefix + topic, self.received[topic].append, 10
+            TYPES[topic], self.prefix + topic, self.received[topic].append, 10
         )
 
     def ignore(self, topic):

@@ -70,6 +70,7 @@ PROBLEMS = [
     ({"camera_problem": "no camera_info"}, {}, WARN, "no cloud: no camera_info"),
     ({"scale": UNKNOWN}, {}, WARN, "no depth: the scale is unknown: no road"),
     ({"frame_problem": "two frames"}, {}, WARN, "two frames"),
+    ({"odometry_problem": "no odometry"}, {}, WARN, "no odometry"),
     ({"cloud_mb": 30.1}, {}, WARN, "raise pipeline.cloud.stride"),
 ]
 

@@ -7,7 +7,14 @@ range and description; `load` reads a YAML file and dotted overrides over the de
 
 from monodvps_ros.config.model import LossConfig, NetworkConfig
 from monodvps_ros.config.nodes import CameraConfig, NodeConfig, TrainingNodeConfig
-from monodvps_ros.config.perception import CloudConfig, GroupingConfig, PipelineConfig, ScaleConfig, TrackerConfig
+from monodvps_ros.config.perception import (
+    CloudConfig,
+    GroupingConfig,
+    OdometryConfig,
+    PipelineConfig,
+    ScaleConfig,
+    TrackerConfig,
+)
 from monodvps_ros.config.scenes import SceneConfig
 from monodvps_ros.config.training import AugmentationConfig, OptimizerConfig, PseudoLabelConfig, TrainingConfig
 from monodvps_ros.config.tree import Setting, from_dict, load, replace, setting, settings, to_dict
@@ -20,6 +27,7 @@ __all__ = [
     "LossConfig",
     "NetworkConfig",
     "NodeConfig",
+    "OdometryConfig",
     "OptimizerConfig",
     "PipelineConfig",
     "PseudoLabelConfig",

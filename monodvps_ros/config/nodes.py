@@ -74,6 +74,8 @@ class NodeConfig(Config):
                 raise self.refusal("cameras", f"{name!r} must be letters, digits and underscores, with a letter first")
             if not name and len(self.cameras) > 1:
                 raise self.refusal("cameras", "only a single camera may go unnamed")
+        if len(self.cameras) > 1 and self.pipeline.odometry.child_frame:
+            raise self.refusal("cameras", "pipeline.odometry.child_frame must be empty with several cameras")
 
     def of_camera(self, camera: CameraConfig) -> "NodeConfig":
         """Return the configuration with what is said of one camera."""

@@ -82,6 +82,26 @@ class ScaleConfig(Config):
 
 
 @dataclass(frozen=True)
+class OdometryConfig(Config):
+    """Visual odometry, for weights with a pose network."""
+
+    frame: str = setting("odom", "Fixed frame of the odometry; its origin is where the camera was at the start.")
+    child_frame: str = setting(
+        "", "Frame that moves. Empty: the image's optical frame. Otherwise the name of a frame at the camera with x "
+        "forward, y left and z up, such as base_link; the offset between the two is not accounted for.")  # fmt: skip
+    publish_tf: bool = setting(
+        False, "Publish the transform from frame to child_frame on /tf; nothing else may then publish the pose of "
+        "child_frame. Odometry is computed without subscribers too.")  # fmt: skip
+
+    def check(self) -> None:
+        """Check the names of the frames."""
+        if not self.frame:
+            raise self.refusal("frame", "name a frame, such as odom")
+        if self.frame == self.child_frame:
+            raise self.refusal("child_frame", f"it must be another one than frame, which is {self.frame!r}")
+
+
+@dataclass(frozen=True)
 class CloudConfig(Config):
     """The labelled point cloud."""
 
@@ -142,6 +162,7 @@ class PipelineConfig(Config):
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
+    odometry: OdometryConfig = field(default_factory=OdometryConfig)
 
     def check(self) -> None:
         """Check that the region is one."""

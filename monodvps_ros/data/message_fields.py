@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.box_fields import detections_3d_fields, detections_fields, markers_fields
 from monodvps_ros.data.compressed_images import compress
 from monodvps_ros.data.image_codec import encode_image
+from monodvps_ros.data.odometry_fields import odometry_fields, transform_fields
 from monodvps_ros.errors import EncodingError
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.outputs import (
@@ -23,6 +24,7 @@ from monodvps_ros.outputs import (
     DETECTIONS_TYPE,
     IMAGE_TYPE,
     MARKERS_TYPE,
+    ODOMETRY_TYPE,
     POINT_CLOUD_TYPE,
     POINT_DTYPE,
     SEGMENTS_TYPE,
@@ -145,6 +147,12 @@ def _header(perception: Perception) -> Fields:
     return {"stamp": {"sec": sec, "nanosec": nanosec}, "frame_id": perception.frame_id}
 
 
+def transforms_of(perception: Perception) -> Fields:
+    """Pack a TFMessage of a frame that has odometry."""
+    assert perception.odometry is not None
+    return transform_fields(_header(perception)["stamp"], perception.odometry)
+
+
 def _camera_info_of_depth(perception: Perception) -> Fields | None:
     if perception.intrinsics is None or perception.depth_m is None:
         return None
@@ -164,4 +172,5 @@ _PACK: dict[str, Callable[[OutputTopic, Perception], Fields | None]] = {
     DETECTIONS_TYPE: lambda row, perception: detections_fields(_header(perception), perception[row.output]),
     DETECTIONS_3D_TYPE: lambda row, perception: detections_3d_fields(_header(perception), perception[row.output]),
     MARKERS_TYPE: lambda row, perception: markers_fields(_header(perception), perception[row.output]),
+    ODOMETRY_TYPE: lambda row, perception: odometry_fields(_header(perception)["stamp"], perception[row.output]),
 }

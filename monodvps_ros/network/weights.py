@@ -16,6 +16,7 @@ from monodvps_ros.errors import ConfigError, DeviceError, WeightsError, shortene
 from monodvps_ros.files import written_whole
 from monodvps_ros.network.header import (
     HEADER_KEY,
+    POSE_KEY,
     describe,
     header_text,
     make_header,
@@ -117,11 +118,12 @@ def load_pose_network(weights: str | Path, device: str | torch.device = "cpu") -
         return None
     path = weights_file(weights)
     header = read_card(path)
+    if header.get(POSE_KEY) is None:
+        return None
     _check_shapes(path, network_config(path, header), header)
     with torch.random.fork_rng(devices=[]):
         pose_network = make_pose_network(path, header)
-    if pose_network is None:
-        return None
+    assert pose_network is not None
     _copy(_read(path), pose_network, _POSE)
     return pose_network.to(device).eval().requires_grad_(False)
 

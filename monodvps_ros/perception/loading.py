@@ -9,7 +9,7 @@ from monodvps_ros.config import PipelineConfig
 from monodvps_ros.engines import GraphModel, load_engine, open_graph, thread_count
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.pair import FoundationModel
-from monodvps_ros.network import GRAPH_SUFFIXES
+from monodvps_ros.network import GRAPH_SUFFIXES, PoseNetwork, load_pose_network
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.types import PerceptionModel
 
@@ -42,3 +42,13 @@ def load_model(config: PipelineConfig, device: torch.device | None = None) -> Pe
     if config.weights:
         raise ConfigError(f"model '{config.model}' and weights '{config.weights}' are both named; leave one empty")
     return FoundationModel(config.model, device)
+
+
+def load_pose(config: PipelineConfig, device: torch.device | None = None) -> PoseNetwork | None:
+    """Load the pose network of a configuration's weights; None where they have none.
+
+    Raises:
+        DeviceError: the device is absent.
+        WeightsError: the file is damaged, or not there.
+    """
+    return None if config.model else load_pose_network(config.weights, device or resolve_device(config.device))

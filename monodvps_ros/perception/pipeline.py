@@ -15,11 +15,13 @@ from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.geometry import canonical_factor, crop_intrinsics, disparity_to_inverse_depth
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
-from monodvps_ros.outputs import ALL_OUTPUTS, Output, Perception, ScaleEstimate, Stage
+from monodvps_ros.network import PoseNetwork
+from monodvps_ros.outputs import ALL_OUTPUTS, Odometry, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import Grouping, classify, group
 from monodvps_ros.perception.metric_scale import ROAD_STRIDE, ScaleEstimator, fit_road_height, why_unknown
+from monodvps_ros.perception.odometry import OdometryEstimator
 from monodvps_ros.perception.plan import Plan, make_plan
 from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import DeviceRectification
@@ -34,13 +36,16 @@ class Pipeline:
     Args:
         model: keeps the `PerceptionModel` protocol; its weights must lie on the configuration's device.
         config: what to publish, tracker, scale, cloud.
+        pose_network: of the same weights, for odometry; None for none.
 
     Raises:
         DeviceError: the configured device is absent.
         ConfigError: float16 is asked for on a CPU, int8 on CUDA, or as `check` says.
     """
 
-    def __init__(self, model: PerceptionModel, config: PipelineConfig | None = None) -> None:
+    def __init__(
+        self, model: PerceptionModel, config: PipelineConfig | None = None, pose_network: PoseNetwork | None = None
+    ) -> None:
         self.model = model
         self.config = config or PipelineConfig()
         self.device = resolve_device(self.config.device)
@@ -52,14 +57,20 @@ class Pipeline:
         self._tracker = Tracker(len(labels), self.config.tracker)
         self._scale = ScaleEstimator(self.config.scale)
         self._dis = DisFlow()
+        self._odometry = pose_network and OdometryEstimator(pose_network, model.canonical_focal_px)
         self._plan: Plan | None = None
         self._rectification: DeviceRectification | None = None
         self.resets = 0
         self._last_stamp_ns: int | None = None
         self._clear()
 
+    @property
+    def has_odometry(self) -> bool:
+        """Whether there is a pose network."""
+        return self._odometry is not None
+
     def reset(self) -> None:
-        """Clear tracks, flow history and scale. Track ids are not reused."""
+        """Clear tracks, flow history, scale and odometry. Track ids are not reused."""
         self.resets += 1
         self._clear()
 
@@ -118,6 +129,7 @@ class Pipeline:
         self._last_stamp_ns = frame.stamp_ns
         if not wanted:
             self._clear_motion()
+            self._follow(None, frame, plan, None)
             scale, intrinsics = self._estimate_scale(plan), plan.published_intrinsics
             return Perception(stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, intrinsics=intrinsics, scale=scale)
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
@@ -154,6 +166,7 @@ class Pipeline:
             grouping=grouping,
             tracked=tracked,
             scale=scale,
+            odometry=self._follow(network_input if Stage.MOTION in needs else None, frame, plan, scale),
         )
         return publish(result, wanted, timer)
 
@@ -197,6 +210,8 @@ class Pipeline:
     def _clear(self) -> None:
         self._last_stamp_ns = None
         self._scale.reset()
+        if self._odometry is not None:
+            self._odometry.reset()
         self._tracker.reset()
         self._clear_motion()
 
@@ -237,6 +252,20 @@ class Pipeline:
         if not output.flow_px or not self._tracker.has_history:
             return None
         return resize_live(output.flow_px[0].float(), plan.network_size)[0]
+
+    def _follow(
+        self, network_input: Tensor | None, frame: CameraFrame, plan: Plan, scale: ScaleEstimate | None
+    ) -> Odometry | None:
+        """Add this frame to the odometry, which begins anew after frames for which nobody wanted it."""
+        if self._odometry is None:
+            return None
+        if network_input is None or scale is None:
+            self._odometry.reset()
+            return None
+        config = self.config.odometry
+        return self._odometry.update(
+            network_input, frame.stamp_ns, plan.network_intrinsics, scale, config, frame.frame_id
+        )
 
     def _inverse_depth(self, output: NetworkOutput) -> Tensor:
         """(1, 1, h, w) inverse depth in the network's unit; interpolated instead of depth, which would smear edges."""

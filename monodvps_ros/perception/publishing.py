@@ -14,7 +14,7 @@ from torch import Tensor
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
-from monodvps_ros.outputs import Box3D, Output, Perception, ScaleEstimate, Segment
+from monodvps_ros.outputs import Box3D, Odometry, Output, Perception, ScaleEstimate, Segment
 from monodvps_ros.perception.boxes import fit_box, ground_of, instance_points
 from monodvps_ros.perception.code_maps import look_up
 from monodvps_ros.perception.grouping import Grouping
@@ -47,6 +47,7 @@ class FrameResult:
         grouping: segments as codes; None unless `Stage.TRACKING` is needed.
         tracked: ids of the instances; None likewise.
         scale: metres per unit of the network's depth.
+        odometry: pose of the camera; None where there is none.
     """
 
     frame: CameraFrame
@@ -61,6 +62,7 @@ class FrameResult:
     grouping: Grouping | None
     tracked: TrackedInstances | None
     scale: ScaleEstimate
+    odometry: Odometry | None
 
     @cached_property
     def depth_m(self) -> Tensor:
@@ -274,6 +276,7 @@ _COMPUTE: dict[Output, Callable[[FrameResult], Any]] = {
     Output.IMAGE: _image,
     Output.OVERLAY: _overlay,
     Output.BOXES: _boxes,
+    Output.ODOMETRY: lambda result: result.odometry,
 }
 
 

@@ -147,6 +147,7 @@ class CameraHealth:
         scale: of the last frame; None before the first.
         withholds_unknown: whether depth is withheld while the scale is unknown.
         device_lost: whether the compute device is gone.
+        odometry_problem: why there is no odometry though somebody asks for it; else empty.
     """
 
     name: str
@@ -169,6 +170,7 @@ class CameraHealth:
     scale: ScaleEstimate | None
     withholds_unknown: bool
     device_lost: bool
+    odometry_problem: str = ""
 
 
 def node_status(health: NodeHealth) -> DiagnosticStatus:
@@ -266,8 +268,8 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
     if health.scale is not None and health.scale.problem:
         depth = "no depth" if health.withholds_unknown else "depth is not in metres"
         yield WARN, f"{depth}: the scale is unknown: {health.scale.problem}"
-    if health.frame_problem:
-        yield WARN, health.frame_problem
+    for problem in filter(None, (health.frame_problem, health.odometry_problem)):
+        yield WARN, problem
     if health.cloud_mb is not None and health.cloud_mb > LARGE_CLOUD_MB:
         yield (
             WARN,

@@ -19,7 +19,7 @@ from monodvps_ros.engines import thread_count
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb, release_memory, resolve_device
-from monodvps_ros.perception.loading import load_model
+from monodvps_ros.perception.loading import load_model, load_pose
 from monodvps_ros.perception.worker import Worker
 from monodvps_ros.ros.management import parameters
 from monodvps_ros.ros.management.diagnostics import CameraHealth, NodeHealth, camera_status, node_status
@@ -154,8 +154,11 @@ class PerceptionNode(ManagedNode):
         begun_at = time.monotonic()
         self._model = self._load(self.config.pipeline)
         self._device = resolve_device(self.config.pipeline.device)
+        pose = load_pose(self.config.pipeline, self._device)
         self.streams = [
-            CameraStream(self, name, Pipeline(self._model, config.pipeline), config, self._wake, self._on_first_frame)
+            CameraStream(
+                self, name, Pipeline(self._model, config.pipeline, pose), config, self._wake, self._on_first_frame
+            )
             for name, config in self._cameras.items()
         ]
         self._worker = Worker(self.streams)
@@ -273,4 +276,5 @@ class PerceptionNode(ManagedNode):
             scale=stream.scale,
             withholds_unknown=stream.withholds_unknown,
             device_lost=stream.device_lost,
+            odometry_problem=stream.transforms.problem,
         )

@@ -13,13 +13,14 @@ from monodvps_ros.config import NodeConfig
 from monodvps_ros.errors import DeviceError, EncodingError, MonoDVPSError, shortened
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import CameraModel, CameraReader
-from monodvps_ros.outputs import ScaleEstimate
+from monodvps_ros.outputs import Output, ScaleEstimate
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.device import release_memory
 from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
 from monodvps_ros.ros.management.diagnostics import several_publishers
 from monodvps_ros.ros.topics.camera_input import JUMPED, CameraInput, Received
 from monodvps_ros.ros.topics.conversions import compressed_image_array, image_array, stamp_to_ns
+from monodvps_ros.ros.topics.odometry import TransformPublisher
 from monodvps_ros.ros.topics.outputs import OutputPublishers
 from monodvps_ros.ros.topics.scale import ScalePublisher
 from monodvps_ros.types import CameraFrame
@@ -62,6 +63,7 @@ class CameraStream:
         self._size: tuple[int, int] | None = None
         self._publishers: tuple[str, ...] = ()
         self._scale_publisher = ScalePublisher(node, prefix, self._label())
+        self.transforms = TransformPublisher(node, self._label())
         self.camera_problem = ""
         self.frame_problem = ""
         self.image_description = ""
@@ -89,7 +91,7 @@ class CameraStream:
         with self._demand_lock:
             if not self._is_active:
                 return
-            wanted, subscribed = bool(self.outputs.wanted()), self.input.subscribed_s is not None
+            wanted, subscribed = bool(self._wanted()), self.input.subscribed_s is not None
             if wanted and not subscribed:
                 self.input.start()
             elif subscribed and not wanted:
@@ -117,6 +119,7 @@ class CameraStream:
         """Take over a changed configuration before the next frame."""
         self.input.configure(config.max_gap_s, config.max_rate_hz)
         self.config = config
+        self.follow_demand()
 
     def step(self) -> bool:
         """Process the newest image; false where none was ready. Never raises: what goes wrong is logged and counted."""
@@ -151,12 +154,18 @@ class CameraStream:
         self.stop()
         self.outputs.destroy()
         self._scale_publisher.destroy()
+        self.transforms.destroy()
+
+    def _wanted(self) -> frozenset[Output]:
+        """Return the outputs with subscribers, and the odometry where TF is asked for."""
+        publish_tf = self.config.pipeline.odometry.publish_tf
+        return self.transforms.demand(self.outputs.wanted(), publish_tf, self._pipeline.has_odometry)
 
     def _serve(self, received: Received) -> None:
         if self.config is not self._config:
             self._config = self.config
             self._pipeline.configure(self._config.pipeline)
-        wanted = self.outputs.wanted()
+        wanted = self._wanted()
         if received.restart:
             self._restart(received.restart)
         if not wanted:
@@ -170,6 +179,7 @@ class CameraStream:
             self.cloud_mb = perception.cloud.nbytes / 1e6
         self._scale_publisher.publish(perception.scale, received.message.header, self.withholds_unknown)
         self.outputs.publish(perception, received.message.header)
+        self.transforms.publish(perception, self._config.pipeline.odometry.publish_tf)
         if self.statistics.count_processed((time.monotonic() - received.received_at) * 1e3):
             self._first_frame(self)
         if has_grown_or_shrunk:
@@ -182,7 +192,7 @@ class CameraStream:
 
     def _restart(self, reason: str) -> None:
         self._pipeline.reset()
-        text = f"{self._label()}: {reason}; tracks and scale begin anew"
+        text = f"{self._label()}: {reason}; tracks, scale and odometry begin anew"
         if reason == JUMPED:
             self.statistics.count_reset()
             self._node.get_logger().warning(text, **THROTTLED)

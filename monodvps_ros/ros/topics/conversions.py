@@ -105,17 +105,17 @@ def message_class(type_name: str) -> type:
     return found
 
 
-def make_message(kind: type[M], fields: Fields, header: Header, reuse: M | None = None) -> M:
+def make_message(kind: type[M], fields: Fields, header: Header | None = None, reuse: M | None = None) -> M:
     """Make a message.
 
     Args:
         kind: its class.
-        fields: all but its header, as `data.message_fields` packs them.
-        header: taken as it is, not copied; left out where the type has none.
+        fields: all but its header, as `data.message_fields` packs them; or with a header of their own.
+        header: taken as it is, not copied; left out where the type has none, or the fields have one.
         reuse: a message to overwrite.
     """
     message = kind() if reuse is None else reuse
-    if hasattr(message, "header"):
+    if header is not None and "header" not in fields and hasattr(message, "header"):
         message.header = header
     _set_fields(message, fields)
     return message
