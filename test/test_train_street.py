@@ -45,6 +45,26 @@ def test_the_last_scenes_are_never_trained_on(street, tmp_path):
     assert camera["baseline_m"] == 0.5327
 
 
+def test_true_roads_correct_the_teacher(street, tmp_path):
+    road, sidewalk, void, car = 0, 1000, 65535, 13001
+    labels = np.full((64, 96), car, np.uint16)
+    labels[:10], labels[10:20], labels[20:30] = road, void, 8000
+    mask = np.zeros((64, 96), np.uint8)
+    mask[5:15, :50] = 1
+    source = street / train_street.STILLS / "road"
+    source.mkdir()
+    file = street / "pseudo" / train_street.STILLS / "000001.png"
+    cv2.imwrite(str(file), labels)
+    cv2.imwrite(str(source / "000001.png"), mask)
+    train_street.link(street, tmp_path / "data", train_street.STILLS)
+    samples = {sample.frame.image[0, 0, 0]: sample for sample in open_source(tmp_path / "data" / train_street.STILLS)}
+    expected = labels.copy()
+    expected[:10] = sidewalk
+    expected[5:15, :50] = road
+    assert (samples[1].truth.panoptic == expected).all() and (samples[0].truth.panoptic == car).all()
+    assert (cv2.imread(str(file), cv2.IMREAD_UNCHANGED) == labels).all()  # the linked file stays as it is
+
+
 def test_what_is_done_is_left_out(street, tmp_path):
     data = tmp_path / "data"
 

@@ -3,10 +3,11 @@
 
     python tools/train_street.py --street STREET --out OUT
 
-A step whose result is there is left out, and a training run that was interrupted goes on from its last checkpoint: give
-the same command again. STREET holds ``stereo_kitti2015/``, ``camvid428/``, ``sequences/NAME/`` and ``pseudo/NAME/``
-(panoptic labels of a teacher, named as the images). Left out, to measure on: the last 20 scenes of stereo_kitti2015 and
-the sequence 0001TP of camvid428, whose frames of camvid40 are then of a street that was never seen.
+A step whose result is there is left out, and a training run that was interrupted goes on from its last checkpoint:
+give the same command again. STREET holds ``stereo_kitti2015/``, ``camvid428/``, ``sequences/NAME/`` and
+``pseudo/NAME/``: panoptic labels of a teacher, named as the images; true masks in ``road/`` of a recording correct
+them. Left out, to measure on: the last 20 scenes of stereo_kitti2015 and the sequence 0001TP of camvid428, whose
+frames of camvid40 are then of a street that was never seen.
 """
 
 import argparse
@@ -19,7 +20,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from monodvps_ros.config import TrainingConfig, load
+from monodvps_ros.data.image_files import read_map, write_image
+from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR
 from monodvps_ros.network import read_card
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +77,21 @@ def link_folder(source: Path, pseudo: Path, out: Path, kept: Iterable[str], **ca
         (out / "camera.json").write_text(json.dumps(values))
 
 
+def correct_roads(pseudo: Path, roads: Path) -> None:
+    """Correct a folder of a teacher's labels by true masks of the road, in place: no file that is linked changes.
+
+    The teacher takes paths and pavements for road: what it calls road outside the mask becomes sidewalk.
+    """
+    road, sidewalk = (CITYSCAPES.class_id(name) * LABEL_DIVISOR for name in ("road", "sidewalk"))
+    for file in sorted(pseudo.glob("*.png")):
+        mask = roads / file.name
+        if mask.is_file():
+            labels, is_road = read_map(file, [np.uint16]), read_map(mask, [np.uint8]) > 0
+            corrected = np.where(labels == road, np.uint16(sidewalk), labels)
+            file.unlink()
+            write_image(file, np.where(is_road, np.uint16(road), corrected))
+
+
 def images(folder: Path) -> list[str]:
     """Return the names of a folder's images without endings, in order."""
     return sorted(path.stem for path in (folder / "image").iterdir())
@@ -88,6 +108,7 @@ def link(street: Path, data: Path, name: str) -> None:
     if name == CAMVID:
         kept = [image for image in kept if not image.startswith(HELD_OUT_SEQUENCE)]
     link_folder(source, street / "pseudo" / name, data / name, kept, **camera)
+    correct_roads(data / name / "panoptic_pseudo", source / "road")
     (data / name / DONE).touch()
 
 
