@@ -128,8 +128,7 @@ class Pipeline:
         plan = self._prepare(frame)
         self._last_stamp_ns = frame.stamp_ns
         if not wanted:
-            self._clear_motion()
-            self._follow(None, frame, plan, None)
+            self._pause()
             scale, intrinsics = self._estimate_scale(plan), plan.published_intrinsics
             return Perception(stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, intrinsics=intrinsics, scale=scale)
         needs = frozenset[Stage]().union(*(output.needs for output in wanted))
@@ -253,13 +252,19 @@ class Pipeline:
             return None
         return resize_live(output.flow_px[0].float(), plan.network_size)[0]
 
+    def _pause(self) -> None:
+        """Clear what follows from frame to frame, since nobody wants this one."""
+        self._clear_motion()
+        if self._odometry is not None:
+            self._odometry.reset()
+
     def _follow(
-        self, network_input: Tensor | None, frame: CameraFrame, plan: Plan, scale: ScaleEstimate | None
+        self, network_input: Tensor | None, frame: CameraFrame, plan: Plan, scale: ScaleEstimate
     ) -> Odometry | None:
         """Add this frame to the odometry, which begins anew after frames for which nobody wanted it."""
         if self._odometry is None:
             return None
-        if network_input is None or scale is None:
+        if network_input is None:
             self._odometry.reset()
             return None
         config = self.config.odometry
