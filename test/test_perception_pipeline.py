@@ -335,7 +335,7 @@ def test_timings_name_the_stages_only_when_asked():
     timings = pipeline(timing=True).step(frame()).timings_ms
     assert list(timings) == [
         "upload", "resize", "network", "upsample", "grouping", "tracker", "scale",
-        *(output.field for output in Output),
+        *(output.field for output in Output), "download",
     ]  # fmt: skip
     assert all(value >= 0 for value in timings.values())
 

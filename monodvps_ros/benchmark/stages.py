@@ -75,7 +75,7 @@ def make_frame(size: tuple[int, int], network_size: tuple[int, int]) -> Benchmar
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     intrinsics = np.array([[0.6 * size[1], 0, size[1] / 2], [0, 0.6 * size[1], size[0] / 2], [0, 0, 1]])
     plan = make_plan(size, intrinsics, network_size, "camera", PipelineConfig().cloud.stride, torch.device("cpu"))
-    return BenchmarkFrame(image, intrinsics, network_size, _street(network_size), plan)
+    return BenchmarkFrame(image, intrinsics, network_size, street_output(network_size), plan)
 
 
 def stages(frame: BenchmarkFrame, weights: str) -> list[Stage]:
@@ -102,7 +102,8 @@ def whole_frame(frame: BenchmarkFrame, weights: str) -> Callable[[], Perception]
     return lambda: pipeline.step(CameraFrame(frame.image, next(stamps), "camera", frame.intrinsics), RECORDED_OUTPUTS)
 
 
-def _street(size: tuple[int, int]) -> NetworkOutput:
+def street_output(size: tuple[int, int]) -> NetworkOutput:
+    """Make what a network would say of a street with a row of cars, for an input of a size."""
     height, width = size[0] // 4, size[1] // 4
     logits = torch.randn(1, len(CITYSCAPES), height, width, generator=torch.Generator().manual_seed(0))
     horizon = 2 * height // 5

@@ -4,8 +4,12 @@
 import ctypes
 import resource
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from monodvps_ros.errors import DeviceError
 
@@ -32,6 +36,19 @@ def resolve_device(name: str) -> torch.device:
     elif device.type != "cpu":
         raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
     return device
+
+
+def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to a device without waiting for it."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
+
+
+def to_host(*tensors: Tensor) -> list[NDArray[Any]]:
+    """Copy tensors to the host, waiting for their device once; those of the CPU are not copied."""
+    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # into pinned memory
+    for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
+    return [copy.numpy() for copy in copies]
 
 
 def process_memory_mb() -> float:

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monodvps_ros.perception.device import to_device
+
 
 class DisFlow:
     """Flow from each frame to the one before, on the CPU."""
@@ -32,4 +34,4 @@ class DisFlow:
         if previous is None or previous.shape != gray.shape:
             return None
         flow = self._method.calc(gray, previous, np.zeros((*gray.shape, 2), np.float32))
-        return torch.from_numpy(flow).permute(2, 0, 1).to(image.device)
+        return to_device(flow, image.device).permute(2, 0, 1)

@@ -7,7 +7,6 @@ the evaluation and the demo.
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from monodvps_ros.geometry import canonical_factor, crop_intrinsics, disparity_t
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.network import PoseNetwork
 from monodvps_ros.outputs import ALL_OUTPUTS, Odometry, Output, Perception, ScaleEstimate, Stage
-from monodvps_ros.perception.device import resolve_device
+from monodvps_ros.perception.device import resolve_device, to_device
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import Grouping, classify, group
 from monodvps_ros.perception.metric_scale import ROAD_STRIDE, ScaleEstimator, fit_road_height, why_unknown
@@ -195,7 +194,7 @@ class Pipeline:
         """Return the rectified region on the device, and which of the network's pixels it does not have, if any."""
         region, rectification = self.config.region(frame.size), frame.rectification
         pixels = frame.image[region] if rectification is None else frame.image
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device, non_blocking=True)
+        image = to_device(pixels, self.device)
         timer.done("upload")
         if rectification is None:
             return image, None

@@ -75,7 +75,7 @@ def make_plan(
         camera_size=camera_size,
         network_size=network_size,
         published_size=published_size,
-        grid=PublishedGrid(rows, columns),
+        grid=PublishedGrid(rows, columns, network_size),
         cloud_stride=cloud_stride,
     )
     if intrinsics is None:

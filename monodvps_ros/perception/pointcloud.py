@@ -29,7 +29,7 @@ def pixel_rays(intrinsics: NDArray[np.float64], size: tuple[int, int], stride: i
 
 def pack_cloud(
     depth_m: Tensor, rays: Tensor, image: Tensor, label: Tensor, instance: Tensor, config: CloudConfig
-) -> NDArray[Any]:
+) -> Tensor:
     """Back-project a depth map and pack it with colours and labels.
 
     Args:
@@ -41,8 +41,8 @@ def pack_cloud(
         config: range and order.
 
     Returns:
-        (h, w) of `POINT_DTYPE` with NaN for points that are missing or beyond the range; or, where not organized, (N,)
-        without them.
+        (h, w, 6) float32 words for `as_points`, NaN for points that are missing or beyond the range; or, where not
+        organized, (N, 6) without them, for which the host waits.
 
     Raises:
         ShapeError: the maps differ in size.
@@ -63,4 +63,9 @@ def pack_cloud(
     bits[..., 5] = instance
     if not config.organized:
         words = words[torch.isfinite(depth_m)]
-    return words.cpu().numpy().view(POINT_DTYPE)[..., 0]
+    return words
+
+
+def as_points(words: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the words of `pack_cloud`, (..., 6), as (...) of `POINT_DTYPE`."""
+    return words.view(POINT_DTYPE)[..., 0]

@@ -17,11 +17,12 @@ from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, 
 from monodvps_ros.outputs import Box3D, Odometry, Output, Perception, ScaleEstimate, Segment
 from monodvps_ros.perception.boxes import fit_box, ground_of, instance_points
 from monodvps_ros.perception.code_maps import look_up
+from monodvps_ros.perception.device import to_device, to_host
 from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.metric_scale import find_road_plane
 from monodvps_ros.perception.overlay import draw_overlay
 from monodvps_ros.perception.plan import Plan
-from monodvps_ros.perception.pointcloud import pack_cloud
+from monodvps_ros.perception.pointcloud import as_points, pack_cloud
 from monodvps_ros.perception.rendering import draw_panoptic, instance_colors
 from monodvps_ros.perception.segments import measure_segments
 from monodvps_ros.perception.timing import StageTimer
@@ -118,14 +119,14 @@ class FrameResult:
     def panoptic(self) -> Tensor:
         """Panoptic ids (H, W) int16: the bits of the uint16 ids, which torch cannot gather."""
         assert self.grouping is not None
-        table = torch.from_numpy(self.codes.panoptic.view(np.int16)).to(self.semantic.device)
+        table = to_device(self.codes.panoptic.view(np.int16), self.semantic.device)
         return self.published(look_up(table, self.grouping.codes))
 
     @cached_property
     def classes(self) -> Tensor:
         """Class ids (h, w) uint8 of the panoptic map, at the network's size; 255 is void."""
         assert self.grouping is not None
-        table = torch.from_numpy(self.codes.class_id.astype(np.uint8)).to(self.semantic.device)
+        table = to_device(self.codes.class_id.astype(np.uint8), self.semantic.device)
         return table[self.grouping.codes]
 
     def published(self, network_map: Tensor) -> Tensor:
@@ -140,6 +141,10 @@ def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -
         if output in wanted:
             outputs[output.field] = _COMPUTE[output](result)
             timer.done(output.field)
+    on_device = [name for name, value in outputs.items() if isinstance(value, Tensor)]
+    for name, values in zip(on_device, to_host(*(outputs[name] for name in on_device)), strict=True):
+        outputs[name] = _VIEWS[name](values) if name in _VIEWS else values
+    timer.done("download")
     return Perception(
         stamp_ns=result.frame.stamp_ns,
         frame_id=result.frame.frame_id,
@@ -150,39 +155,23 @@ def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -
     )
 
 
-def _depth(result: FrameResult) -> NDArray[np.float32]:
-    return result.depth_m.cpu().numpy()
-
-
-def _panoptic(result: FrameResult) -> NDArray[np.uint16]:
-    return result.panoptic.cpu().numpy().view(np.uint16)
-
-
-def _color(result: FrameResult) -> NDArray[np.uint8]:
+def _color(result: FrameResult) -> Tensor:
     assert result.grouping is not None
     codes = result.published(result.grouping.codes.int())
-    return draw_panoptic(codes, torch.from_numpy(result.colors).to(codes.device)).cpu().numpy()
+    return draw_panoptic(codes, to_device(result.colors, codes.device))
 
 
-def _semantic(result: FrameResult) -> NDArray[np.uint8]:
-    return result.published(result.classes).cpu().numpy()
-
-
-def _confidence(result: FrameResult) -> NDArray[np.uint8]:
+def _confidence(result: FrameResult) -> Tensor:
     assert result.probability is not None
     confidence = (result.probability * 255.0).round().to(torch.uint8).masked_fill_(result.classes == VOID_CLASS_ID, 0)
-    return result.published(confidence).cpu().numpy()
-
-
-def _image(result: FrameResult) -> NDArray[np.uint8]:
-    return result.published_image.cpu().numpy()
+    return result.published(confidence)
 
 
 def _overlay(result: FrameResult) -> NDArray[np.uint8]:
     assert result.grouping is not None
-    codes = result.published(result.grouping.codes.int()).cpu().numpy()
+    codes, image = to_host(result.published(result.grouping.codes.int()), result.published_image)
     is_thing = (np.arange(len(result.colors)) > 0) & (np.arange(len(result.colors)) <= result.grouping.capacity)
-    return draw_overlay(_image(result), codes, result.colors, is_thing, result.segments)
+    return draw_overlay(image, codes, result.colors, is_thing, result.segments)
 
 
 def _boxes(result: FrameResult) -> tuple[Box3D, ...]:
@@ -206,7 +195,7 @@ def _boxes(result: FrameResult) -> tuple[Box3D, ...]:
     return tuple(sorted(boxes, key=lambda box: box.segment.median_depth_m))
 
 
-def _cloud(result: FrameResult) -> NDArray[Any] | None:
+def _cloud(result: FrameResult) -> Tensor | None:
     plan = result.plan
     if plan.cloud_rays is None or result.withholds_depth:
         return None
@@ -243,7 +232,7 @@ def _segments(result: FrameResult) -> tuple[Segment, ...]:
         statistics.median_depth_m,
         statistics.centroid_m,
     )
-    rows = zip(found.tolist(), *(column[torch.from_numpy(found)].tolist() for column in columns), strict=True)
+    rows = zip(found.tolist(), *(column.numpy()[found].tolist() for column in columns), strict=True)
     for code, area_px, (x_min, y_min, x_max, y_max), score, median_depth_m, (x, y, z) in rows:
         is_instance = code <= result.grouping.capacity
         class_id = int(codes.class_id[code])
@@ -266,17 +255,23 @@ def _segments(result: FrameResult) -> tuple[Segment, ...]:
 
 
 _COMPUTE: dict[Output, Callable[[FrameResult], Any]] = {
-    Output.DEPTH: _depth,
-    Output.PANOPTIC: _panoptic,
+    Output.DEPTH: lambda result: result.depth_m,
+    Output.PANOPTIC: lambda result: result.panoptic,
     Output.COLOR: _color,
-    Output.SEMANTIC: _semantic,
+    Output.SEMANTIC: lambda result: result.published(result.classes),
     Output.CONFIDENCE: _confidence,
     Output.SEGMENTS: lambda result: result.segments,
     Output.CLOUD: _cloud,
-    Output.IMAGE: _image,
+    Output.IMAGE: lambda result: result.published_image,
     Output.OVERLAY: _overlay,
     Output.BOXES: _boxes,
     Output.ODOMETRY: lambda result: result.odometry,
+}
+
+#: From what a device has no type for to what is published.
+_VIEWS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    Output.PANOPTIC.field: lambda values: values.view(np.uint16),
+    Output.CLOUD.field: as_points,
 }
 
 

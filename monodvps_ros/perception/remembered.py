@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monodvps_ros.perception import code_maps
 from monodvps_ros.perception.code_maps import look_up, sums
+from monodvps_ros.perception.device import to_device, to_host
 
 #: Masks are remembered at every second pixel in both directions.
 STRIDE = 2
@@ -91,13 +92,14 @@ class RememberedMasks:
         Returns:
             (R, K) shared area of the (R,) rows and the instances 1..K of the (h, w) map over the smaller of both, 0..1.
         """
-        chosen = torch.from_numpy(rows).to(instances.device)
+        chosen = to_device(rows, instances.device)
         small = instances[::STRIDE, ::STRIDE]
         detected = sums(small, capacity + 1).float()
         share = self._share_by_pixel if code_maps.follows_data(small) else self._share_by_mask
         shared = share(chosen, small, capacity + 1).float()
         smaller = torch.minimum(shared.sum(1)[:, None], detected[None])
-        return (shared / smaller.clamp(min=1.0))[:, 1:].double().cpu().numpy()
+        (found,) = to_host((shared / smaller.clamp(min=1.0))[:, 1:].double())
+        return found
 
     def _share_by_pixel(self, rows: Tensor, small: Tensor, count: int) -> Tensor:
         """(R, count) pixels of each moved mask by code of `small`; only the pixels of the masks are looked at."""
@@ -127,7 +129,7 @@ class RememberedMasks:
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Drop all rows that are not true."""
-        chosen = torch.from_numpy(np.flatnonzero(rows)).to(self._rows.area.device)
+        chosen = to_device(np.flatnonzero(rows), self._rows.area.device)
         self._rows = _Rows(*(part[chosen] for part in self._rows))
 
     def _grow(self, count: int) -> None:

@@ -2,6 +2,7 @@
 """Area, bounding box, score, depth and centroid of each segment of a panoptic map, without loops over segments."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from monodvps_ros.perception import code_maps
 from monodvps_ros.perception.code_maps import sums, sums_by_row
+from monodvps_ros.perception.device import to_host
 from monodvps_ros.shapes import check_shapes
 
 
@@ -40,15 +42,18 @@ class PublishedGrid:
     Attributes:
         rows: (H,) int64, network row of each published row, ascending.
         columns: (W,) int64, network column of each published column, ascending.
+        size: (h, w) of the network's map.
     """
 
     rows: Tensor
     columns: Tensor
+    size: tuple[int, int]
 
-    def spans(self, size: tuple[int, int]) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    @cached_property
+    def spans(self) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Count, first and last published index of each network row, and of each network column."""
         spans = []
-        for index, length in ((self.rows, size[0]), (self.columns, size[1])):
+        for index, length in ((self.rows, self.size[0]), (self.columns, self.size[1])):
             count = torch.bincount(index, minlength=length)
             end = count.cumsum(0)
             spans.append((count, end - count, end - 1))
@@ -76,7 +81,8 @@ def measure_segments(
     """
     check_shapes(codes=(codes, "h w"), probability=(probability, "h w"), depth_m=(depth_m, "h w"), rays=(rays, "2 h w"))
     measure = _measure_sorted if code_maps.follows_data(codes) else _measure_scattered
-    return SegmentStatistics(*(part.cpu() for part in measure(codes, count, grid, probability, depth_m, rays)))
+    parts = to_host(*measure(codes, count, grid, probability, depth_m, rays))
+    return SegmentStatistics(*(torch.from_numpy(part) for part in parts))
 
 
 def _measure_sorted(
@@ -84,7 +90,7 @@ def _measure_sorted(
 ) -> tuple[Tensor, ...]:
     """Measure on a CPU: pixels are brought into the order of their codes, then each segment is one slice to reduce."""
     size = (codes.shape[0], codes.shape[1])
-    spans = [tuple(part.numpy() for part in span) for span in grid.spans(size)]
+    spans = [tuple(part.numpy() for part in span) for span in grid.spans]
     ids = codes.numpy().astype(np.uint16 if count <= 1 << 16 else np.int64).ravel()
     order = np.argsort(ids, kind="stable")  # by counting, for 16 bits
     number = np.bincount(ids, minlength=count)
@@ -129,7 +135,7 @@ def _measure_scattered(
     codes: Tensor, count: int, grid: PublishedGrid, probability: Tensor, depth_m: Tensor | None, rays: Tensor | None
 ) -> tuple[Tensor, ...]:
     """Measure on another device, without waiting for it: by scattered sums."""
-    row_span, column_span = grid.spans((codes.shape[0], codes.shape[1]))
+    row_span, column_span = grid.spans
     by_row = sums_by_row(codes, count, column_span[0])
     by_column = sums_by_row(codes.T, count, row_span[0])
     area = row_span[0].double() @ by_row

@@ -23,6 +23,7 @@ from monodvps_ros.config import TrackerConfig
 from monodvps_ros.labels import MAX_INSTANCE_ID
 from monodvps_ros.perception import code_maps
 from monodvps_ros.perception.code_maps import look_up, sums
+from monodvps_ros.perception.device import to_device, to_host
 from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.remembered import RememberedMasks
 from monodvps_ros.shapes import check_shapes
@@ -94,11 +95,11 @@ class Tracker:
         instances = torch.where(grouping.codes <= capacity, grouping.codes, 0)
         if self._remembered is None:
             self._remembered = RememberedMasks(instances.shape, instances.device)
-        detected = grouping.instance_class.cpu().numpy()
-        row_of = self._match(instances, capacity, detected, flow_px)
+        detected, table = to_host(grouping.instance_class, self._meetings(instances, capacity, flow_px))
+        row_of = self._match(instances, capacity, detected, table)
         row_of = self._start_tracks(detected, row_of)
         self._update_tracks(detected, row_of)
-        lookup = torch.from_numpy(np.concatenate(([0], row_of + 1))).to(instances.device)
+        lookup = to_device(np.concatenate(([0], row_of + 1)), instances.device)
         self._map = look_up(lookup, instances)
         self._remembered.update(self._map, len(self._tracks), flow_px)
         tracked = self._tracked(row_of)
@@ -106,16 +107,22 @@ class Tracker:
         self._frame += 1
         return tracked
 
+    def _meetings(self, instances: Tensor, capacity: int, flow_px: Tensor | None) -> Tensor:
+        """(tracks + 1, K + 1) pixels of each track, carried into this frame, and of each detection; background at 0."""
+        if self._map is None:
+            return torch.zeros((1, capacity + 1), dtype=torch.int64)
+        carried = carry(self._map, flow_px) if flow_px is not None else self._map
+        rows = len(self._tracks) + 1
+        return sums(carried * (capacity + 1) + instances, rows * (capacity + 1)).view(rows, capacity + 1)
+
     def _match(
-        self, instances: Tensor, capacity: int, detected: NDArray[np.int64], flow_px: Tensor | None
+        self, instances: Tensor, capacity: int, detected: NDArray[np.int64], table: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Return the row of the track of each detection, -1 where there is none."""
         tracks, row_of = self._tracks, np.full(capacity, -1, np.int64)
-        if len(tracks) == 0 or self._map is None or self._remembered is None:
+        if len(tracks) == 0 or self._remembered is None:
             return row_of
-        carried = carry(self._map, flow_px) if flow_px is not None else self._map
-        table = sums(carried * (capacity + 1) + instances, (len(tracks) + 1) * (capacity + 1))
-        iou = _iou(table.view(len(tracks) + 1, capacity + 1).cpu().numpy())
+        iou = _iou(table)
         visible = tracks["last_seen"] == self._frame - 1
         same_class = self._class_of(tracks)[:, None] == detected[None]
         same_class |= tracks["latest_class"][:, None] == detected[None]
@@ -168,7 +175,7 @@ class Tracker:
         if keep.all():
             return
         new_row = np.concatenate(([0], np.where(keep, np.cumsum(keep), 0)))
-        self._map = look_up(torch.from_numpy(new_row).to(self._map.device), self._map)
+        self._map = look_up(to_device(new_row, self._map.device), self._map)
         self._remembered.keep(keep)
         self._tracks = self._tracks[keep]
 
