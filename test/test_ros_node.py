@@ -269,6 +269,23 @@ def test_tracks_go_on_after_a_short_pause_and_begin_anew_after_a_long_one(index,
         assert bench.counts().resets == 0
 
 
+def test_after_large_images_publishers_are_made_anew_while_nobody_listens():
+    with Bench(outputs=("semantic/image",)) as bench:
+        for index, size in enumerate(((1100, 1900), CAMERA)):
+            before = bench.node.streams[0].outputs._publishers["semantic/image"]
+            bench.image(index, np.zeros((*size, 3), np.uint8))
+            assert bench.wait_for("semantic/image", index).width == size[1]
+            bench.ignore("semantic/image")
+            wait_until(lambda: bench.images.get_subscription_count() == 0)
+            after = bench.node.streams[0].outputs._publishers["semantic/image"]
+            assert (after is before) == (size == CAMERA)
+            bench.listen("semantic/image")
+            wait_until(lambda: bench.images.get_subscription_count() == 1)
+        bench.image(2)
+        bench.wait_for("semantic/image", 2)
+        assert bench.counts().dropped_total == 0
+
+
 @pytest.mark.parametrize("reliability", [ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT])
 def test_hears_reliable_and_best_effort_cameras(reliability):
     with Bench(reliability=reliability, outputs=("depth/image",)) as bench:

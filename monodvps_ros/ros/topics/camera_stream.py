@@ -26,7 +26,10 @@ from monodvps_ros.ros.topics.scale import ScalePublisher
 from monodvps_ros.types import CameraFrame
 
 #: What a message from outside may make the node say again and again is said at most this often.
-THROTTLED = {"throttle_duration_sec": 5.0}
+THROTTLE_S = 5.0
+
+#: Beyond this, what the middleware keeps of images and clouds is worth giving back: more than a hundred megabytes.
+LARGE_PX = 2_000_000
 
 
 class CameraStream:
@@ -61,6 +64,7 @@ class CameraStream:
             node, prefix, config.output_depth, self.incompatible_outputs.__setitem__, self.follow_demand
         )
         self._size: tuple[int, int] | None = None
+        self._largest_px = 0
         self._publishers: tuple[str, ...] = ()
         self._scale_publisher = ScalePublisher(node, prefix, self._label())
         self.transforms = TransformPublisher(node, self._label())
@@ -96,6 +100,9 @@ class CameraStream:
                 self.input.start()
             elif subscribed and not wanted:
                 self.input.pause()
+                if self._largest_px > LARGE_PX:
+                    self._largest_px = 0
+                    self.outputs.renew()
                 self._forget()
 
     def publishers(self) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ class CameraStream:
         publishers = tuple(shortened(name) for name in self.input.publishers())
         if len(publishers) > 1 and publishers != self._publishers:
             text = f"{self._label()}: {several_publishers(self.input.image_topic, publishers)}"
-            self._node.get_logger().warning(text, **THROTTLED)
+            self._node.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)
         self._publishers = publishers
         return publishers
 
@@ -173,6 +180,7 @@ class CameraStream:
             return
         frame = self._frame(received)
         has_grown_or_shrunk, self._size = self._size not in (None, frame.size), frame.size
+        self._largest_px = max(self._largest_px, frame.size[0] * frame.size[1])
         perception = self._pipeline.step(frame, wanted)
         self.scale = perception.scale
         if perception.cloud is not None:
@@ -195,7 +203,7 @@ class CameraStream:
         text = f"{self._label()}: {reason}; tracks, scale and odometry begin anew"
         if reason == JUMPED:
             self.statistics.count_reset()
-            self._node.get_logger().warning(text, **THROTTLED)
+            self._node.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)
         else:
             self._node.get_logger().info(text)
 
@@ -223,7 +231,9 @@ class CameraStream:
         camera = self._cameras.read(None if info is None else Calibration.from_message(info), size)
         problem = camera.problem if info is not None else f"no camera_info on {self.input.info_topic}"
         if problem and problem != self.camera_problem:
-            self._node.get_logger().warning(f"{self._label()}: {problem}; masks are published, no cloud", **THROTTLED)
+            self._node.get_logger().warning(
+                f"{self._label()}: {problem}; masks are published, no cloud", throttle_duration_sec=THROTTLE_S
+            )
         self.camera_problem, self.rectification = problem, camera.treatment
         return camera
 
@@ -234,7 +244,9 @@ class CameraStream:
         if other == self.frame_id:
             problem = ""
         elif problem != self.frame_problem:
-            self._node.get_logger().warning(f"{self._label()}: {problem}; one of the two must be wrong", **THROTTLED)
+            self._node.get_logger().warning(
+                f"{self._label()}: {problem}; one of the two must be wrong", throttle_duration_sec=THROTTLE_S
+            )
         self.frame_problem = problem
 
     def _note_error(self, received: Received, text: str, reason: str, details: str = "") -> None:
