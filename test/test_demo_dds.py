@@ -31,6 +31,7 @@ from monodvps_ros.demo.processes import Child
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play, play
+from monodvps_ros.ros.nodes.recorder import LARGE_QUEUE_DEPTH
 from monodvps_ros.ros_environment import shipped_profile
 from monodvps_ros.types import CameraFrame, Sample
 
@@ -212,18 +213,21 @@ class TestRecorder:
                     PanopticSegments(header=header, segments=[PanopticSegment(track_id=index, class_name="car")])
                 )
                 segments.publish(sent[-1])
-                images.publish(Image(header=header, height=1, width=1, encoding="mono8", step=1, data=[index]))
+                if index < LARGE_QUEUE_DEPTH:  # more at once are not kept of a topic of images
+                    images.publish(Image(header=header, height=1, width=1, encoding="mono8", step=1, data=[index]))
             if ending == "signal":
                 os.kill(child.pid, signal.SIGINT)
             else:
                 child._process.stdin.close()  # as the death of its parent does
             assert child.wait(30) == 0, child.last_lines()
-            assert child.latest("stopped")["counts"] == {"/segments": 50, "/image": 50}
+            assert child.latest("stopped")["counts"] == {"/segments": 50, "/image": LARGE_QUEUE_DEPTH}
         recorded = read(tmp_path / "bag")
         mine = [(message, raw) for topic, _, message, raw in recorded if topic == "/segments"]
         assert [message.segments[0].track_id for message, _ in mine] == list(range(50))
         assert [deserialize_message(bytes(raw), PanopticSegments) for _, raw in mine] == sent
-        assert [message.data[0] for topic, _, message, _ in recorded if topic == "/image"] == list(range(50))
+        assert [message.data[0] for topic, _, message, _ in recorded if topic == "/image"] == [
+            *range(LARGE_QUEUE_DEPTH)
+        ]
 
     def test_latched_topics_are_recorded_though_they_were_published_before(self, node, tmp_path):
         qos = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)

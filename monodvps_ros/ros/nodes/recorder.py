@@ -25,10 +25,13 @@ from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReli
 
 from monodvps_ros.data.bag import BackgroundWriter, BagWriter
 from monodvps_ros.errors import DataError
+from monodvps_ros.outputs import IMAGE_TYPE, POINT_CLOUD_TYPE
 from monodvps_ros.ros.nodes.running import initialize
 from monodvps_ros.ros.topics.conversions import message_class
 
 QUEUE_DEPTH = 200  # messages of a topic that wait to be taken
+LARGE_QUEUE_DEPTH = 20  # of a topic whose messages are megabytes
+LARGE_TYPES = (IMAGE_TYPE, POINT_CLOUD_TYPE)
 MOST_WAITING_BYTES = 64_000_000  # of messages that wait to be written
 LOOK_EVERY_S = 0.25  # for topics that have appeared
 QUIET_S = 1.0  # no message for this long after a stop request: recording is complete
@@ -91,7 +94,10 @@ class Recorder:
                 message_class(type_name),
                 topic,
                 partial(self._write, topic, type_name),
-                _matching_qos([publisher.qos_profile for publisher in publishers]),
+                _matching_qos(
+                    [publisher.qos_profile for publisher in publishers],
+                    LARGE_QUEUE_DEPTH if type_name in LARGE_TYPES else QUEUE_DEPTH,
+                ),
                 raw=True,
             )
 
@@ -161,13 +167,13 @@ def _drain(executor: SingleThreadedExecutor, recorder: Recorder) -> None:
         executor.spin_once(timeout_sec=0.05)
 
 
-def _matching_qos(offered: list[QoSProfile]) -> QoSProfile:
+def _matching_qos(offered: list[QoSProfile], depth: int) -> QoSProfile:
     """Make the strictest QoS that connects to all the publishers."""
     reliable = all(qos.reliability == QoSReliabilityPolicy.RELIABLE for qos in offered)
     latched = all(qos.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
     return QoSProfile(
         history=QoSHistoryPolicy.KEEP_LAST,
-        depth=QUEUE_DEPTH,
+        depth=depth,
         reliability=QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT,
         durability=QoSDurabilityPolicy.TRANSIENT_LOCAL if latched else QoSDurabilityPolicy.VOLATILE,
     )
