@@ -15,9 +15,11 @@ from rclpy.parameter_client import AsyncParameterClient
 from ros_bench import CAMERA, CAR, ROAD, Bench, K, wait_until
 from std_srvs.srv import Trigger
 
+from monodvps_ros.data.sequence_watch import SequenceWatch
 from monodvps_ros.outputs import POINT_DTYPE
 from monodvps_ros.perception import statistics
 from monodvps_ros.ros.management import diagnostics
+from monodvps_ros.ros.topics.camera_input import CameraInput
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 
@@ -132,3 +134,17 @@ def test_a_rate_limit_drops_and_counts_and_is_not_falling_behind():
         assert set_parameter(bench, "max_rate_hz", 0.0).successful
         bench.image(index)
         bench.wait_for("semantic/image", index)
+
+
+def test_the_rate_limit_is_kept_on_average(monkeypatch):
+    """A limit that does not divide the camera's rate: 20 of 31 images a second, not every second one."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    camera = CameraInput.__new__(CameraInput)
+    camera._watch, camera._due_at = SequenceWatch(1), 0.0
+    camera.configure(max_gap_s=2.0, max_rate_hz=20.0)
+    taken = 0
+    for index in range(310):
+        now[0] = 100.0 + index / 31
+        taken += not camera._is_above_limit()
+    assert taken == pytest.approx(200, abs=2)
