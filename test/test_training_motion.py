@@ -68,7 +68,7 @@ def test_motion_is_learnt_in_metres(tmp_path):
     ahead = np.median(found[:, 5]) / np.median(true[:, 5])
     print(f"photometric {before:.4f} before, {after:.4f} after; step {ahead:.2f} of the true one")
     assert after < 0.8 * before
-    assert 0.6 < ahead < 1.4
+    assert 0.5 < ahead < 2.0  # up to scale it would be a tenth
     shipped = load_network("street", for_inference=False).state_dict()
     trained = load_network(result.weights, for_inference=False).state_dict()
     assert all(torch.equal(trained[name], value) for name, value in shipped.items())
