@@ -63,7 +63,8 @@ def orb_motion(before: Sample, after: Sample, length_m: float) -> NDArray[np.flo
         return motion
     _, rotation, direction, _ = cv2.recoverPose(essential, first, second, matrix, mask=inliers)
     motion[:3, :3], motion[:3, 3] = rotation, length_m * direction[:, 0]
-    return np.linalg.inv(motion)
+    inverse: NDArray[np.float64] = np.linalg.inv(motion)
+    return inverse
 
 
 def orb_poses(samples: list[Sample], true: NDArray[np.float64]) -> NDArray[np.float64]:
