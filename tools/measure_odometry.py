@@ -63,8 +63,7 @@ def orb_motion(before: Sample, after: Sample, length_m: float) -> NDArray[np.flo
         return motion
     _, rotation, direction, _ = cv2.recoverPose(essential, first, second, matrix, mask=inliers)
     motion[:3, :3], motion[:3, 3] = rotation, length_m * direction[:, 0]
-    inverse: NDArray[np.float64] = np.linalg.inv(motion)
-    return inverse
+    return np.linalg.inv(motion).astype(np.float64)
 
 
 def orb_poses(samples: list[Sample], true: NDArray[np.float64]) -> NDArray[np.float64]:
