@@ -103,7 +103,7 @@ def make_pipeline(sizes: Sizes, device: torch.device, timing: bool = False, with
     network = MonoDVPS(NetworkConfig(encoder=sizes.encoder, input_height=height, input_width=width))
     network = prepare_for_inference(network).to(device)
     answers = street_output(sizes.input_size)
-    moved = {
+    moved: dict[str, Any] = {
         name: value.to(device) if isinstance(value, Tensor) else tuple(part.to(device) for part in value)
         for name, value in vars_of(answers).items() if value is not None
     }  # fmt: skip
@@ -145,7 +145,8 @@ def check_outputs(sizes: Sizes, device: torch.device) -> Iterator[Check]:
     for name in ("panoptic", "color", "semantic", "confidence"):
         share = float(np.mean(getattr(ours, name) != getattr(theirs, name)))
         yield Check(f"{name}: differs from the CPU", share, "of pixels", f"<= {DIFFERENT:g}", share <= DIFFERENT)
-    assert ours.depth_m is not None and theirs.depth_m is not None and ours.cloud is not None
+    assert ours.depth_m is not None and theirs.depth_m is not None
+    assert ours.cloud is not None and theirs.cloud is not None
     for name, one, other in (("depth", ours.depth_m, theirs.depth_m), ("cloud z", ours.cloud["z"], theirs.cloud["z"])):
         known = np.isfinite(one) & np.isfinite(other)
         worst = float(np.abs(one[known] / other[known] - 1).max()) if known.any() else float("nan")
@@ -241,7 +242,7 @@ def check_training(sizes: Sizes, device: torch.device) -> Iterator[Check]:
         clock = Clock()
         with tempfile.TemporaryDirectory() as folder:
             source = Cars((height, width), 2 * batch + 2)
-            train(config, [source], Path(folder), names=[__file__], callbacks=[clock])  # type: ignore[list-item]
+            train(config, [source], Path(folder), names=[__file__], callbacks=[clock])
         skipped = len(clock.ends) // 3
         rate = (len(clock.ends) - 1 - skipped) * batch / (clock.ends[-1] - clock.ends[skipped])
         counts = device.type == "cuda" and (height, width) == (192, 640)
@@ -273,7 +274,7 @@ def check_engine(
     """Compare one engine with the expected disparity of an image, and time it."""
     name = f"engine {engine} {precision}"
     try:
-        model = load_engine(PipelineConfig(weights=weights, engine=engine, precision=precision), device)  # type: ignore[arg-type]
+        model = load_engine(PipelineConfig(weights=weights, engine=engine, precision=precision), device)
     except MonoDVPSError as error:
         yield Check(name, f"failed: {error}", "", "loads", passed=False)
         return
