@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from monodvps_ros.config import PipelineConfig
+from monodvps_ros.config import PipelineConfig, ScaleConfig
 from monodvps_ros.errors import ConfigError, LabelError, MissingDependencyError, WeightsError
 from monodvps_ros.foundation import FoundationModel
 from monodvps_ros.foundation.names import class_mapping, parse_pair
@@ -116,7 +116,7 @@ def test_a_pair_drives_the_pipeline(tiny_models, kind):
     assert model.is_metric == (kind == "metric")
     intrinsics = np.array([[80.0, 0, 63.5], [0, 80.0, 31.5], [0, 0, 1]])
     image = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
-    pipeline = Pipeline(model, PipelineConfig(device="cpu"))
+    pipeline = Pipeline(model, PipelineConfig(device="cpu", scale=ScaleConfig(unknown="publish")))
     for stamp in (1, 2):
         seen = pipeline.step(CameraFrame(image, stamp, "camera", intrinsics))
     assert seen.depth_m.shape == seen.panoptic.shape == (48, 96)
