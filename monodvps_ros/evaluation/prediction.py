@@ -203,7 +203,8 @@ def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str,
     made: dict[str, Any] = {"format": format_name, "input": input_name, "model": pipeline.model.description}
     for entry in settings(PipelineConfig):
         if entry.name not in _WITHOUT_EFFECT:
-            made[f"pipeline.{entry.name}"] = attrgetter(entry.name)(pipeline.config)
+            value = attrgetter(entry.name)(pipeline.config)
+            made[f"pipeline.{entry.name}"] = list(value) if isinstance(value, tuple) else value  # as JSON reads it
     weights = Path(pipeline.config.weights)
     if weights.is_file():
         made["weights_sha256"] = file_digest(weights)
