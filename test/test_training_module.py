@@ -23,7 +23,7 @@ SHIPPED = sorted(
     str(path.relative_to(CONFIGS))
     for folder in (CONFIGS, CONFIGS / "shipped")
     for path in folder.glob("*.yaml")
-    if path.name not in {"perception.yaml", "training_node.yaml"}
+    if path.name not in {"nav2.yaml", "perception.yaml", "training_node.yaml"}
 )
 
 
