@@ -6,6 +6,7 @@ RANSAC. A static point's depth is predicted twice: in this frame, moved with the
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,7 +107,7 @@ class Steadiness:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the flow to the previous frame, and where the flow back agrees."""
         there = np.asarray(self._flow.calc(now, before, np.zeros((*now.shape, 2), np.float32)), np.float32)
-        back = self._flow.calc(before, now, np.zeros((*now.shape, 2), np.float32))
+        back = np.asarray(self._flow.calc(before, now, np.zeros((*now.shape, 2), np.float32)), np.float32)
         return there, np.linalg.norm(there + _sampled(back, there), axis=-1) < _FLOW_AGREES_PX
 
     def _compare(
@@ -187,7 +188,7 @@ class Steadiness:
 
 
 def _sampled(
-    values: NDArray[np.float32], flow: NDArray[np.float32], interpolation: int = cv2.INTER_LINEAR
+    values: NDArray[Any], flow: NDArray[np.float32], interpolation: int = cv2.INTER_LINEAR
 ) -> NDArray[np.float32]:
     """Return values (H, W, ...) of the previous frame at the places that flow points to; NaN outside of it."""
     height, width = flow.shape[:2]

@@ -43,8 +43,11 @@ def make_header(network: MonoDVPS, card: Mapping[str, Any], pose_network: PoseNe
         "card": dict(card),
     }
     if pose_network is not None:
-        values = {"encoder": pose_network.encoder_name, "shrink": pose_network.shrink}
-        described[POSE_KEY] = {**values, "normalization": pose_network.normalize.values}
+        described[POSE_KEY] = {
+            "encoder": pose_network.encoder_name,
+            "shrink": pose_network.shrink,
+            "normalization": pose_network.normalize.values,
+        }
     return described
 
 

@@ -56,7 +56,7 @@ class Pipeline:
         self._tracker = Tracker(len(labels), self.config.tracker)
         self._scale = ScaleEstimator(self.config.scale)
         self._dis = DisFlow()
-        self._odometry = pose_network and OdometryEstimator(pose_network, model.canonical_focal_px)
+        self._odometry = None if pose_network is None else OdometryEstimator(pose_network, model.canonical_focal_px)
         self._plan: Plan | None = None
         self._rectification: DeviceRectification | None = None
         self.resets = 0

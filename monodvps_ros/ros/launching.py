@@ -11,9 +11,9 @@ from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, Log
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.events.process import ProcessExited
+from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 
-from launch import LaunchContext
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.ros_environment import REFUSED
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from monodvps_ros.data.bag import BagWriter
-from monodvps_ros.data.formats.cityscapes_dvps import CAMERA_FILE, IMAGE, CityscapesDvpsWriter, next_sequence
+from monodvps_ros.data.camera_file import CAMERA_FILE
+from monodvps_ros.data.formats.cityscapes_dvps import IMAGE, CityscapesDvpsWriter, next_sequence
 from monodvps_ros.errors import DataError
 from monodvps_ros.files import partial_path, partials
 from monodvps_ros.scenes.drive import Drive
