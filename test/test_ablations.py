@@ -45,6 +45,8 @@ class TestConfigs:
         for name, terms in TERMS.items():
             assert terms_of(name) == terms, name
         assert terms_of("pgs") - terms_of("depth_weight_50") == {"panoptic_smoothness"}
+        for name, term in (("ped", "panoptic_edges"), ("pgt", "triplet")):
+            assert terms_of(name) - terms_of("depth_weight_50") == {term}
         assert terms_of("pgs_ped") - terms_of("pgs") == {"panoptic_edges"}
         assert terms_of("pgs_ped_pgt") - terms_of("pgs_ped") == {"triplet"}
         assert terms_of("moving_objects") == terms_of("extended") == terms_of("pgs_ped_pgt")
@@ -56,7 +58,11 @@ class TestConfigs:
         for name, weight in (("depth_weight_1", 1.0), ("depth_weight_50", 50.0), ("depth_weight_100", 100.0)):
             assert configs[name].loss.depth == weight
         masks = [name for name, config in configs.items() if config.loss.mask_moving_objects]
-        assert masks == ["moving_objects", "extended"]
+        assert masks == ["moving_objects", "moving_objects_fixed", "moving_objects_flow", "extended"]
+        thresholds = {name: (configs[name].loss.iou_start, configs[name].loss.iou_end) for name in masks}
+        assert thresholds.pop("moving_objects_fixed") == (0.7, 0.7)
+        assert set(thresholds.values()) == {(0.7, 0.3)}
+        assert [name for name in masks if configs[name].loss.moving_test == "flow"] == ["moving_objects_flow"]
         assert len({repr(vars(config) | {"loss": None}) for config in configs.values()}) == 1
 
 

@@ -58,7 +58,9 @@ VARIANTS = (
         {"pq": 63.2, "abs_rel": 0.102},
     ),
     Variant("pgs", "Depth weight 50 + PGS", ("depth_weight_50",), {}),
-    Variant("pgs_ped", "+ PED", ("pgs",), {}),
+    Variant("ped", "Depth weight 50 + PED", ("depth_weight_50",), {}),
+    Variant("pgt", "Depth weight 50 + PGT", ("depth_weight_50",), {}),
+    Variant("pgs_ped", "Depth weight 50 + PGS + PED", ("pgs",), {}),
     Variant(
         "pgs_ped_pgt",
         "+ PGT",
@@ -71,6 +73,8 @@ VARIANTS = (
         ("pgs_ped_pgt", "depth_weight_50"),
         {"pq": 63.6, "abs_rel": 0.098, "sq_rel": 0.701, "rmse": 4.864},
     ),
+    Variant("moving_objects_fixed", "the same, threshold fixed at 0.7", ("moving_objects",), {}),
+    Variant("moving_objects_flow", "the same, by residual flow", ("moving_objects",), {}),
     Variant(
         "extended",
         "+ extended train set",
