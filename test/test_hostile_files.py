@@ -146,7 +146,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys, command):
         main(words)
     text = capsys.readouterr().err.strip()
     assert ended.value.code == 2 and "Traceback" not in text
-    assert text.splitlines()[-1].startswith("monodvps: ") and "Not a directory" in text.splitlines()[-1]
+    last = text.splitlines()[-1]
+    assert last.startswith(f"monodvps: {tmp_path / 'file'}") and "is a file; give a folder" in last
 
 
 def test_brackets_in_a_path_are_no_markup(tmp_path, capfd):

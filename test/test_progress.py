@@ -10,7 +10,8 @@ from monodvps_ros.progress import tracked
 
 
 @pytest.mark.parametrize(("is_terminal", "transient"), [(True, False), (True, True), (False, False)])
-def test_tracked(is_terminal, transient):
+def test_tracked(is_terminal, transient, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")  # on a dumb terminal rich draws no bar
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=is_terminal, width=100)
     assert list(tracked("abc", "labelling", 3, console, transient)) == ["a", "b", "c"]

@@ -14,6 +14,7 @@ from monodvps_ros.data import open_source
 from monodvps_ros.losses import Objective
 from monodvps_ros.network import MonoDVPS, load_network, save_weights
 from monodvps_ros.scenes import Drive
+from monodvps_ros.training.batch import with_float_images
 from monodvps_ros.training.dataset import Draw, TrainingDataset, collate
 from monodvps_ros.training.frames import store_frames
 from monodvps_ros.training.module import TrainingModule
@@ -44,7 +45,7 @@ def _drive(seed, frames, **scene):
 def _batch(config, folder, source, places):
     store = store_frames([source], (config.network.input_height, config.network.input_width), folder, "")
     dataset = TrainingDataset(store, config, TrainingModule(config).objective)
-    return collate([dataset[Draw(place, 0)] for place in places])
+    return with_float_images(collate([dataset[Draw(place, 0)] for place in places]))
 
 
 # --- each switch, its own term ----------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 """Identifies data by its contents, wherever it lies."""
 
 import hashlib
-import os
 from pathlib import Path
 
+from monodvps_ros.data.listing import entries
 from monodvps_ros.errors import DataError
 
 #: Bytes hashed at the start, in the middle and at the end of a file.
@@ -38,11 +38,10 @@ def fingerprint(path: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """List all files that are not hidden, in any depth."""
+    """List all files that count, in any depth."""
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    for entry in entries(folder):
+        found += _files(entry) if entry.is_dir() else [entry]
     return sorted(found)
 
 
