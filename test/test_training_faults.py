@@ -143,7 +143,7 @@ def test_ctrl_c_in_a_terminal_ends_with_a_checkpoint_and_resume_goes_on(clip, tm
     _, said = process.communicate(timeout=800)
     assert process.returncode == 130, said
     assert "stopping after this step" in said
-    assert "continue with --resume" in said
+    assert "; use --resume" in said
     assert "Traceback" not in said
     step = read_checkpoint(out / LAST_CHECKPOINT)["global_step"]
     assert step > 0

@@ -212,7 +212,10 @@ def test_starting_from_what_fits(finished, tmp_path):
     held = read_checkpoint(out / LAST_CHECKPOINT)["state_dict"]
     for start in (out / LAST_CHECKPOINT, result.weights):
         module = TrainingModule(finer, str(start))
-        stored = held if start.suffix == ".ckpt" else {f"network.{k}": v for k, v in load_file(result.weights).items()}
+        weights = {
+            k if k.startswith("pose_network.") else f"network.{k}": v for k, v in load_file(result.weights).items()
+        }
+        stored = held if start.suffix == ".ckpt" else weights
         own = module.state_dict()
         new = {name.removeprefix("network.") for name in module.initialized}
         assert "semantic_head.final.weight" in new
