@@ -162,7 +162,7 @@ def test_one_scene_has_the_same_metres_through_three_lenses():
     assert np.abs(np.median(metres / truth, axis=1) - 1).max() < 0.05
 
 
-def below_the_horizon(depth_m, intrinsics, slopes=(0.1, 0.12, 0.14, 0.16, 0.18, 0.2)):
+def below_the_horizon(depth_m, intrinsics, slopes=(0.08, 0.1, 0.12, 0.14, 0.16)):
     """Depths where the road is met by rays that fall by the `slopes`; planes are linear in inverse depth."""
     column, row = round(intrinsics[0, 2]), intrinsics[1, 2] + np.array(slopes) * intrinsics[1, 1]
     return 1 / np.interp(row, np.arange(SIZE[0]), 1 / depth_m[:, column].astype(np.float64))
