@@ -284,3 +284,27 @@ def test_the_benchmark_compares_ways_to_wait_alone_and_beside_busy_processes(tmp
     for figures in json.loads(found.read_text()).values():
         assert figures["monodvps_ros"]["alone"] > 0 and figures["monodvps_ros"]["ratio"] > 0
     assert "beside 2 busy processes" in capsys.readouterr().out
+
+
+SIGNAL_STACK = """
+import ctypes
+from monodvps_ros.engines.openvino_file import load_core
+class Stack(ctypes.Structure):
+    _fields_ = [("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+def stack():
+    found = Stack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    return found.pointer, found.flags, found.size
+before = stack()
+load_core("a test")
+print(stack() == before)
+"""
+
+
+@needs_openvino
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's signal stacks")
+def test_openvino_leaves_the_stack_of_signals_as_it_was():
+    command = [sys.executable, "-c", SIGNAL_STACK]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.stdout.strip() == "True", result.stderr

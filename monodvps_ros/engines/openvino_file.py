@@ -21,6 +21,7 @@ from monodvps_ros.engines.graph import (
     remember_probe,
     thread_count,
 )
+from monodvps_ros.engines.signal_stack import kept_signal_stack
 from monodvps_ros.errors import DeviceError, WeightsError
 from monodvps_ros.network.header import HEADER_KEY, header_text, network_config, parse_header
 from monodvps_ros.optional import import_optional
@@ -43,9 +44,21 @@ def import_openvino(purpose: str) -> Any:
     return import_optional("openvino", purpose)
 
 
+def load_core(purpose: str) -> Any:
+    """Load OpenVINO with its CPU plugin.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    core = import_openvino(purpose).Core()
+    with kept_signal_stack():
+        core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
+
+
 def has_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16; without it OpenVINO would emulate it."""
-    return "BF16" in import_openvino("bfloat16").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in load_core("bfloat16").get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoRunner(GraphRunner):
@@ -60,7 +73,7 @@ class OpenVinoRunner(GraphRunner):
     def __init__(self, path: Path, device: torch.device, precision: str, threads: int) -> None:
         if device.type != "cpu":
             raise DeviceError(f"{path}: engine openvino runs on the CPU, not on '{device}'; set pipeline.device to cpu")
-        core = import_openvino(f"running {path.suffix} files with OpenVINO").Core()
+        core = load_core(f"running {path.suffix} files with OpenVINO")
         try:
             model = core.read_model(str(path))
             super().__init__(path, device, _metadata(model), "a graph")
@@ -102,7 +115,7 @@ def write_int8(source: Path, target: Path, inputs: Sequence[Sequence[Tensor]]) -
     os.environ.setdefault("NNCF_CI", "1")  # no reports of use
     nncf = import_optional("nncf", "int8 export")
     nncf.set_log_level(logging.ERROR)
-    core = openvino.Core()
+    core = load_core("int8 export")
     model = core.read_model(str(source))
     header = parse_header(source, _metadata(model), "ONNX")
     config = network_config(source, header)
