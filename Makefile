@@ -22,7 +22,7 @@ dev: ## The same with ruff, mypy, pytest and pre-commit
 	@$(ENVIRONMENT) setup --extras dev
 
 test: ## Run the tests that are not slow, in two processes; ARGS="-m slow", "-k tracker" and the like go to pytest; ROS=jazzy
-	@$(DEV) python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	@$(DEV) python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow" $(ARGS)
 
 lint: ## Check style and types
 	@$(DEV) ruff check .

@@ -20,7 +20,6 @@ CONFIG = Path(__file__).parent.parent / "config" / "shipped" / "street_3_motion.
 SETTINGS = {
     "network.input_height": 96,
     "network.input_width": 320,
-    "network.flow": False,
     "loss.flow": 0.0,
     "partial_start": False,
     "workers": 0,
