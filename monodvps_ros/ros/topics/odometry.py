@@ -43,7 +43,7 @@ class TransformPublisher:
         if not has_pose:
             self._tell(
                 f"no {topic_of(Output.ODOMETRY)}: these weights have no pose network; train one with "
-                "loss.photometric above 0 (config/shipped/street_3_motion.yaml), and use the .safetensors file"
+                "loss.photometric above 0 (config/shipped/street_4_motion.yaml), and use the .safetensors file"
             )
             return wanted
         if publish_tf and loaded_class(TRANSFORMS_TYPE) is None:
