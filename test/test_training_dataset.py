@@ -88,6 +88,19 @@ def test_sources_follow_the_target_in_time(tmp_path):
     assert batch.truth.intrinsics[0, 0, 2] == 47.5
 
 
+def test_loader_processes_collate_the_same_batch_in_shared_memory(tmp_path, monkeypatch):
+    dataset = make_dataset(tmp_path, make_config())
+    samples = [dataset[Draw(place, place)] for place in (1, 2)]
+    plain = collate(samples)
+    monkeypatch.setattr("monodvps_ros.training.dataset.get_worker_info", object)
+    shared = collate(samples)
+    for name in ("image", "panoptic", "centers", "center_weights", "offsets_px", "offset_weights", "intrinsics"):
+        value = getattr(shared.truth, name)
+        assert value.is_shared() and torch.equal(value, getattr(plain.truth, name))
+    assert shared.shown.is_shared() and torch.equal(shared.shown, plain.shown)
+    assert not plain.shown.is_shared()
+
+
 def test_ends_and_gaps_have_no_sources(tmp_path):
     config = make_config()
     dataset = make_dataset(tmp_path, config, Clip(6, gap_after=2))

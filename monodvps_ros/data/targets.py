@@ -21,15 +21,15 @@ class PanopticTargets:
 
     Attributes:
         centers: (1, H, W) float32, 1 at the pixel nearest to an instance's centre, a Gaussian around it.
-        center_weights: (1, H, W) float32, 0 on void and on things without an instance id (crowds), else 1.
+        center_weights: (1, H, W) bool, false on void and on things without an instance id (crowds).
         offsets_px: (2, H, W) float32 (dy, dx) from a pixel to the centre of its instance; 0 elsewhere.
-        offset_weights: (1, H, W) float32, 1 on instances, else 0.
+        offset_weights: (1, H, W) bool, true on instances.
     """
 
     centers: NDArray[np.float32]
-    center_weights: NDArray[np.float32]
+    center_weights: NDArray[np.bool_]
     offsets_px: NDArray[np.float32]
-    offset_weights: NDArray[np.float32]
+    offset_weights: NDArray[np.bool_]
 
 
 def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px: float = 8.0) -> PanopticTargets:
@@ -50,11 +50,11 @@ def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px:
     sizes = check_shapes(panoptic=(panoptic, "H W"))
     if not sigma_px > 0:
         raise DataError(f"sigma_px is {sigma_px}; it must be above 0")
-    height, width = sizes["H"], sizes["W"]
+    size = height, width = sizes["H"], sizes["W"]
     ids = np.flatnonzero(np.bincount(panoptic.ravel(), minlength=VOID_PANOPTIC_ID + 1))  # sorting takes longer
-    place = np.zeros(VOID_PANOPTIC_ID + 1, np.intp)
+    place = np.zeros(VOID_PANOPTIC_ID + 1, np.uint16)
     place[ids] = np.arange(len(ids))
-    inverse = place[panoptic]
+    inverse = place.take(panoptic)
     void = ids == VOID_PANOPTIC_ID
     classes = np.where(void, 0, ids // LABEL_DIVISOR)
     if (classes >= len(labels)).any():
@@ -63,19 +63,22 @@ def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px:
                         f"{len(labels)} classes; choose the label space of the data")  # fmt: skip
     thing = labels.is_thing[classes] & ~void
     instance = thing & (ids % LABEL_DIVISOR > 0)
-    on_instance = instance[inverse]
-    rows, columns = on_instance.nonzero()
-    of_pixel = inverse[rows, columns]
+    on_instance = instance.take(inverse)
+    pixels = np.flatnonzero(on_instance)  # of one axis: faster than of two
+    rows, columns = np.divmod(pixels.astype(np.int32), width)
+    of_pixel = inverse.ravel().take(pixels)
     area = np.maximum(np.bincount(of_pixel, minlength=len(ids)), 1)
     center_y = np.bincount(of_pixel, rows, len(ids)) / area
     center_x = np.bincount(of_pixel, columns, len(ids)) / area
-    offsets = np.zeros((2, height, width), np.float32)
-    offsets[:, rows, columns] = center_y[of_pixel] - rows, center_x[of_pixel] - columns
+    offsets = np.zeros((2, height * width), np.float32)
+    offsets[0, pixels] = center_y.take(of_pixel) - rows
+    offsets[1, pixels] = center_x.take(of_pixel) - columns
+    counts = ~(void | (thing & ~instance))
     return PanopticTargets(
-        centers=_heatmap((height, width), center_y[instance], center_x[instance], sigma_px)[None],
-        center_weights=(~(void | (thing & ~instance)))[inverse].astype(np.float32)[None],
-        offsets_px=offsets,
-        offset_weights=on_instance.astype(np.float32)[None],
+        centers=_heatmap(size, center_y[instance], center_x[instance], sigma_px)[None],
+        center_weights=counts.take(inverse)[None],
+        offsets_px=offsets.reshape(2, height, width),
+        offset_weights=on_instance[None],
     )
 
 

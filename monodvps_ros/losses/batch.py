@@ -35,9 +35,9 @@ class TrainingBatch:
         labelled: (B,) bool, false where a sample has no panoptic label; None where all have.
         pseudo: (B,) bool, true where the panoptic label is a pseudo-label; None where none is.
         centers: (B, 1, H, W) heatmap, 1 at centres of instances.
-        center_weights: (B, 1, H, W), 0 on void, else 1.
+        center_weights: (B, 1, H, W) bool or not negative, 0 on void.
         offsets_px: (B, 2, H, W) (dy, dx) from a pixel to its instance's centre.
-        offset_weights: (B, 1, H, W), 1 on instances, else 0.
+        offset_weights: (B, 1, H, W) bool or not negative, 0 outside of instances.
         semantic_weights: (B, H, W) weight of each pixel's class loss; None for `small_instance_weights` of `panoptic`.
         depth_m: (B, 1, H, W) measured depth, not finite or 0 where there is none.
         has_depth: (B,) bool, false where a sample has no measured depth; None where all have.

@@ -15,7 +15,7 @@ from monodvps_ros.config import TrainingConfig
 from monodvps_ros.errors import DataError
 from monodvps_ros.losses import Objective
 from monodvps_ros.progress import progress_bar
-from monodvps_ros.training.dataset import TrainingDataset, collate
+from monodvps_ros.training.dataset import TrainingDataset, collate, prepare_worker
 from monodvps_ros.training.frames import FrameStore, store_frames
 from monodvps_ros.training.sampler import StepSampler
 from monodvps_ros.types import SampleSource
@@ -113,6 +113,7 @@ class TrainingData(LightningDataModule):
             self.dataset,
             batch_sampler=sampler,
             collate_fn=collate,
+            worker_init_fn=prepare_worker,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
             num_workers=config.workers,
             persistent_workers=config.workers > 0,

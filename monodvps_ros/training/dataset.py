@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training samples from stored frames: neighbours, augmentation, targets, and batches of them."""
 
+import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from monodvps_ros.config import TrainingConfig
 from monodvps_ros.data.nearer_objects import copy_nearer
@@ -25,6 +28,8 @@ from monodvps_ros.types import Sample
 #: Offsets of the adjacent frames, in the order of `TrainingBatch.sources`.
 NEIGHBOURS = (-1, 1)
 _TARGETS = ("centers", "center_weights", "offsets_px", "offset_weights")
+#: Numbers of options in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _FLAGS = tuple(need for need in Need if need is not Need.NOTHING)
 
 
@@ -156,7 +161,7 @@ def collate(samples: list[dict[str, Any]]) -> StepBatch:
     """Collate samples into a batch, whose images are uint8 until `TrainingModule.losses` has them on its device."""
 
     def stack(name: str) -> Tensor:
-        return torch.stack([sample[name] for sample in samples])
+        return _stack([sample[name] for sample in samples])
 
     images, shown = (stack(name).permute(0, 1, 4, 2, 3) for name in ("images", "shown"))
     maps = [name for name in ("panoptic", *_TARGETS, "depth_m", "inverse_depth") if name in samples[0]]
@@ -169,6 +174,27 @@ def collate(samples: list[dict[str, Any]]) -> StepBatch:
         **{need.value: torch.tensor([sample[need.value] for sample in samples]) for need in _FLAGS},
     )
     return StepBatch(truth, shown[:, 0], tuple(shown[:, 1:].unbind(1)))
+
+
+def prepare_worker(_: int) -> None:
+    """Prepare a process of the loader: one thread, and freed memory is kept for the next sample.
+
+    glibc gives it back to the system by default, and filling it anew with zeros takes longer than making the sample.
+    """
+    cv2.setNumThreads(1)
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc only
+    if set_option is not None:
+        set_option(_MMAP_THRESHOLD, 1 << 25)  # the greatest that it takes
+        set_option(_TRIM_THRESHOLD, 1 << 28)
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    """Stack tensors; in a process of the loader at once into the memory from which training reads them."""
+    if get_worker_info() is None:
+        return torch.stack(parts)
+    shape = (len(parts), *parts[0].shape)
+    memory = torch.UntypedStorage._new_shared(math.prod(shape) * parts[0].element_size())
+    return torch.stack(parts, out=torch.empty(0, dtype=parts[0].dtype).set_(memory, 0, shape))
 
 
 def _intrinsics(sample: Sample) -> Tensor:
