@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong with other nodes must not go wrong with this one: each fault over DDS, and the node goes on."""
 
+import itertools
 import time
 from pathlib import Path
 
@@ -103,6 +104,19 @@ def test_without_camera_info_there_are_depth_and_masks_but_no_cloud():
         assert all(segment.median_depth_m > 0 for segment in segments if segment.class_name != "sky")
         bench.wait_for_status(WARN, f"no cloud: no camera_info on {bench.namespace}/camera_info")
         assert bench.received["points"] == []
+
+
+def test_images_of_a_fast_camera_do_not_wait_for_a_camera_info_that_never_comes():
+    """Its publisher is there, as of a player of a video whose camera is not known."""
+    with Bench(outputs=("panoptic/image",)) as bench:
+        wait_until(lambda: bench.node.count_publishers(f"{bench.namespace}/camera_info") == 1)
+        for index in itertools.count():
+            bench.image(index)
+            if bench.received["panoptic/image"]:
+                break
+            assert index < 200, "no output of 200 images at 20 Hz"
+            time.sleep(0.05)
+        bench.wait_for_status(WARN, f"no cloud: no camera_info on {bench.namespace}/camera_info")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from monodvps_ros.ros.topics.adaptive_subscription import AdaptiveSubscription
 from monodvps_ros.ros.topics.conversions import stamp_to_ns
 from monodvps_ros.ros.topics.filter_pairing import exact_pairing
 
-#: How long the first image waits for the first camera_info, where somebody publishes one.
+#: How long images wait for the first camera_info, from the first image on, where somebody publishes on its topic.
 FIRST_INFO_WAIT_S = 0.5
 _OF_IMAGES, _OF_RECEIPT = "of the images", "times of receipt: those of the images are 0"
 
@@ -68,6 +68,7 @@ class CameraInput:
         self.info_topic = node.resolve_topic_name(prefix + "camera_info")
         self._lock = threading.Lock()
         self._newest: tuple[Any, CameraInfo | None, float] | None = None
+        self._first_at: float | None = None  # when the first image since it subscribed came
         self._info: CameraInfo | None = None
         self._restart = ""
         self._has_paused = False
@@ -112,7 +113,7 @@ class CameraInput:
         self._subscriptions = []
         with self._lock:
             waiting = int(self._newest is not None) + (self._pairing.clear_images() if self._pairing else 0)
-            self._newest, self._info = None, None
+            self._newest, self._info, self._first_at = None, None, None
         return waiting
 
     def take(self) -> Received | None:
@@ -123,7 +124,7 @@ class CameraInput:
             message, info, received_at = self._newest
             if self._pairing is None:
                 info = self._info
-                if info is None and self._expects_info(received_at):
+                if info is None and self._expects_info():
                     return None
             self._newest = None
             restart, self._restart = self._restart, ""
@@ -171,8 +172,8 @@ class CameraInput:
         self._watch.max_gap_ns = int(max_gap_s * NANOSECONDS)
         self._period_s = 1.0 / max_rate_hz if max_rate_hz else 0.0
 
-    def _expects_info(self, received_at: float) -> bool:
-        waited_s = time.monotonic() - received_at
+    def _expects_info(self) -> bool:
+        waited_s = time.monotonic() - (self._first_at or 0.0)
         return waited_s < FIRST_INFO_WAIT_S and self._node.count_publishers(self.info_topic) > 0
 
     def _on_image(self, message: Any) -> None:
@@ -235,6 +236,8 @@ class CameraInput:
     def _put(self, arrived: tuple[Any, float], info: CameraInfo | None) -> None:
         self._drop(int(self._newest is not None), REPLACED)
         self._newest = (arrived[0], info, arrived[1])
+        if self._first_at is None:
+            self._first_at = arrived[1]
 
     def _drop(self, count: int, reason: str) -> None:
         for _ in range(count):
