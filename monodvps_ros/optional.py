@@ -2,6 +2,7 @@
 """Optional dependencies: imported when they are needed; where one is missing, the error says how to install it."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from monodvps_ros.errors import MissingDependencyError
@@ -17,6 +18,7 @@ EXTRAS = {
     "onnxscript": "export",
     "openvino": "export",
     "ray": "fleet",
+    "rerun": "view",
 }
 
 
@@ -38,6 +40,11 @@ def missing_dependency(error: ImportError, purpose: str) -> MissingDependencyErr
         f"{purpose} needs the Python package '{name}', which is not installed; in the source folder of monodvps_ros "
         f"run: {by_pip}make build"
     )
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package is there, without importing it."""
+    return importlib.util.find_spec(package) is not None
 
 
 def import_optional(package: str, purpose: str) -> Any:

@@ -25,7 +25,7 @@ FLOORS = [
     },
     {"network", "losses", "metrics"},
     {"engines", "perception", "data", "foundation"},
-    {"scenes", "training", "evaluation"},
+    {"scenes", "training", "evaluation", "view"},
     {"ros", "demo", "benchmark", "fleet", "cli"},
 ]
 WITHIN_FLOOR = {  # rooms of one floor that know each other
@@ -95,6 +95,8 @@ def faults(source: str, module: str) -> list[str]:
             found.append(f"{module} imports {name}, which only data.bag and scenes may")
         elif library == "transformers" and room != "foundation":
             found.append(f"{module} imports {name}, which only foundation may")
+        elif library == "rerun" and room != "view":
+            found.append(f"{module} imports {name}, which only view may")
     return found
 
 

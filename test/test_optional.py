@@ -38,8 +38,8 @@ def test_import(monkeypatch):
 def test_the_extras_are_those_of_pyproject():
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
     declared = {
-        re.match(r"[\w-]+", requirement)[0]: extra
-        for extra in ("train", "foundation", "export", "fleet")
+        re.match(r"[\w-]+", requirement)[0].removesuffix("-sdk"): extra
+        for extra in ("train", "foundation", "export", "fleet", "view")
         for requirement in project["optional-dependencies"][extra]
     }
     assert declared == EXTRAS

@@ -133,6 +133,15 @@ def test_extras_are_added_and_kept(set_up, steps):
     assert set_up("dev") == []
 
 
+def test_what_needs_numpy_2_is_left_out_beside_messages_for_numpy_1(set_up, steps, checkout, capsys):
+    set_up("dev")
+    assert any(word.startswith("rerun-sdk") for word in steps.commands[PACKAGES])
+    (checkout / "tools" / "kilted.txt").write_text("ros-rclpy==7.1.6\nnumpy==1.26.4\n")
+    assert PACKAGES in set_up("dev")
+    assert not any(word.startswith("rerun-sdk") for word in steps.commands[PACKAGES])
+    assert "Left out, since messages of kilted from PyPI need NumPy 1: rerun-sdk" in capsys.readouterr().err
+
+
 def test_unknown_extra_is_an_error(set_up, environment):
     with pytest.raises(environment.SetupError, match="nonsense"):
         set_up("nonsense")

@@ -55,6 +55,10 @@ for name in sys.argv[2:]:
 """
 
 
+#: Packages that need NumPy 2; left out where messages were compiled for NumPy 1.
+NEED_NUMPY_2 = ("rerun-sdk",)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the environment lies, and which ROS 2 it stands on.
@@ -272,6 +276,11 @@ def install_packages(place: Place, stamp: Stamp, wanted: dict[str, Any], interpr
     if not place.sourced:
         run(f"Installing ROS 2 {place.wheels.capitalize()} from PyPI", [*pip, "-r", place.wheel_list], place, lock)
     packages = requirements(place, "", *wanted["extras"])
+    if re.search(r"^numpy[>=]=1\.", constraints.read_text(), re.MULTILINE):
+        left_out = [each for each in packages if each.startswith(NEED_NUMPY_2)]
+        packages = [each for each in packages if each not in left_out]
+        if left_out:
+            print(f"Left out, since messages of {place.ros} need NumPy 1: {', '.join(left_out)}", file=sys.stderr)
     run("Installing Python packages (torch is large)", [*pip, *packages], place, lock)
     if not place.sourced:
         repair_wheels(place)

@@ -41,6 +41,7 @@ COMMANDS = {
     ),
     "train": ("monodvps_ros.cli.train:train", "Train the network on bags or data sets."),
     "predict": ("monodvps_ros.cli.predict:predict", "Write depth and panoptic predictions of a recording."),
+    "view": ("monodvps_ros.cli.view:view", "Show predictions, live or recorded, in the rerun viewer."),
     "evaluate": ("monodvps_ros.cli.evaluate:evaluate", "Evaluate predictions or weights against ground truth."),
     "fleet": ("monodvps_ros.cli.fleet:fleet", "Predict, label or evaluate many recordings, on a Ray cluster too."),
     "ablations": (

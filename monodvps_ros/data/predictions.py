@@ -85,6 +85,12 @@ def frame_name(sample: Sample, sequence_number: int = 0) -> str:
     return f"{sequence_number:06d}_{sample.index:06d}_{sample.frame.stamp_ns:019d}"
 
 
+def stamp_in(name: str) -> int | None:
+    """Return the stamp in nanoseconds that the name of a frame says; None for frames named after their pictures."""
+    match = _STAMP.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 class FolderPredictions:
     """Predictions in ``pan/`` and ``dep/``.
 
@@ -135,10 +141,7 @@ class FolderPredictions:
         depth_m = read_depth(depth_path)
         class_ids, instance_ids = read_panoptic(self.path, name, self.layout)
         check_size(depth_m.shape, class_ids.shape, str(depth_path), "the panoptic prediction")
-        match = _STAMP.fullmatch(name)
-        return PredictedFrame(
-            name.partition("_")[0], name, int(match[1]) if match else None, class_ids, instance_ids, depth_m
-        )
+        return PredictedFrame(name.partition("_")[0], name, stamp_in(name), class_ids, instance_ids, depth_m)
 
 
 def read_panoptic(path: Path, name: str, layout: PredictionLayout) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

@@ -9,7 +9,7 @@ from monodvps_ros.errors import DataError
 from monodvps_ros.files import partials
 
 MARKER = ".monodvps_demo"
-_FILES = ("filmstrip.png", "drive.mp4", "drive.gif", "report.json", "logs/node.log", "logs/recorder.log")
+_FILES = ("filmstrip.png", "drive.mp4", "drive.gif", "drive.rrd", "report.json", "logs/node.log", "logs/recorder.log")
 _RECORDING_SUFFIXES = (".mcap", ".db3", ".yaml")
 
 
@@ -42,6 +42,11 @@ class OutputFolder:
     def filmstrip(self) -> Path:
         """The picture of some frames."""
         return self.path / "filmstrip.png"
+
+    @property
+    def view(self) -> Path:
+        """The drive for the rerun viewer."""
+        return self.path / "drive.rrd"
 
     @property
     def report(self) -> Path:

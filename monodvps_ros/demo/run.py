@@ -30,11 +30,14 @@ from monodvps_ros.evaluation.pictures import Panels, video_frame
 from monodvps_ros.evaluation.result import figures_table
 from monodvps_ros.files import write_text
 from monodvps_ros.network import GRAPH_SUFFIXES, read_card, weights_file
+from monodvps_ros.optional import is_installed
 from monodvps_ros.outputs import Output, topic_of
 from monodvps_ros.progress import progress_bar, tracked
 from monodvps_ros.ros_environment import shipped_profile
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import Sample, SampleSource
+from monodvps_ros.view.command import show, viewer_stream
+from monodvps_ros.view.recorded import RecordedFrames
 
 SYNTHETIC_FRAMES = 60
 SYNTHETIC_RATE_HZ = 4.0
@@ -196,7 +199,18 @@ def _draw(folder: OutputFolder, title: str, source: SampleSource) -> list[Path]:
     if video.suffix != ".mp4":
         console.print("This OpenCV cannot write MP4; the video is a GIF.")
     draw_filmstrip(folder.filmstrip, strip, source.label_space, title)
-    return [folder.filmstrip, video]
+    return [folder.filmstrip, video, *_write_view(folder, source, len(stamps))]
+
+
+def _write_view(folder: OutputFolder, source: SampleSource, count: int) -> list[Path]:
+    """Write the drive for the rerun viewer, where rerun is installed."""
+    if not is_installed("rerun"):
+        return []
+    with viewer_stream(folder.view) as stream:
+        shown = show(RecordedFrames(folder.recording), source.label_space, stream)
+        for _ in tracked(shown, f"writing {folder.view.name}", count, console):
+            pass
+    return [folder.view]
 
 
 def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path]) -> None:

@@ -6,12 +6,15 @@ criterion of Zhang et al., "Efficient L-Shape Fitting for Vehicle Detection Usin
 that face the camera are kept where they are seen; the others follow from the size.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+
+from monodvps_ros.outputs import Box3D, Segment
 
 Array: TypeAlias = NDArray[np.float64]
 Triple: TypeAlias = tuple[float, float, float]
@@ -95,6 +98,36 @@ def instance_points(codes: NDArray[np.int64], points_m: NDArray[np.float32], cap
         if len(chosen) >= LEAST_POINTS:
             found[code] = points_m.reshape(-1, 3)[chosen].astype(np.float64)
     return found
+
+
+def fit_boxes(
+    codes: NDArray[np.int64],
+    points_m: NDArray[np.float32],
+    things: Mapping[int, Segment],
+    colors: NDArray[np.uint8],
+    ground: Ground,
+    max_range_m: float,
+) -> tuple[Box3D, ...]:
+    """Fit a box to each instance that has enough points.
+
+    Args:
+        codes: (h, w), as `instance_points` says.
+        points_m: (h, w, 3) in the optical frame, NaN where there is none.
+        things: the instances by their codes.
+        colors: (S, 3) red, green, blue by code.
+        ground: below the camera.
+        max_range_m: instances with a greater median depth have no box.
+
+    Returns:
+        The boxes, nearest first.
+    """
+    boxes = []
+    for code, points in instance_points(codes, points_m, max(things, default=0)).items():
+        segment = things.get(code)
+        if segment is not None and segment.median_depth_m <= max_range_m:
+            red, green, blue = colors[code].tolist()
+            boxes.append(Box3D(segment, *fit_box(points, segment.class_name, ground), (red, green, blue)))
+    return tuple(sorted(boxes, key=lambda box: box.segment.median_depth_m))
 
 
 def fit_box(points_m: Array, class_name: str, ground: Ground) -> tuple[Triple, Triple, Quaternion]:

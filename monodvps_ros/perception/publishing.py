@@ -15,7 +15,7 @@ from monodvps_ros.config import PipelineConfig
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.outputs import Box3D, Odometry, Output, Perception, ScaleEstimate, Segment
-from monodvps_ros.perception.boxes import fit_box, ground_of, instance_points
+from monodvps_ros.perception.boxes import fit_boxes, ground_of
 from monodvps_ros.perception.code_maps import look_up
 from monodvps_ros.perception.device import to_device, to_host
 from monodvps_ros.perception.grouping import Grouping
@@ -183,16 +183,11 @@ def _boxes(result: FrameResult) -> tuple[Box3D, ...]:
     road = result.semantic == result.labels.class_id("road")
     ground = ground_of(find_road_plane(depth, rays, road, result.config.scale.min_road_points))
     points = (torch.cat((rays, torch.ones_like(rays[:1]))) * depth).movedim(0, -1).cpu().numpy()
-    of_code = instance_points(result.grouping.codes.cpu().numpy(), points, result.grouping.capacity)
-    code_of = {panoptic_id: code for code, panoptic_id in enumerate(result.codes.panoptic.tolist())}
-    boxes = []
-    for segment in result.segments:
-        code = code_of[segment.panoptic_id]
-        if code in of_code and segment.median_depth_m <= result.config.cloud.max_range_m:
-            red, green, blue = result.colors[code].tolist()
-            box = fit_box(of_code[code], segment.class_name, ground)
-            boxes.append(Box3D(segment, *box, (red, green, blue)))
-    return tuple(sorted(boxes, key=lambda box: box.segment.median_depth_m))
+    segment_of = {segment.panoptic_id: segment for segment in result.segments}
+    code_of = {code: segment_of.get(panoptic_id) for code, panoptic_id in enumerate(result.codes.panoptic.tolist())}
+    things = {code: segment for code, segment in code_of.items() if segment is not None and segment.is_thing}
+    codes = result.grouping.codes.cpu().numpy()
+    return fit_boxes(codes, points, things, result.colors, ground, result.config.cloud.max_range_m)
 
 
 def _cloud(result: FrameResult) -> Tensor | None:
