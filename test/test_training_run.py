@@ -151,7 +151,7 @@ def test_another_configuration_cannot_go_on(finished):
     _, out, config = finished
     other = make_config(validate_every=2, picture_every=4, batch_size=1)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    with pytest.raises(WeightsError, match="batch_size is 2 there and 1 here"):
+    with pytest.raises(WeightsError, match="configuration: batch_size is 2 there and 1 here; resume"):
         train(other, [Clip()], out, names=["clip"], resume=True)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before  # nothing was written
     assert yaml.safe_load((out / CONFIG_FILE).read_text())["batch_size"] == config.batch_size == 2
@@ -231,6 +231,23 @@ def test_starting_from_what_fits(finished, tmp_path):
     train(finer, [Clip()], tmp_path / "out", weights=str(result.weights), console=console)
     told = console.file.getvalue()
     assert "initialised: center_head (6 tensors), instance_decoder (24 tensors)" in told
+
+
+@pytest.mark.slow
+def test_the_licence_of_the_initial_weights_is_that_of_what_is_trained_from_them(finished, tmp_path):
+    result, _, _ = finished
+    assert "license" not in read_card(result.weights)["card"]
+    start = tmp_path / "start.safetensors"
+    export_checkpoint(result.weights, start, more={"license": "for research"})
+    config = make_config(max_steps=1)
+    first = train(config, [Clip()], tmp_path / "first", weights=str(start))
+    second = train(config, [Clip()], tmp_path / "second", weights=str(tmp_path / "first" / LAST_CHECKPOINT))
+    for run, name in ((first, "start.safetensors"), (second, "last.ckpt")):
+        card = read_card(run.weights)["card"]
+        assert (card["license"], card["start"]) == ("for research", name)
+    resumed = train(make_config(max_steps=2), [Clip()], tmp_path / "first", resume=True)
+    assert read_card(resumed.weights)["card"]["license"] == "for research"
+    assert "licence: for research" in load_network(resumed.weights).description
 
 
 def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: written atomically, loaded without running pickled code, and continued only by the run they are of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ METRICS_KEY = "monodvps_metrics"
 PROCESSES_KEY = "monodvps_processes"
 #: Whether the pose network has been trained, by the run or one before it.
 POSE_KEY = "monodvps_pose"
+#: Entries of the model card that a run takes over from its initial weights: their name, and their licence if they have one.
+START_KEY = "monodvps_start"
 #: Settings that may change when a run is resumed.
 _MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",
                "picture_every"}  # fmt: skip
@@ -77,7 +79,7 @@ def read_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint; start training without --resume")
+        raise WeightsError(f"{path}: no such checkpoint; give one that 'monodvps train' wrote")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # zip, pickle and torch raise different types for a damaged file
@@ -114,10 +116,8 @@ def check_resumable(
         there = to_dict(from_dict(TrainingConfig, checkpoint[CONFIG_KEY], "the checkpoint"))
     except ConfigError as error:
         raise WeightsError(f"{error}; it was written by another version of this package; start a new run") from error
-    here = to_dict(config)
-    other = [f"{name} is {there.get(name)} there and {here[name]} here" for name in here
-             if name not in _MAY_CHANGE and there.get(name) != here[name]]  # fmt: skip
-    if other:
+    here = {name: value for name, value in to_dict(config).items() if name not in _MAY_CHANGE}
+    if other := list(_differences(there, here)):
         raise WeightsError(
             f"the checkpoint was made with another configuration: {'; '.join(other)}; "
             "resume with the same one, or start a new run with --weights"
@@ -144,3 +144,13 @@ def _check_data(before: Sequence[str], names: Sequence[str], fingerprints: Seque
     for name, there, here in zip(names, before, fingerprints, strict=True):
         if there != here:
             raise DataError(f"{name}: is not, or no longer, the data that the checkpoint was trained on; {advice}")
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], group: str = "") -> Iterator[str]:
+    """Name each setting of a tree whose value differs, with both values."""
+    for name, value in here.items():
+        before = there.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            yield from _differences(before, value, f"{group}{name}.")
+        elif before != value:
+            yield f"{group}{name} is {before} there and {value} here"

@@ -18,7 +18,7 @@ from monodvps_ros.network import (
     read_card,
     save_weights,
 )
-from monodvps_ros.training.checkpoints import CONFIG_KEY, DATA_KEY, METRICS_KEY, POSE_KEY, read_checkpoint
+from monodvps_ros.training.checkpoints import CONFIG_KEY, DATA_KEY, METRICS_KEY, POSE_KEY, START_KEY, read_checkpoint
 
 _PREFIX, _POSE_PREFIX = "network.", "pose_network."
 _WEIGHTS = ".safetensors"
@@ -36,7 +36,7 @@ def export_checkpoint(
         more: further entries of the model card.
 
     Returns:
-        The model card that was written: training data, steps, last metrics.
+        The model card that was written: training data, steps, last metrics; name and licence of the initial weights.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged or not of this package, or the file cannot be written.
@@ -106,5 +106,6 @@ def _read_networks(checkpoint: Path) -> tuple[MonoDVPS, PoseNetwork | None, dict
             "training_data": held.get(DATA_KEY, []),
             "steps": held["global_step"],
             "metrics": held.get(METRICS_KEY, {}),
+            **held.get(START_KEY, {}),
         },
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Lightning module: networks, objective, optimiser."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from monodvps_ros.training.checkpoints import (
     METRICS_KEY,
     POSE_KEY,
     PROCESSES_KEY,
+    START_KEY,
     read_checkpoint,
 )
 from monodvps_ros.training.parts import freeze_untrained, named_parts
@@ -59,6 +60,12 @@ def stored_network(weights: Path | str) -> NetworkConfig:
     if CONFIG_KEY not in held:
         raise WeightsError(f"{weights}: not a checkpoint of this package; give one that 'monodvps train' wrote")
     return from_dict(TrainingConfig, held[CONFIG_KEY], str(weights)).network
+
+
+def _inherited(weights: Path, card: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the model card of a run takes over from initial weights, by their own card."""
+    licence = {"license": str(card["license"])} if card.get("license") else {}
+    return {"start": weights.name, **licence}
 
 
 class TrainingModule(LightningModule):
@@ -107,6 +114,7 @@ class TrainingModule(LightningModule):
             metric=config.network.metric,
         )
         self.pose_is_trained = False
+        self._start: dict[str, str] = {}  # see `START_KEY`
         if has_checkpoint:
             self._start_from(weights)
         elif weights and config.partial_start:
@@ -114,6 +122,7 @@ class TrainingModule(LightningModule):
         elif weights:
             load_weights(self.network, weights)
         if weights and not has_checkpoint:
+            self._start = _inherited(weights_file(weights), read_card(weights)["card"])
             self.pose_is_trained = load_pose_weights(self.pose_network, weights)
         for part in (self.network, self.pose_network):
             part.to(memory_format=torch.channels_last)  # faster convolutions
@@ -133,6 +142,7 @@ class TrainingModule(LightningModule):
         stored = read_checkpoint(checkpoint)
         held = stored.get("state_dict", {})
         self.pose_is_trained = bool(stored.get(POSE_KEY))
+        self._start = _inherited(Path(checkpoint), stored.get(START_KEY, {}))
         own = self.state_dict()
         other = [name for name in sorted(held.keys() | own.keys())
                  if name not in held or name not in own or held[name].shape != own[name].shape]  # fmt: skip
@@ -222,14 +232,16 @@ class TrainingModule(LightningModule):
         checkpoint[PROCESSES_KEY] = self.trainer.world_size
         checkpoint[FINGERPRINTS_KEY] = self._fingerprints
         checkpoint[POSE_KEY] = self.pose_is_trained
+        checkpoint[START_KEY] = self._start
         checkpoint[DATA_KEY] = [
             Path(name).resolve().name for name in self.data_names
         ]  # without folders, which are private
         checkpoint[METRICS_KEY] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember whether the pose network was trained before."""
+        """Remember whether the pose network was trained before, and what the run started from."""
         self.pose_is_trained |= bool(checkpoint.get(POSE_KEY))
+        self._start = dict(checkpoint.get(START_KEY, {}))
 
     def on_train_start(self) -> None:
         """Set the learning rate of this step, in case the run is resumed with another `max_steps`."""
