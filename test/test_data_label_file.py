@@ -29,7 +29,7 @@ def test_folder_labels_of_another_data_set(folder, caplog):
     cv2.imwrite(str(folder / "label/frame_1.png"), np.tile(np.arange(3, dtype=np.uint8), (6, 3))[:, :8])
     with caplog.at_level(logging.WARNING):
         assert next(iter(open_source(folder))).truth.panoptic is None
-    assert "no labels.yaml says what label/ means" in caplog.text
+    assert "has no labels.yaml: label/ is read by" in caplog.text
     labels = folder / "labels.yaml"
     labels.write_text("values: {0: sky, 1: car, 2: null}")
     assert next(iter(open_source(folder))).truth.panoptic[0, :3].tolist() == [10000, 13000, 65535]

@@ -149,7 +149,7 @@ def test_untrained_weights_are_named_as_such_and_know_no_metres(images, tmp_path
 
 def test_without_truth_nothing_is_measured(done):
     assert "metrics" not in done[2]
-    assert "Against the truth" not in done[1].stdout
+    assert "Against ground truth" not in done[1].stdout
 
 
 def test_a_drive_with_truth_is_measured(tmp_path):
@@ -160,7 +160,7 @@ def test_a_drive_with_truth_is_measured(tmp_path):
     assert report["metrics"]["frames"] == report["frames_processed"]
     assert report["metrics"]["card"] is None  # of weights that were not measured on drives
     assert 0.0 <= report["metrics"]["drive"]["pq"] < 100.0 and report["metrics"]["drive"]["abs_rel"] > 0.0
-    assert "Against the truth" in result.stdout and "this drive" in result.stdout
+    assert "Against ground truth" in result.stdout and "this drive" in result.stdout
 
 
 def test_a_second_run_replaces_the_first_and_needs_no_camera(done, tmp_path_factory):

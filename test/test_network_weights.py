@@ -277,7 +277,7 @@ def test_weights_that_ship_load_by_name_and_have_a_card(name):
     network = load_network(name)
     file = weights_file(name)
     assert is_shipped(name) and file.stem == name and file.stat().st_size <= 20e6
-    assert network.description.startswith(f"the weights that ship, {name}.safetensors: {network.config.encoder}")
+    assert network.description.startswith(f"shipped weights {name}.safetensors: {network.config.encoder}")
     assert read_card(name)["card"]["license"] in network.description
     assert f"# {name}.safetensors" in file.with_suffix(".md").read_text()
 

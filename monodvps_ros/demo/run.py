@@ -88,7 +88,7 @@ def run_demo(
     if metrics is not None:
         report["metrics"] = metrics
         write_text(folder.report, json.dumps(report, indent=2) + "\n")
-    title = f"{name}   |   weights: {report['weights']}   |   {report['device']}"
+    title = f"{name}   |   weights: {weights_file(weights).name}   |   {report['device']}"
     files_made = _draw(folder, title, source)
     _summarize(report, folder, files_made)
     return exit_code(samples.damage)
@@ -174,7 +174,7 @@ def _measure(source: SampleSource, frames: int | None, folder: OutputFolder, wei
     columns = {"this drive": metrics["drive"]}
     if metrics["card"] is not None:
         columns[f"card, {metrics['card']['split']} split"] = metrics["card"]
-    console.print(figures_table(columns, f"Against the truth, {metrics['frames']} frames that came through"))
+    console.print(figures_table(columns, f"Against ground truth, {metrics['frames']} frames"))
     return metrics
 
 
@@ -220,18 +220,20 @@ def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path
     console.print(table)
     lost = ", ".join(f"{count} {reason}" for reason, count in report["drop_reasons"].items())
     console.print(
-        f"{report['frames_published']} frames published, {report['frames_processed']} came through, "
+        f"{report['frames_published']} frames published, {report['frames_processed']} processed, "
         f"{report['frames_dropped']} dropped" + (f" ({lost})" if lost else "")
     )
     latency = report["latency_ms"]
     if latency["p50"] is not None:
-        console.print(f"latency: half of the frames within {latency['p50']:.0f} ms, slowest {latency['max']:.0f} ms")
+        console.print(f"latency: median {latency['p50']:.0f} ms, maximum {latency['max']:.0f} ms")
     if report["frames_dropped"] > report["frames_processed"]:
         console.print(
             "This machine does not keep up with that rate; --rate 0.2 plays five times slower.", style="yellow"
         )
     if report["frames_processed"] and not report["outputs"][f"/{topic_of(Output.CLOUD)}"]["count"]:
-        console.print("No depth in metres, so no cloud: the scale is unknown; see logs/node.log.", style="yellow")
+        console.print(
+            f"No depth in metres, so no cloud: the scale is unknown; see {folder.path}/logs/node.log.", style="yellow"
+        )
     console.print("Look at:")
     for path in [*pictures, folder.report, folder.recording]:
         console.print(f"  {path}", soft_wrap=True)

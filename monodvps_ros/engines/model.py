@@ -79,14 +79,12 @@ class GraphModel(ConfiguredModel):
     Raises:
         DeviceError: what runs the file cannot use the device.
         MissingDependencyError: what runs the file is not installed.
-        WeightsError: there is no such file, it is damaged, not of this package, or computes something else here.
+        WeightsError: it is damaged, not of this package, or computes something else here.
     """
 
     def __init__(
         self, path: Path, device: torch.device, engine: str = "", precision: str = "float32", threads: int = 0
     ) -> None:
-        if not path.is_file():
-            raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
         self.engine = engine or DEFAULT_ENGINES[path.suffix]
         self._run = _runner(path, device, self.engine, precision, thread_count(threads))
         self.config, self.header = self._run.config, self._run.header

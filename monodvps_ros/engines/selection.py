@@ -91,6 +91,8 @@ def open_graph(path: Path, config: PipelineConfig, device: torch.device) -> Grap
         MissingDependencyError: the engine is not installed.
         WeightsError: as `GraphModel` says.
     """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
     if path.suffix == AOTI:
         if not config.allow_programs:
             raise ConfigError(

@@ -284,4 +284,4 @@ def _print_notes(console: Console, result: Result) -> None:
     if live.get("unscaled_frames"):
         console.print(f"{live['unscaled_frames']} frames had no metres as the node would publish them")
     if "pipeline_ms" in result:
-        console.print(f"pipeline: half of the frames within {result['pipeline_ms']['p50']:.0f} ms")
+        console.print(f"pipeline: median {result['pipeline_ms']['p50']:.0f} ms per frame")

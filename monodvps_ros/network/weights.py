@@ -246,7 +246,7 @@ def _random_network() -> MonoDVPS:
 
 def description(weights: str | Path, header: Mapping[str, Any]) -> str:
     """Say in a few words what weights are, by the setting that names them and the header of their file."""
-    return ("the weights that ship, " if is_shipped(weights) else "") + describe(weights_file(weights), header)
+    return ("shipped weights " if is_shipped(weights) else "") + describe(weights_file(weights), header)
 
 
 def is_shipped(weights: str | Path) -> bool:

@@ -20,7 +20,7 @@ METRICS_KEY = "monodvps_metrics"
 PROCESSES_KEY = "monodvps_processes"
 #: Whether the pose network has been trained, by the run or one before it.
 POSE_KEY = "monodvps_pose"
-#: Entries of the model card that a run takes over from its initial weights: their name, and their licence if they have one.
+#: Entries of the model card that a run takes over from its initial weights: name, and licence if they have one.
 START_KEY = "monodvps_start"
 #: Settings that may change when a run is resumed.
 _MAY_CHANGE = {"max_steps", "workers", "device", "checkpoint_every", "validate_every", "validation_frames",

@@ -84,7 +84,7 @@ class FolderSource:
         has_labels = self._label_file is not None and self._label_file.groups is not None
         self._label = self._partners(self._label_file.folder) if self._label_file is not None and has_labels else {}
         if self._label_file is None and (path / "label").is_dir():
-            log.warning("%s: no %s says what label/ means: it is not read as panoptic labels", path, LABEL_FILE)
+            log.warning("%s: has no %s: label/ is read by 'evaluate --labels FILE' only", path, LABEL_FILE)
         self._poses = _read_poses(path / "poses.txt", len(self._images))
 
     @property
