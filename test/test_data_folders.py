@@ -3,10 +3,12 @@
 
 import json
 import logging
+import os
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from monodvps_ros.data import open_source
 from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsSource, CityscapesDvpsWriter
@@ -137,6 +139,27 @@ def test_pictures_of_any_depth_and_names_in_order(tmp_path):
     with pytest.raises(DataError, match=r"cannot be written: No such file"):
         write_image(tmp_path / "nowhere/x.png", picture(1))
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["run #3", "a%20b", os.fsdecode(b"caf\xe9")], ids=ascii)
+def test_any_name_of_a_folder_of_images(tmp_path, name):
+    (tmp_path / "made").mkdir()
+    cv2.imwrite(str(tmp_path / "made/1.png"), picture(1))
+    try:
+        (tmp_path / "made").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system refuses the name")
+    (sample,) = open_source(tmp_path / name)
+    np.testing.assert_array_equal(sample.frame.image, picture(1)[..., ::-1])
+
+
+def test_colours_are_no_ids(tmp_path):
+    """As the palettes of label images, the renderings *_color, and the ids of COCO and KITTI-STEP in three channels."""
+    Image.fromarray(np.full(SIZE, 2, np.uint8)).convert("P").save(tmp_path / "palette.png")
+    cv2.imwrite(str(tmp_path / "colour.png"), np.full((*SIZE, 4), 2, np.uint8))
+    for name, channels in (("palette.png", 3), ("colour.png", 4)):
+        with pytest.raises(DataError, match=rf"{name}: contains {channels} channels of uint8; .*colours.*are no ids"):
+            read_map(tmp_path / name, [np.uint16])
 
 
 def video(path, frames=6, rate=5):

@@ -206,6 +206,25 @@ def test_other_compressed_data_are_refused(data, text, words):
         decode_compressed(data, text)
 
 
+NOISE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)], ids=["", "progressive", "rst"]
+)
+def test_a_jpeg_without_its_end_is_told_and_what_follows_the_end_does_not_matter(tmp_path, options):
+    data = cv2.imencode(".jpg", NOISE, options)[1].tobytes()
+    seen = decode_compressed(data, "jpeg")
+    for behind in (b"", bytes(3), bytes(500), b"\xff\xda\0\4more" * 20):
+        np.testing.assert_array_equal(decode_compressed(data + behind, "jpeg"), seen)
+    for end in (len(data) // 2, len(data) - 40, -2):
+        with pytest.raises(EncodingError, match="not a complete jpeg file"):
+            decode_compressed(data[:end], "jpeg")
+        (tmp_path / "cut.jpg").write_bytes(data[:end])
+        with pytest.raises(DataError, match=r"cut\.jpg: cannot be read as an image: it is damaged"):
+            read_picture(tmp_path / "cut.jpg")
+
+
 def test_a_png_that_claims_more_pixels_than_can_be_decoded(tmp_path):
     data = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
     data[16:24] = struct.pack(">II", 100_000, 100_000)

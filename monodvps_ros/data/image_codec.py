@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.image_size import MAX_PIXELS, oversized
+from monodvps_ros.data.image_size import MAX_PIXELS, is_cut_jpeg, oversized
 from monodvps_ros.errors import EncodingError, shortened
 
 Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | NDArray[np.uint8]"
@@ -124,12 +124,14 @@ def decode_compressed(data: Bytes, format: str, max_pixels: int = MAX_PIXELS) ->
         EncodingError: the format is a compressed depth image, label or depth values (16UC1, 32FC1), or no JPEG or PNG;
             or the data are damaged, or claim more than `max_pixels`.
     """
-    problem = compressed_problem(data, format) or oversized(bytes(data), max_pixels)
+    content = bytes(data)
+    problem = compressed_problem(content, format) or oversized(content, max_pixels)
     if problem:
         raise EncodingError(f"compressed image {problem}")
     before, codec, after = _parse_format(format)
+    is_there = len(content) > 0 and not is_cut_jpeg(content)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if is_there else None
     except cv2.error:  # it claims more pixels than OpenCV takes
         pixels = None
     if pixels is None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.data.image_size import oversized
+from monodvps_ros.data.image_size import is_cut_jpeg, oversized
 from monodvps_ros.data.listing import list_folder
 from monodvps_ros.errors import DataError
 from monodvps_ros.files import write_bytes
@@ -57,7 +57,8 @@ def read_map(path: Path, dtypes: Iterable[type], channels: int = 1) -> NDArray[A
     found = 1 if values.ndim == 2 else values.shape[2]
     names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
     if found != channels or values.dtype not in list(dtypes):
-        raise DataError(f"{path}: contains {found} channels of {values.dtype}; expected {channels} of {names}")
+        hint = "; colours, as of a palette, are no ids: convert them to one channel" if found > channels else ""
+        raise DataError(f"{path}: contains {found} channels of {values.dtype}; expected {channels} of {names}{hint}")
     return np.asarray(values if channels == 1 else cv2.cvtColor(values, cv2.COLOR_BGR2RGB))
 
 
@@ -114,8 +115,9 @@ def _read(path: Path, flags: int) -> NDArray[Any]:
     problem = oversized(path)
     if problem:
         raise DataError(f"{path}: {problem}")
+    data = path.read_bytes()  # OpenCV's own reading ends the process where a name is not UTF-8
     try:
-        values = cv2.imread(str(path), flags)
+        values = None if not data or is_cut_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         values = None
     if values is None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The size that an image file claims, read from its header before anything is allocated for it."""
+"""What is checked of an image file before it is decoded: the size that it claims, and whether its end is there."""
 
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from PIL import Image
 
 #: Default for the largest image that is decoded.
 MAX_PIXELS = 64_000_000
+
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_USUAL_PADDING = 64
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # not a stuffed byte, not a restart: those are within a scan
 
 
 def oversized(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> str:
@@ -35,3 +40,18 @@ def oversized(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> str:
                 return ""
             claim = f"{width} x {height} pixels"
     return f"claims {claim}; at most {max_pixels / 1e6:g} megapixels are accepted"
+
+
+def is_cut_jpeg(data: bytes) -> bool:
+    """Say whether data begin as a JPEG and lack its end; decoders of some versions fill the rest with grey, silently.
+
+    What follows the end (padding, a video of a telephone's "live" picture) does not matter. Source: ITU-T T.81, annex B.
+    """
+    if not data.startswith(_JPEG) or _JPEG_END in data[-_USUAL_PADDING:]:
+        return False
+    position = 2
+    while found := _JPEG_MARKER.search(data, position):
+        if found[1] == _JPEG_END[1:]:
+            return False
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return True
