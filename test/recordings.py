@@ -104,12 +104,12 @@ def write_mcap(path, found, foreign=(), profile="ros2", encoding="cdr", schema_e
             writer.add_message(channels[topic], received, data, received)
         for topic, received, message in found:
             kind = message.__msgtype__
-            if topic not in channels:
+            if (topic, kind) not in channels:
                 text, _ = STORE.generate_msgdef(kind, ros_version=2)
                 name = kind.replace("/msg/", "/") if short else kind
                 schema = writer.register_schema(name, schema_encoding, text.encode())
-                channels[topic] = writer.register_channel(topic, encoding, schema)
-            writer.add_message(channels[topic], received, serialized(message), received)
+                channels[topic, kind] = writer.register_channel(topic, encoding, schema)
+            writer.add_message(channels[topic, kind], received, serialized(message), received)
         writer.finish()
     return path
 

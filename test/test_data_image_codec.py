@@ -210,7 +210,9 @@ NOISE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
-    "options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)], ids=["", "progressive", "rst"]
+    "options",
+    [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)],
+    ids=["", "progressive", "rst"],
 )
 def test_a_jpeg_without_its_end_is_told_and_what_follows_the_end_does_not_matter(tmp_path, options):
     data = cv2.imencode(".jpg", NOISE, options)[1].tobytes()

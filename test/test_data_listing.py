@@ -29,10 +29,12 @@ def litter(folder):
     for each in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
         for file in [path for path in each.iterdir() if path.is_file()]:
             (each / f"._{file.name}").write_bytes(b"\0\5\x16\7Mac OS X")
-        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r", ".nfs000a", "ehthumbs.db"):
             (each / name).write_bytes(b"x")
-        (each / "@eaDir").mkdir()
-        (each / "@eaDir" / "a.png").write_bytes(b"x")
+        for name in ("@eaDir", ".Trashes", "$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle"):
+            (each / name).mkdir()
+            (each / name / "a.png").write_bytes(b"x")
+            (each / name / "a.mcap").write_bytes(b"x")
 
 
 def folder_of_images(path):

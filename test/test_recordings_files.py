@@ -91,6 +91,29 @@ def test_a_file_that_metadata_does_not_name_is_read_and_named(tmp_path, caplog):
     assert "metadata.yaml does not name" in caplog.text and "bag_1.mcap" in caplog.text
 
 
+def test_a_file_that_cannot_be_opened_costs_itself(tmp_path):
+    write_bag(tmp_path / "bag", camera(stamps(5)))
+    (tmp_path / "bag/other.mcap").symlink_to(tmp_path / "absent.mcap")
+    source = open_source(tmp_path / "bag")
+    assert numbers(source) == [0, 1, 2, 3, 4]
+    assert list(source.damage) == [f"{tmp_path}/bag/other.mcap: No such file or directory"]
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone/a.mcap").symlink_to(tmp_path / "absent.mcap")
+    with pytest.raises(DataError, match=r"alone/a\.mcap: No such file or directory"):
+        open_source(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(("storage", "compression"), [("mcap", None), ("sqlite3", None), ("mcap", "FILE")])
+def test_names_in_capitals(tmp_path, storage, compression):
+    file = write_bag(tmp_path / "bag", camera(stamps(5)), storage, compression)
+    (tmp_path / "copy").mkdir()
+    for path in (tmp_path / "copy" / file.name.upper(), tmp_path / file.name.upper()):
+        shutil.copy(file, path)
+        check_whole(path)
+        assert next(iter(open_source(path))).sequence == "BAG"
+    check_whole(tmp_path / "copy")
+
+
 def test_an_empty_metadata_counts_as_none(tmp_path, caplog):
     write_bag(tmp_path / "bag", camera(stamps(3)))
     (tmp_path / "bag/metadata.yaml").write_bytes(b"")

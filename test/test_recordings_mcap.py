@@ -12,6 +12,7 @@ from recordings import (
     STEP,
     K,
     camera,
+    header,
     image,
     mcap_records,
     numbers,
@@ -125,6 +126,18 @@ def test_a_definition_that_cannot_be_read_concerns_its_own_topic(tmp_path):
             list(reader.messages([INFO]))
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("topic", [IMAGE, INFO])
+def test_messages_of_another_type_on_a_topic_of_the_camera_do_not_matter(tmp_path, caplog, topic, first):
+    found = list(camera(stamps(5)))
+    others = [(topic, received, header(received)) for _, received, _ in found]  # more than there are images
+    path = write_mcap(tmp_path / "drive.mcap", others + found if first else found + others)
+    check_whole(path)
+    assert f"{topic} has messages of " in caplog.text and "std_msgs/msg/Header" in caplog.text
+    with BagReader(path) as reader:
+        assert {name: entry.count for name, entry in reader.topics.items()} == {IMAGE: 5, INFO: 5}
+
+
 def test_foreign_topics_are_named_where_there_is_no_camera(tmp_path):
     path = write_mcap(tmp_path / "drive.mcap", [], [("/points", "protobuf", START, b"\x08\x01")])
     with pytest.raises(DataError, match=r"contains no camera images .*/points \(protobuf, not of ROS 2\)"):
@@ -193,6 +206,17 @@ def test_chunks_that_overlap_in_time_are_merged(tmp_path):
     found = [(IMAGE, START + number * STEP, image(number, START + number * STEP)) for number in order]
     for options in ({}, {"index_types": IndexType.NONE}, {"use_chunking": False}):
         assert numbers(open_source(write_mcap(tmp_path / "drive.mcap", found, **options))) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("index_types", [IndexType.ALL, IndexType.NONE])
+@pytest.mark.parametrize("claimed", [0, START + 2 * STEP, START + 99 * STEP, 2**64 - 1])
+def test_times_that_a_chunk_claims_do_not_matter(tmp_path, index_types, claimed):
+    path = write_mcap(tmp_path / "drive.mcap", camera(stamps(5)), index_types=index_types)
+    data = bytearray(path.read_bytes())
+    chunks = [offset for offset, opcode, _ in mcap_records(bytes(data)) if opcode == CHUNK]
+    struct.pack_into("<QQ", data, chunks[1] + 9, claimed, claimed)
+    path.write_bytes(data)
+    check_whole(path)
 
 
 def test_few_parts_are_held_at_once_even_where_all_say_the_same_time(monkeypatch):

@@ -7,8 +7,14 @@ from pathlib import Path
 
 from monodvps_ros.errors import DataError
 
-#: Of macOS, Windows and network drives, in lower case; further ones are hidden, as locks and unfinished files are.
-_LEFT_BY_COPIES = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
+#: Of macOS, Windows, file systems and network drives, in lower case; further ones are hidden, as locks and unfinished
+#: files are.
+_LEFT_BY_COPIES = {
+    *("__macosx", "icon\r"),
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler"),
+    *("system volume information", "lost+found"),
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+}
 
 
 def entries(folder: Path) -> Iterator[Path]:

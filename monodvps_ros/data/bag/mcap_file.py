@@ -17,6 +17,7 @@ from typing import IO
 from zlib import crc32
 
 import lz4.frame
+import numpy as np
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
@@ -37,12 +38,13 @@ _MESSAGE = struct.Struct("<HIQQ")
 _MESSAGE_INDEX = struct.Struct("<HI")
 _FOOTER_BYTES = 9 + 20 + len(MAGIC)
 _OPCODES = {int(opcode) for opcode in Opcode} | set(range(0x80, 0x100))  # the latter are private, and skipped
+_LATEST = 2**64 - 1
 _DEFINITIONS = {"ros2msg": "ros2msg", "ros2idl": "ros2idl", "omgidl": "ros2idl", "": ""}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Chunk:
-    """A chunk record: where its content begins, where it ends, and whether message indexes follow."""
+    """A chunk record: where its content begins, where it ends, and the time of its first message."""
 
     begin: int
     end: int
@@ -79,7 +81,7 @@ class McapFile:
         self._records: dict[int, ChannelRecord] = {}
         self._statistics: Statistics | None = None
         self._chunks: list[_Chunk] = []
-        self._indexed: set[int] = set()  # chunks that message indexes follow, by number
+        self._indexed: dict[int, int] = {}  # earliest time in the message indexes of a chunk, by its number
         self._runs: list[_Run] = []
         self._counted: Counter[int] = Counter()
         try:
@@ -87,7 +89,10 @@ class McapFile:
             if self._file.read(len(MAGIC)) != MAGIC:
                 raise DataError(f"{path}: is {self._size} bytes long and does not begin like an MCAP file")
             cut = self._walk()
-            if not self._agrees():
+            if self._agrees():
+                for number, time_ns in self._indexed.items():  # not what the chunk itself says
+                    self._chunks[number].start_ns = time_ns
+            else:
                 self._scan()
         except BaseException:
             self.close()
@@ -137,7 +142,9 @@ class McapFile:
             elif opcode == Opcode.MESSAGE_INDEX:
                 channel, size = _MESSAGE_INDEX.unpack(self._file.read(_MESSAGE_INDEX.size))
                 self._counted[channel] += size // 16
-                self._indexed.add(len(self._chunks) - 1)
+                times = np.frombuffer(self._file.read(end - self._file.tell()), "<u8")[::2]
+                chunk = len(self._chunks) - 1
+                self._indexed[chunk] = min(self._indexed.get(chunk, _LATEST), int(times.min(initial=_LATEST)))
             elif opcode == Opcode.MESSAGE:
                 channel, _, time_ns, _ = _MESSAGE.unpack(self._file.read(_MESSAGE.size))
                 self._counted[channel] += 1
@@ -193,12 +200,14 @@ class McapFile:
         )
 
     def _scan(self) -> None:
-        """Count what is in the chunks, and take the definitions out of them."""
+        """Count what is in the chunks, and take the definitions and the times out of them."""
         counted: Counter[int] = Counter()
         for run in self._runs:
             counted.update(channel for channel, _, _ in self._messages_in(run))
         for chunk in self._chunks:
-            counted.update(channel for channel, _, _ in self._messages_of(chunk))
+            found = [(channel, time_ns) for channel, time_ns, _ in self._messages_of(chunk)]
+            counted.update(channel for channel, _ in found)
+            chunk.start_ns = min((time_ns for _, time_ns in found), default=chunk.start_ns)
         self._counted = counted
 
     def _list_channels(self) -> None:
@@ -214,9 +223,9 @@ class McapFile:
             text = schema.data.decode(errors="replace")
             self._by_id[key] = Channel(record.topic, name, _DEFINITIONS[schema.encoding], text)
         self.channels = list(self._by_id.values())
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[tuple[str, str]] = Counter()
         for key, channel in self._by_id.items():
-            self.counts[channel.topic] += self._counted[key]
+            self.counts[channel.topic, channel.type_name] += self._counted[key]
 
     def _compare(self, cut: str) -> None:
         """Tell what the file lacks of what it says it has."""

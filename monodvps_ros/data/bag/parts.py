@@ -54,12 +54,12 @@ class Storage(Protocol):
     Attributes:
         channels: those of ROS 2.
         foreign: topics that are not of ROS 2, and what they are.
-        counts: messages by topic.
+        counts: messages by topic and type.
     """
 
     channels: list[Channel]
     foreign: dict[str, str]
-    counts: Counter[str]
+    counts: Counter[tuple[str, str]]
 
     def close(self) -> None:
         """Close the file."""

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 #: A message that decompresses to more is damaged.
 _MOST_MESSAGE_BYTES = 1 << 30
+#: Packages whose types are read where a topic has messages of several types.
+_PREFERRED = ("sensor_msgs/", "tf2_msgs/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class BagReader:
     Attributes:
         damage: what cannot be read, in sentences; grows while messages are read; empty for a whole recording.
         foreign: topics that are not of ROS 2, and their encoding.
+        topics: those of ROS 2, by name. Of a topic with messages of several types one is read: a sensor's, else that
+            of most messages.
 
     Raises:
         DataError: there is no recording, or nothing of it can be read.
@@ -61,6 +65,7 @@ class BagReader:
         self.path = path
         self.damage: list[str] = []
         self.foreign: dict[str, str] = {}
+        self.topics: dict[str, Topic] = {}
         self._storages: list[Storage] = []
         self._stack = ExitStack()
         try:
@@ -86,14 +91,6 @@ class BagReader:
         """Close the files; may be called again."""
         self._storages.clear()
         self._stack.close()
-
-    @property
-    def topics(self) -> dict[str, Topic]:
-        """Topics by name."""
-        counts: Counter[str] = Counter()
-        for storage in self._storages:
-            counts.update(storage.counts)
-        return {c.topic: Topic(c.topic, c.type_name, counts[c.topic]) for s in self._storages for c in s.channels}
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, Any]]:
         """Read messages in the order of their receipt; goes on after one that cannot be read.
@@ -142,11 +139,13 @@ class BagReader:
         read: Counter[str] = Counter()
         try:
             for received_ns, channel, data in merged(p for s in self._storages for p in s.parts(wanted)):
+                if channel.type_name != self.topics[channel.topic].type_name:
+                    continue
                 read[channel.topic] += 1
                 yield channel.topic, channel.type_name, received_ns, _decompressed(data)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read on: {error}") from error
-        for topic, expected in (+self._promised).items():
+        for topic, expected in self._promised.items():
             if topic in wanted and read[topic] < expected:
                 self._report(f"{self.path}: {read[topic]} of {expected} messages on {topic} can be read")
 
@@ -156,9 +155,9 @@ class BagReader:
         for path in storage_files(self.path, metadata):
             try:
                 storage = open_file(path, self._folder, self._report)
-            except DataError as error:
-                refused = error
-                self._report(str(error))
+            except (DataError, OSError) as error:
+                refused = error if isinstance(error, DataError) else DataError(f"{path}: {error.strerror or error}")
+                self._report(str(refused))
                 continue
             self._storages.append(storage)
             self._stack.callback(storage.close)
@@ -166,13 +165,34 @@ class BagReader:
         if refused is not None and not self._storages:
             raise refused
         self._types = RecordedTypes(channel for storage in self._storages for channel in storage.channels)
+        self.topics = self._one_type_each()
         if "ros1" in self.foreign.values() and not self.topics:
             raise DataError(
                 f"{self.path}: is a recording of ROS 1 in MCAP; convert the .bag that it was made of: "
                 "rosbags-convert --src FILE.bag --dst FOLDER"
             )
-        counts = Counter({name: topic.count for name, topic in self.topics.items()})
-        self._promised = counts | Counter(promised(metadata))
+        said = promised(metadata)
+        self._promised = {
+            name: max(topic.count, said.get((name, topic.type_name), 0)) for name, topic in self.topics.items()
+        }
+
+    def _one_type_each(self) -> dict[str, Topic]:
+        """Choose the type that is read of each topic."""
+        counts: Counter[tuple[str, str]] = Counter()
+        kinds: dict[str, set[str]] = {}
+        for storage in self._storages:
+            counts.update(storage.counts)
+            for channel in storage.channels:
+                kinds.setdefault(channel.topic, set()).add(channel.type_name)
+        topics = {}
+        for name, found in kinds.items():
+            kind = max(sorted(found), key=lambda kind: (kind.startswith(_PREFERRED), counts[name, kind]))
+            topics[name] = Topic(name, kind, counts[name, kind])
+            if len(found) > 1:
+                log.warning(
+                    "%s: %s has messages of %s; only %s is read", self.path, name, ", ".join(sorted(found)), kind
+                )
+        return topics
 
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(TemporaryDirectory(prefix="monodvps_")))

@@ -90,7 +90,7 @@ class SqliteFile:
     def _list_rows(self) -> None:
         """List the messages by their ids; no index is asked, for one may lack some of them."""
         self._ids, self._topic_ids, self._times = array("q"), array("q"), array("q")
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[tuple[str, str]] = Counter()
         for row in self._rows():
             is_whole = all(isinstance(value, int) for value in row) and row[1] in self._by_id
             if not is_whole or (self._broken and self._data(row[0]) is None):
@@ -100,7 +100,7 @@ class SqliteFile:
                 values.append(value)
             channel = self._by_id[row[1]]
             if channel is not None:
-                self.counts[channel.topic] += 1
+                self.counts[channel.topic, channel.type_name] += 1
         with suppress(sqlite3.DatabaseError):  # there is no such index
             (indexed,) = self._database.execute(
                 "SELECT COUNT(timestamp) FROM messages INDEXED BY timestamp_idx"

@@ -35,7 +35,8 @@ def is_bag(path: Path) -> bool:
 
 def sequence_name(path: Path) -> str:
     """Name a recording after its folder or file."""
-    return path.resolve().name.removesuffix(COMPRESSED).removesuffix(".mcap").removesuffix(".db3")
+    name = path.resolve().name
+    return next((name[: -len(ending)] for ending in reversed(_ENDINGS) if name.lower().endswith(ending)), name)
 
 
 def part_name(sequence: str, part: int) -> str:
@@ -75,11 +76,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise DataError(f"{file}: does not describe a recording; remove it, and the storage files are read") from None
 
 
-def promised(metadata: dict[str, Any]) -> dict[str, int]:
-    """Return how many messages ``metadata.yaml`` says are on each topic; empty where it does not say."""
+def promised(metadata: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Return how many messages of each topic and type ``metadata.yaml`` promises; empty where it does not say."""
     try:
         return {
-            str(topic["topic_metadata"]["name"]): int(topic["message_count"])
+            (str(topic["topic_metadata"]["name"]), str(topic["topic_metadata"]["type"])): int(topic["message_count"])
             for topic in metadata.get("topics_with_message_count") or []
         }
     except (KeyError, TypeError, ValueError):
@@ -94,7 +95,7 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
     """
     if not path.exists():
         raise DataError(f"{path}: does not exist")
-    if path.name.endswith(_ROS1) and path.is_file():
+    if path.suffix.lower() == _ROS1 and path.is_file():
         raise DataError(ros1_text(path, path))
     if not path.is_dir():
         if not _is_storage(path):
@@ -103,7 +104,7 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
             )
         return [path]
     there = [entry for entry in list_folder(path) if _is_storage(entry)]
-    found = [entry for entry in there if entry.suffix != _ROS1]
+    found = [entry for entry in there if entry.suffix.lower() != _ROS1]
     names = metadata.get("relative_file_paths")
     if not isinstance(names, list):
         names = []
@@ -140,13 +141,13 @@ def open_file(path: Path, folder: Callable[[], Path], report: Callable[[str], No
     Raises:
         DataError: it cannot be read even in part.
     """
-    if path.suffix == COMPRESSED:
+    if path.suffix.lower() == COMPRESSED:
         path = _decompress(path, folder() / path.stem, report)
-    return SqliteFile(path, report) if path.suffix == ".db3" else McapFile(path, report)
+    return SqliteFile(path, report) if path.suffix.lower() == ".db3" else McapFile(path, report)
 
 
 def _is_storage(path: Path) -> bool:
-    return path.name.endswith((*_ENDINGS, _ROS1)) and not path.name.startswith(".") and not path.is_dir()
+    return path.name.lower().endswith((*_ENDINGS, _ROS1)) and not path.name.startswith(".") and not path.is_dir()
 
 
 def _decompress(path: Path, target: Path, report: Callable[[str], None]) -> Path:
