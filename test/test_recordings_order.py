@@ -47,7 +47,7 @@ def test_the_rule_of_order(given, kept, counts):
 
 def bag_of(path, offsets, received=None):
     """A recording whose images have stamps at multiples of 0.1 s; None stands for a stamp of 0."""
-    given = [0 if offset is None else START + offset * STEP for offset in offsets]
+    given = [0 if offset is None else offset if offset < 0 else START + offset * STEP for offset in offsets]
     write_bag(path, camera(given, stamps(len(offsets)) if received is None else received))
     return path
 
@@ -58,6 +58,7 @@ def bag_of(path, offsets, received=None):
         ([0, 1, 2, 2, 3, 4], [0, 1, 2, 4, 5], "1 stamps repeat the one before"),
         ([0, 1, 3, 2, 4], [0, 1, 2, 4], "1 stamps go back"),
         ([0, None, 1, None, 2], [0, 2, 4], "2 stamps are 0"),
+        ([0, 1, -START, 2], [0, 1, 3], "1 stamps are 0 or below"),  # sec is negative
     ],
 )
 def test_frames_out_of_order_are_left_out_and_the_rest_is_read(tmp_path, offsets, kept, told):
@@ -69,6 +70,20 @@ def test_frames_out_of_order_are_left_out_and_the_rest_is_read(tmp_path, offsets
     (sentence,) = source.damage
     assert f"{IMAGE}: skipped: {told}" in sentence
     assert len(source) == len(offsets) and source.rate_hz == pytest.approx(10)
+
+
+def test_the_rate_is_that_of_stamps_that_are_one(tmp_path):
+    source = open_source(bag_of(tmp_path / "bag", [0, None, None, 1, None, 2]))
+    assert source.rate_hz == pytest.approx(10) and numbers(source) == [0, 3, 5]
+
+
+@pytest.mark.parametrize(("sec", "nanosec"), [(1_700_000_000, 900_000_000), (2**31 - 1, 2**32 - 300_000_000)])
+def test_nanoseconds_beyond_a_second_and_the_last_second(tmp_path, sec, nanosec):
+    found = list(camera(stamps(3)))
+    for number, (_, _, message) in enumerate(found):
+        message.header.stamp.sec, message.header.stamp.nanosec = sec, nanosec + number // 2 * STEP
+    samples = list(open_source(write_bag(tmp_path / "bag", found).parent))
+    assert [s.frame.stamp_ns for s in samples] == [sec * 10**9 + nanosec + number * STEP for number in range(3)]
 
 
 def test_a_jump_back_begins_a_sequence(tmp_path):
@@ -111,13 +126,14 @@ def test_truth_that_is_sparser_than_the_images_follows_over_a_jump_back(tmp_path
     assert source.unpaired == {"depth_m": 1} and list(source.damage) == []
 
 
-def test_without_stamps_the_time_of_receipt_is_taken_and_said(tmp_path, caplog):
-    source = open_source(bag_of(tmp_path / "bag", [None] * 5))
+@pytest.mark.parametrize("stamp", [None, -START])
+def test_without_stamps_the_time_of_receipt_is_taken_and_said(tmp_path, caplog, stamp):
+    source = open_source(bag_of(tmp_path / "bag", [stamp] * 5))
     samples = list(source)
     assert [sample.frame.stamp_ns for sample in samples] == stamps(5)
     assert numbers(samples) == [0, 1, 2, 3, 4] and list(source.damage) == []
     assert all(sample.frame.intrinsics is not None for sample in samples)
-    assert "images have stamps of 0; the time of their receipt is taken" in caplog.text
+    assert "images have stamps of 0 or below; the time of their receipt is taken" in caplog.text
     assert source.rate_hz == pytest.approx(10)
 
 
@@ -235,6 +251,20 @@ class Longer:
         for number in range(4):
             pixels = np.full((16, 24, 3), number, np.uint8)
             yield Sample(CameraFrame(pixels, START + number * STEP), index=number)
+
+
+class Nothing(Longer):
+    """Of its only frame the stamp is 0."""
+
+    damage = ("it: skipped: 1 stamps are 0 or below",)
+
+    def __iter__(self):
+        return iter(())
+
+
+def test_the_reason_is_told_where_nothing_is_left():
+    with pytest.raises(DataError, match="the source has no readable frame: it: skipped: 1 stamps are 0 or below"):
+        list(ReadableSamples(Nothing(), "the source"))
 
 
 def test_all_frames_are_stored_where_the_length_says_too_little(tmp_path):

@@ -45,7 +45,9 @@ def oversized(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> str:
 def is_cut_jpeg(data: bytes) -> bool:
     """Say whether data begin as a JPEG and lack its end; decoders of some versions fill the rest with grey, silently.
 
-    What follows the end (padding, a video of a telephone's "live" picture) does not matter. Source: ITU-T T.81, annex B.
+    What follows the end (padding, the video of a telephone's moving picture) does not matter.
+
+    Source: ITU-T T.81, annex B.
     """
     if not data.startswith(_JPEG) or _JPEG_END in data[-_USUAL_PADDING:]:
         return False

@@ -117,6 +117,6 @@ class ReadableSamples:
     def _end(self, unreadable: int, last: str) -> None:
         self.left_out = max(unreadable, len(self._source) - self.read)
         if not self.read:
-            raise DataError(f"{self._name} has no readable frame: {last or 'it is empty'}")
+            raise DataError(f"{self._name} has no readable frame: {last or '; '.join(self.damage) or 'it is empty'}")
         if self.left_out > unreadable and not self.damage:
             self._trouble = f"{self._name} ends {self.left_out} frames before its length"

@@ -57,7 +57,7 @@ class LeftOut:
     Attributes:
         repeated: stamps that are the one before again.
         backward: stamps before the one before, where time does not go on from them.
-        unstamped: stamps of 0, which ROS takes for "no time".
+        unstamped: stamps of 0, which ROS takes for "no time", or below.
         sequences: how many began, the first included.
     """
 
@@ -68,7 +68,7 @@ class LeftOut:
 
     def __str__(self) -> str:
         """Say the counts in words; empty where nothing is left out."""
-        parts = {"repeat the one before": self.repeated, "go back": self.backward, "are 0": self.unstamped}
+        parts = {"repeat the one before": self.repeated, "go back": self.backward, "are 0 or below": self.unstamped}
         return ", ".join(f"{count} stamps {what}" for what, count in parts.items() if count)
 
 

@@ -48,14 +48,15 @@ def stamp_ns(message: Any) -> int:
 
 
 def take_receipt(message: Any, received_ns: int) -> None:
-    """Let the time of receipt, nanoseconds, stand for a stamp of 0."""
-    if stamp_ns(message) == 0:
+    """Let the time of receipt, nanoseconds, stand for a stamp of 0 or below."""
+    if stamp_ns(message) <= 0:
         message.header.stamp.sec, message.header.stamp.nanosec = ns_to_time(received_ns)
 
 
 def stamped(messages: Iterable[tuple[str, str, int, Any]]) -> Iterator[tuple[int, Any]]:
     """Give the stamp of each message that was read, or the time of its receipt where it has none, and the message."""
-    return ((stamp_ns(message) or received_ns, message) for _, _, received_ns, message in messages)
+    for _, _, received_ns, message in messages:
+        yield stamp_ns(message) if stamp_ns(message) > 0 else received_ns, message
 
 
 def transform_fields(stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]) -> Fields:

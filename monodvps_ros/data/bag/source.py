@@ -78,10 +78,13 @@ class BagSource:
                 (stamp_ns(message), received_ns)
                 for _, _, received_ns, message in islice(reader.messages([self.topics.image]), _RATE_SAMPLES)
             ]
-        self._unstamped = bool(first) and all(stamp == 0 for stamp, _ in first)
+        self._unstamped = bool(first) and all(stamp <= 0 for stamp, _ in first)
         if self._unstamped:
-            log.warning("%s %s: images have stamps of 0; the time of their receipt is taken", path, self.topics.image)
-        times = sorted(received if self._unstamped else stamp for stamp, received in first)
+            log.warning("%s %s: images have stamps of 0 or below; the time of their receipt is taken", path,
+                        self.topics.image)  # fmt: skip
+        times = sorted(
+            received if self._unstamped else stamp for stamp, received in first if self._unstamped or stamp > 0
+        )
         gaps = [after - before for before, after in pairwise(times) if after > before]
         self._rate_hz = 1e9 / median(gaps) if gaps else DEFAULT_RATE_HZ
 

@@ -48,8 +48,8 @@ class Received:
 class CameraInput:
     """Subscribes to one camera and keeps its newest image.
 
-    Images whose stamp repeats the one before, or is 0, are left out and counted. Where all stamps are 0, as of a driver
-    that does not set them, an image takes the time of its receipt, and the newest camera_info.
+    Images whose stamp repeats the one before, or is 0 or below, are left out and counted. Where all stamps are, as of a
+    driver that does not set them, an image takes the time of its receipt, and the newest camera_info.
 
     Args:
         node: that subscribes.
@@ -180,11 +180,11 @@ class CameraInput:
         self._statistics.count_received()
         stamp_ns = stamp_to_ns(message.header.stamp)
         with self._lock:
-            if stamp_ns == 0 and self.stamps != _OF_IMAGES:
+            if stamp_ns <= 0 and self.stamps != _OF_IMAGES:
                 stamp_ns = self._take_receipt(message)
-            elif stamp_ns:
+            elif stamp_ns > 0:
                 self.stamps = _OF_IMAGES
-            step = self._watch.check(stamp_ns) if stamp_ns else None
+            step = self._watch.check(stamp_ns) if stamp_ns > 0 else None
             if step in (None, Step.REPEATED):
                 self._drop(1, UNSTAMPED if step is None else REPEATED)
                 return
@@ -219,7 +219,7 @@ class CameraInput:
         if self.stamps != _OF_RECEIPT:
             self.stamps = _OF_RECEIPT
             self._node.get_logger().warning(
-                f"{self.image_topic}: images have stamps of 0; the time of their receipt is taken"
+                f"{self.image_topic}: images have stamps of 0 or below; the time of their receipt is taken"
             )
         message.header.stamp = self._node.get_clock().now().to_msg()
         return stamp_to_ns(message.header.stamp)
