@@ -9,7 +9,8 @@ a suspended computer) hears nothing afterwards; with the profile that ships neit
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from monodvps_ros.errors import ConfigError, MonoDVPSError
@@ -23,17 +24,39 @@ PROFILE = "fastdds_large_messages.xml"
 #: Variables that name a profile of Fast DDS; the second is of older versions.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
+_OF_ROS = ("ROS_", "RMW_", "RCL_", "RCUTILS_", "FASTDDS_", "FASTRTPS_", "CYCLONEDDS_", "ZENOH_")
+_OF_SETUP = {"ROS_DISTRO", "ROS_VERSION", "ROS_PYTHON_VERSION"}
+_MIDDLEWARE, _EXPECTED_MIDDLEWARE = "RMW_IMPLEMENTATION", "RCL_ASSERT_RMW_ID_MATCHES"
+
 
 def check_environment() -> None:
     """Check the variables that rclpy needs.
 
     Raises:
-        ConfigError: there is no folder for logs, or it cannot be written; the domain is not a number in its range; or
-            the middleware is not installed. The message names the variable.
+        ConfigError: there is no folder for logs, or it cannot be written; the domain is not a number in its range; the
+            middleware is not installed; or a profile of Fast DDS does not exist. The message names the variable.
     """
     _check_domain(os.environ.get("ROS_DOMAIN_ID", ""))
-    _check_middleware(os.environ.get("RMW_IMPLEMENTATION", ""))
+    _check_middleware()
+    _check_profiles()
     _check_log_folder()
+
+
+@contextmanager
+def starting_ros() -> Iterator[None]:
+    """Turn what rclpy refuses when it is initialized, or when a node is made, into a ConfigError.
+
+    rclpy does not say which variable it does not like: those that are set for ROS and its middleware are named.
+    """
+    try:
+        yield
+    except MonoDVPSError:
+        raise
+    except Exception as error:  # rclpy's errors have no base of their own
+        given = sorted(name for name in os.environ if name.startswith(_OF_ROS) and name not in _OF_SETUP)
+        variables = ", ".join(f"{name}='{os.environ[name]}'" for name in given)
+        hint = f" (environment variables: {variables})" if variables else ""
+        raise ConfigError(f"ROS 2 cannot be started: {' '.join(str(error).split())}{hint}") from error
 
 
 def run_checked(program: str, run: Callable[[], int]) -> int:
@@ -105,20 +128,34 @@ def _check_domain(text: str) -> None:
         )
 
 
-def _check_middleware(name: str) -> None:
-    folders = [
-        Path(prefix, "share/ament_index/resource_index/rmw_typesupport")
-        for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-        if prefix
-    ]
+def _check_middleware() -> None:
+    """Check the middleware that is chosen and the one that is asked for, by which rclpy ends the process."""
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
+    folders = [Path(prefix, "share/ament_index/resource_index/rmw_typesupport") for prefix in prefixes]
     names = {file.name for folder in folders if folder.is_dir() for file in folder.iterdir()}
     installed = sorted(names - {"rmw_implementation"})  # which only loads one of the others
-    if name and installed and name not in installed:
+    chosen, expected = os.environ.get(_MIDDLEWARE, ""), os.environ.get(_EXPECTED_MIDDLEWARE, "")
+    for variable, name in ((_MIDDLEWARE, chosen), (_EXPECTED_MIDDLEWARE, expected)):
+        if name and installed and name not in installed:
+            raise ConfigError(
+                f"environment variable {variable} is '{name}', which is not installed; installed: "
+                f"{', '.join(installed)}; install it (sudo apt install ros-$ROS_DISTRO-{name.replace('_', '-')}) or "
+                "unset the variable"
+            )
+    if chosen and expected and chosen != expected:
         raise ConfigError(
-            f"environment variable RMW_IMPLEMENTATION is '{name}', which is not installed; installed: "
-            f"{', '.join(installed)}; install it (sudo apt install ros-$ROS_DISTRO-{name.replace('_', '-')}) or unset "
-            "the variable"
+            f"environment variable {_EXPECTED_MIDDLEWARE} is '{expected}', but {_MIDDLEWARE} is '{chosen}'; unset one"
         )
+
+
+def _check_profiles() -> None:
+    """Check that the profiles of Fast DDS are there: it goes on without, and then loses large messages."""
+    for name in PROFILE_VARIABLES:
+        path = os.environ.get(name, "")
+        if path and "fastrtps" in os.environ.get(_MIDDLEWARE, "fastrtps") and not Path(path).is_file():
+            raise ConfigError(
+                f"environment variable {name} is '{path}', where there is no file; correct or unset the variable"
+            )
 
 
 def _check_log_folder() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -164,6 +165,11 @@ class TestPlayer:
         assert [sample.index for sample in frames_to_play(Source(), limit=2)] == [0, 1]
         looped = frames_to_play(Source(), limit=2, loop=True)
         assert [next(looped).index for _ in range(5)] == [0, 1, 0, 1, 0]
+
+    def test_a_single_image_is_repeated_at_its_rate(self):
+        looped = frames_to_play([next(samples(1))], loop=True, rate_hz=4.0)
+        stamps = [next(looped).frame.stamp_ns for _ in range(4)]
+        assert [after - before for before, after in pairwise(stamps)] == [250_000_000] * 3
 
 
 class TestPlayCommand:

@@ -105,6 +105,12 @@ def test_binning_keeps_a_point_on_its_pixel():
         ({"height": 240, "width": 320}, "for an image of 320x240 but the image is 640x480"),
         ({"d": DISTORTED, "distortion_model": "thin_prism"}, "distortion model 'thin_prism'"),
         ({"d": [0.1] * 6}, "6 coefficients for 'plumb_bob'"),
+        ({"k": [4.2, 0, 320, 0, 4.2, 240, 0, 0, 1], "p": [0.0] * 12}, "K is not in pixels: focal lengths of 4.2"),
+        ({"k": [1e6, 0, 320, 0, 1e6, 240, 0, 0, 1], "p": [0.0] * 12}, r"K is not in pixels: focal lengths of 1e\+06"),
+        (
+            {"roi": SimpleNamespace(x_offset=8, y_offset=6, height=480, width=640, do_rectify=False)},
+            r"region of interest of 640x480 at \(8, 6\) reaches beyond the image of 640x480",
+        ),
         ({"d": [float("nan")] * 5}, "finite"),
         ({"d": [0.1] * 5, "distortion_model": "equidistant"}, "it must have 4"),
         ({"d": DISTORTED, "distortion_model": "none"}, "distortion model 'none' is not known; known are plumb_bob"),
@@ -164,6 +170,19 @@ def test_without_width_and_height_the_image_s_size_is_taken():
         camera_model(info(width=0, height=0), (120, 160), None)
 
 
+def test_k_of_an_image_of_another_size_is_doubted(caplog):
+    """Of half the size; twice the size is refused: its principal point lies outside."""
+    given = info(k=[250.0, 0, 159.75, 0, 255, 119.75, 0, 0, 1], p=[0.0] * 12)
+    model = CameraReader("auto", "/cam/image").read(given, (480, 640))
+    np.testing.assert_array_equal(model.intrinsics, matrix(250, 159.75, 255, 119.75))
+    words = "(160, 120) is far from the middle of the image of 640x480: is this the K of an image of another size?"
+    assert words in model.doubt and words in model.treatment and words in caplog.text
+    assert words in CameraReader("true").read(given, (480, 640)).doubt
+    assert not camera_model(info(), (480, 640), None).doubt and not camera_model(info(), (480, 640), True).doubt
+    corner = SimpleNamespace(x_offset=400, y_offset=0, height=480, width=240, do_rectify=False)
+    assert not camera_model(info(roi=corner), (480, 240), None).doubt
+
+
 def test_a_region_may_leave_the_principal_point_out():
     roi = SimpleNamespace(x_offset=400, y_offset=0, height=480, width=240, do_rectify=False)
     model = camera_model(info(roi=roi), (480, 240), None)
@@ -178,6 +197,8 @@ def test_a_region_may_leave_the_principal_point_out():
         ("fisheye", [0.1, 0.01, 0, 0], "equidistant", [0.1, 0.01, 0, 0]),
         ("plumb_bob", [*DISTORTED, 0, 0, 0], "plumb_bob", DISTORTED),
         ("rational_polynomial", DISTORTED, "rational_polynomial", DISTORTED),
+        ("plumb_bob", [0.1] * 8, "rational_polynomial", [0.1] * 8),
+        ("plumb_bob", [*[0.1] * 12, 0, 0], "rational_polynomial", [*[0.1] * 12, 0, 0]),
     ],
 )
 def test_trailing_zeros_and_other_names_of_a_model(model, given, name, used):

@@ -20,7 +20,7 @@ PROGRAMS = {
     "monodvps play": ["-m", "monodvps_ros.cli.main", "play", "input", "--wait-for", "0"],
     "monodvps demo": ["-m", "monodvps_ros.cli.main", "demo", "--frames", "1"],
 }
-VARIABLES = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "ROS_LOG_DIR", "ROS_HOME")
+VARIABLES = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "RCL_ASSERT_RMW_ID_MATCHES", "ROS_LOG_DIR", "ROS_HOME")
 
 
 @pytest.fixture
@@ -57,6 +57,45 @@ def test_middleware(clean, tmp_path):
     words = r"RMW_IMPLEMENTATION is 'rmw_zenoh_cpp', .*; installed: rmw_fastrtps_cpp; .*-rmw-zenoh-cpp\) or unset"
     with pytest.raises(ConfigError, match=words):
         environment.check_environment()
+
+
+def test_a_middleware_that_is_asked_for_must_be_the_chosen_one(clean, tmp_path):
+    index = tmp_path / "ros/share/ament_index/resource_index/rmw_typesupport"
+    index.mkdir(parents=True)
+    for name in ("rmw_fastrtps_cpp", "rmw_zenoh_cpp"):
+        (index / name).touch()
+    clean.setenv("AMENT_PREFIX_PATH", f"{tmp_path}/ros")
+    clean.setenv("RCL_ASSERT_RMW_ID_MATCHES", "rmw_zenoh_cpp")
+    environment.check_environment()
+    clean.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    with pytest.raises(
+        ConfigError, match=r"RCL_ASSERT_RMW_ID_MATCHES is 'rmw_zenoh_cpp', but RMW_IMPLEMENTATION is 'rmw_f"
+    ):
+        environment.check_environment()
+    clean.setenv("RCL_ASSERT_RMW_ID_MATCHES", "rmw_absent_cpp")
+    with pytest.raises(ConfigError, match="RCL_ASSERT_RMW_ID_MATCHES is 'rmw_absent_cpp', which is not installed"):
+        environment.check_environment()
+
+
+@pytest.mark.parametrize("variable", environment.PROFILE_VARIABLES)
+def test_a_profile_that_is_not_there_is_refused(clean, tmp_path, variable):
+    clean.setenv(variable, str(tmp_path / "absent.xml"))
+    with pytest.raises(ConfigError, match=f"variable {variable} is '.*absent.xml', where there is no file; correct or"):
+        environment.check_environment()
+    (tmp_path / "absent.xml").touch()
+    environment.check_environment()
+
+
+def test_what_ros_refuses_is_one_error_that_names_the_variables(clean):
+    for name in [name for name in os.environ if name.startswith(("ROS_", "FASTDDS_", "FASTRTPS_"))]:
+        clean.delenv(name)
+    clean.setenv("ROS_STATIC_PEERS", "a;;b")
+    clean.setenv("ROS_DISTRO", "kilted")
+    words = r"^ROS 2 cannot be started: no peer a \(environment variables: ROS_STATIC_PEERS='a;;b'\)$"
+    with pytest.raises(ConfigError, match=words), environment.starting_ros():
+        raise RuntimeError("no\npeer a")
+    with pytest.raises(ConfigError, match=r"^as it is$"), environment.starting_ros():
+        raise ConfigError("as it is")
 
 
 def test_log_folders(clean, tmp_path):
@@ -117,6 +156,7 @@ def run(arguments, cwd, **variables):
         ({"HOME": None, "ROS_LOG_DIR": None}, "HOME is not set"),
         ({"ROS_DOMAIN_ID": "abc"}, "ROS_DOMAIN_ID is 'abc'"),
         ({"RMW_IMPLEMENTATION": "rmw_absent_cpp"}, "RMW_IMPLEMENTATION is 'rmw_absent_cpp'"),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/absent.xml"}, "FASTDDS_DEFAULT_PROFILES_FILE is '/absent.xml'"),
     ],
 )
 def test_each_program_names_the_variable(tmp_path, program, variables, words):
@@ -162,6 +202,31 @@ def test_any_other_refusal_is_one_line(tmp_path):
     )  # fmt: skip
     assert code == 2
     assert lines[-1].startswith("monodvps: ROS 2 cannot be started: ")
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "monodvps demo"])
+def test_a_peer_that_does_not_exist_is_named(tmp_path, program):
+    pytest.importorskip("rclpy")
+    with BagWriter(tmp_path / "input") as writer:
+        writer.image("/cam/image_raw", 1, "cam", np.zeros((6, 8, 3), np.uint8), "rgb8")
+    code, lines = run(PROGRAMS[program], tmp_path, ROS_STATIC_PEERS="no such peer")
+    assert code == 2, lines
+    assert "ROS 2 cannot be started: " in lines[-1] and "ROS_STATIC_PEERS='no such peer'" in lines[-1]
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("program", "arguments"), [("monodvps play", ["--namespace", "a b"]), ("recorder", ["--optional", "a topic"])]
+)
+def test_names_that_ros_refuses_are_one_line(tmp_path, program, arguments):
+    pytest.importorskip("rclpy")
+    with BagWriter(tmp_path / "input") as writer:
+        writer.image("/cam/image_raw", 1, "cam", np.zeros((6, 8, 3), np.uint8), "rgb8")
+    code, (line,) = run([*PROGRAMS[program], *arguments], tmp_path)
+    assert code == 2 and "ROS 2 cannot be started: " in line and "name" in line
+    assert not list(tmp_path.glob(".bag*"))
 
 
 def test_the_profile_is_set_where_the_user_has_set_none_and_left_by_who_only_receives(clean, capsys):

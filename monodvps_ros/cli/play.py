@@ -19,6 +19,7 @@ from monodvps_ros.errors import DataError
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play
 from monodvps_ros.ros.nodes.player import play as play_samples
 from monodvps_ros.ros.nodes.running import initialize
+from monodvps_ros.ros_environment import starting_ros
 
 
 def play(
@@ -54,12 +55,14 @@ def play(
     samples = ReadableSamples(source, str(input), frames)
     count = PlayCount()
     initialize()
-    try:
+    with starting_ros():
         node = Node("player", namespace=namespace or None)
         publisher = CameraPublisher(node, compressed)
+    try:
         console.print(f"{publisher.image_topic}: {len(source)} frames at {source.rate_hz * rate:g} Hz", soft_wrap=True)
         _wait_for_subscribers(publisher, wait_for, console)
-        for _ in play_samples(frames_to_play(samples, loop=loop), publisher, Schedule(source.rate_hz, rate), count):
+        playing = frames_to_play(samples, loop=loop, rate_hz=source.rate_hz)
+        for _ in play_samples(playing, publisher, Schedule(source.rate_hz, rate), count):
             pass
         publisher.flush()
     finally:

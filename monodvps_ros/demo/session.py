@@ -21,6 +21,7 @@ from monodvps_ros.outputs import RECORDED_TOPICS
 from monodvps_ros.ros.management import diagnostics
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, play
 from monodvps_ros.ros.nodes.running import initialize
+from monodvps_ros.ros_environment import starting_ros
 from monodvps_ros.types import Sample
 
 START_LIMIT_S = 180.0  # a cold disk may take this long to load the network
@@ -52,7 +53,8 @@ class DemoSession:
         with self._stack:
             initialize()
             self._stack.callback(rclpy.try_shutdown)
-            self._player = Node("player", enable_rosout=False, start_parameter_services=False)
+            with starting_ros():
+                self._player = Node("player", enable_rosout=False, start_parameter_services=False)
             self._stack.callback(self._player.destroy_node)
             self._executor = SingleThreadedExecutor()
             self._executor.add_node(self._player)

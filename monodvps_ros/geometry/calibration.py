@@ -102,8 +102,9 @@ class Calibration:
                 *(values.tobytes() for values in numbers))  # fmt: skip
 
 
-#: A focal length below this share of the image's longer side is not in pixels: a pinhole camera would see 178 degrees.
-_LEAST_FOCAL = 0.01
+#: Focal lengths outside of these shares of the image's longer side are not in pixels: a pinhole camera would see 169
+#: degrees, or half a degree.
+_LEAST_FOCAL, _MOST_FOCAL = 0.05, 100.0
 
 
 def intrinsics_fault(matrix: NDArray[np.float64], size: tuple[int, int] | None = None) -> str:
@@ -150,7 +151,7 @@ def _faults(matrix: NDArray[np.float64], size: tuple[int, int] | None) -> Iterat
     if size is None:
         return
     height, width = size
-    if min(fx, fy) < _LEAST_FOCAL * max(size):
+    if min(fx, fy) < _LEAST_FOCAL * max(size) or max(fx, fy) > _MOST_FOCAL * max(size):
         yield f"not in pixels: focal lengths of {fx:g} and {fy:g} in an image of {width}x{height}"
     if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
         yield f"of another image: its principal point ({cx:g}, {cy:g}) lies outside the image of {width}x{height}"

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 #: Distortion models that can be removed, and how many coefficients each may have.
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (4, 5, 8, 12, 14), "equidistant": (4,)}
+_WITH_MORE = "rational_polynomial"
 #: Other names of these.
 _ALIASES = {"fisheye": "equidistant"}
 #: All names that a camera_info may have where it has distortion coefficients.
@@ -30,6 +31,8 @@ RECTIFIED = {"auto": None, "true": True, "false": False}
 #: Where more of a rectified image is outside of the recorded one, or the principal point is farther from the middle in
 #: parts of the image, the recorded one may be rectified already, and K that of the camera before it.
 _MOST_OUTSIDE, _MOST_OFF_CENTRE = 0.25, 0.1
+#: Without distortion: K of an image of another size, of half of it, has its principal point as far from the middle.
+_MOST_OFF_MIDDLE = 0.2
 _RECTIFIED_NAME = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
 
 
@@ -44,7 +47,8 @@ class CameraModel:
         calibration: what to publish beside the image, so that a subscriber of a topic of any name reads the same from
             it; None without camera_info.
         problem: why K is not known; empty where it is.
-        doubt: why the image may be rectified already, although its distortion is removed; empty where it is not.
+        doubt: why K may be that of another image, or the image rectified already, although its distortion is removed;
+            empty where neither is likely.
     """
 
     intrinsics: NDArray[np.float64] | None = None
@@ -60,7 +64,8 @@ class CameraModel:
             return f"{self.rectification.distortion.model} is removed" + (f"; {self.doubt}" if self.doubt else "")
         if self.problem:
             return "none: the camera is not known"
-        return "none: the image is rectified already or the camera has no distortion"
+        doubt = f"; {self.doubt}" if self.doubt else ""
+        return f"none: the image is rectified already or the camera has no distortion{doubt}"
 
 
 class CameraReader:
@@ -125,11 +130,12 @@ def camera_model(calibration: Calibration, image_size: tuple[int, int], rectifie
     p = p if calibration.p[0, 0] != 0.0 and calibration.p[1, 1] != 0.0 else []
     straight = not calibration.d.any() and not (rectified is False and _model_name(calibration) == "equidistant")
     if rectified:
-        intrinsics = _fit(_usable(p + k if straight or not p else p, sensor), crop, binning)
-        return CameraModel(intrinsics, None, Calibration.of_pinhole(intrinsics, image_size))
+        matrix = _usable(p + k if straight or not p else p, sensor)
+        intrinsics = _fit(matrix, crop, binning)
+        return CameraModel(intrinsics, None, Calibration.of_pinhole(intrinsics, image_size), doubt=_off(matrix, sensor))
     raw = _usable(k + p if straight else k, sensor)
     if straight:
-        return CameraModel(_fit(raw, crop, binning), None, calibration)
+        return CameraModel(_fit(raw, crop, binning), None, calibration, doubt=_off(raw, sensor))
     distortion = Distortion(*_distortion(calibration), _fit(raw, crop, binning), _rotation(calibration.r))
     intrinsics = _fit(_usable(p + k, sensor), crop, binning)
     rectification = Rectification(distortion, intrinsics, image_size)
@@ -141,14 +147,29 @@ def _doubt(rectification: Rectification) -> str:
     (height, width), raw = rectification.size, rectification.distortion.raw_intrinsics
     u, v = rectification.pixels[..., 0], rectification.pixels[..., 1]
     inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-    outside, centre = 1 - float(inside.mean()), (raw[0, 2], raw[1, 2])
-    off_centre = max(abs((place + 0.5) / length - 0.5) for place, length in zip(centre, (width, height), strict=True))
-    if outside <= _MOST_OUTSIDE and off_centre <= _MOST_OFF_CENTRE:
+    outside = 1 - float(inside.mean())
+    if outside <= _MOST_OUTSIDE and _off_centre(raw, (height, width)) <= _MOST_OFF_CENTRE:
         return ""
     return (
         f"{100 * outside:.0f} % of the image without distortion lie outside of the recorded one; the principal point "
-        f"of K is ({centre[0]:.0f}, {centre[1]:.0f}) of {width}x{height}; if it is rectified, set rectified to 'true'"
+        f"of K is ({raw[0, 2]:.0f}, {raw[1, 2]:.0f}) of {width}x{height}; if it is rectified, set rectified to 'true'"
     )
+
+
+def _off(matrix: NDArray[np.float64], sensor: tuple[int, int]) -> str:
+    """Say why K may be that of an image of another size; empty where it may not."""
+    if _off_centre(matrix, sensor) <= _MOST_OFF_MIDDLE:
+        return ""
+    return (
+        f"its principal point ({matrix[0, 2]:.0f}, {matrix[1, 2]:.0f}) is far from the middle of the image of "
+        f"{sensor[1]}x{sensor[0]}: is this the K of an image of another size?"
+    )
+
+
+def _off_centre(matrix: NDArray[np.float64], size: tuple[int, int]) -> float:
+    """Return how far the principal point is from the middle, in parts of the image."""
+    (v, u), (height, width) = (matrix[1, 2], matrix[0, 2]), size
+    return float(max(abs((u + 0.5) / width - 0.5), abs((v + 0.5) / height - 0.5)))
 
 
 def _usable(candidates: list[tuple[str, NDArray[np.float64]]], sensor: tuple[int, int]) -> NDArray[np.float64]:
@@ -167,7 +188,7 @@ def _crop(calibration: Calibration, image_size: tuple[int, int]) -> tuple[tuple[
     """Return top, left, height and width of the region that was read from the sensor, and its binning.
 
     Raises:
-        CameraInfoError: the image that comes of it is not of the image's size.
+        CameraInfoError: the image that comes of it is not of the image's size, or not within the sensor.
     """
     binning = max(calibration.binning[0], 1), max(calibration.binning[1], 1)
     top, left, height, width = calibration.roi
@@ -178,6 +199,12 @@ def _crop(calibration: Calibration, image_size: tuple[int, int]) -> tuple[tuple[
         raise CameraInfoError(
             f"it is for an image of {size[1]}x{size[0]} but the image is {image_size[1]}x{image_size[0]}; "
             "publish the camera_info of this image"
+        )
+    sensor = calibration.height or top + height, calibration.width or left + width
+    if top + height > sensor[0] or left + width > sensor[1]:
+        raise CameraInfoError(
+            f"its region of interest of {width}x{height} at ({left}, {top}) reaches beyond the image of "
+            f"{sensor[1]}x{sensor[0]}"
         )
     return (top, left, height, width), binning
 
@@ -204,6 +231,8 @@ def _distortion(calibration: Calibration) -> tuple[str, NDArray[np.float64]]:
             f"distortion model '{shortened(model)}' is not known; known are {', '.join(KNOWN_MODELS)}, and 'none' "
             "without coefficients; rectify the image first and set rectified to 'true'"
         )
+    if model == "plumb_bob" and coefficients[5:].any() and len(coefficients) in DISTORTION_MODELS[_WITH_MORE]:
+        model = _WITH_MORE  # image_geometry, too, goes by the number of coefficients
     counts = DISTORTION_MODELS[model]
     while len(coefficients) > counts[-1] and coefficients[-1] == 0.0:
         coefficients = coefficients[:-1]

@@ -7,6 +7,8 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 
+from monodvps_ros.ros_environment import starting_ros
+
 
 class ManagedNode(LifecycleNode):
     """A lifecycle node that `running.run_node` can run as a process.
@@ -20,10 +22,14 @@ class ManagedNode(LifecycleNode):
     Args:
         name: of the node.
         **options: for `rclpy.lifecycle.LifecycleNode`.
+
+    Raises:
+        ConfigError: rclpy refuses the environment or the arguments of ROS.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
-        super().__init__(name, **options)
+        with starting_ros():
+            super().__init__(name, **options)
         self.state = "unconfigured"
         self.problem = ""
         self.callback_errors = 0

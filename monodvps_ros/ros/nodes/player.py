@@ -4,7 +4,7 @@
 import array
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import cv2
@@ -133,10 +133,22 @@ def play(
         yield sample
 
 
-def frames_to_play(source: Iterable[Sample], limit: int | None = None, loop: bool = False) -> Iterator[Sample]:
-    """Yield a source's samples: the first `limit` of them, repeatedly with `loop`."""
+def frames_to_play(
+    source: Iterable[Sample], limit: int | None = None, loop: bool = False, rate_hz: float = 10.0
+) -> Iterator[Sample]:
+    """Yield a source's samples: the first `limit` of them, repeatedly with `loop`.
+
+    A single frame has no stamps to jump back: its own would only repeat, which a camera's never do. Repeated, it is
+    stamped at `rate_hz`.
+    """
+    last_ns, ahead_ns = None, 0
     while True:
-        yield from islice(iter(source), limit)
+        for sample in islice(iter(source), limit):
+            stamp_ns = sample.frame.stamp_ns
+            ahead_ns = ahead_ns + round(1e9 / rate_hz) if stamp_ns == last_ns else 0
+            last_ns = stamp_ns
+            frame = replace(sample.frame, stamp_ns=stamp_ns + ahead_ns) if ahead_ns else sample.frame
+            yield replace(sample, frame=frame) if ahead_ns else sample
         if not loop:
             return
 

@@ -28,6 +28,7 @@ from monodvps_ros.errors import DataError
 from monodvps_ros.outputs import IMAGE_TYPE, POINT_CLOUD_TYPE
 from monodvps_ros.ros.nodes.running import initialize
 from monodvps_ros.ros.topics.conversions import message_class
+from monodvps_ros.ros_environment import starting_ros
 
 QUEUE_DEPTH = 200  # messages of a topic that wait to be taken
 LARGE_QUEUE_DEPTH = 20  # of a topic whose messages are megabytes
@@ -115,7 +116,7 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
         optional: names of more topics, recorded from when they are published; "ready" does not wait for them.
 
     Raises:
-        ConfigError: rclpy cannot start.
+        ConfigError: rclpy cannot start, or refuses the name of a topic.
         DataError: the bag cannot be written, or a topic has several types.
     """
     stop_requests: list[int] = []
@@ -124,11 +125,14 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
     initialize()
     executor = SingleThreadedExecutor()
     try:
+        with starting_ros():
+            node = Node("recorder", enable_rosout=False, start_parameter_services=False)
+            for topic in (*topics, *optional):
+                node.resolve_topic_name(topic)
+        executor.add_node(node)
         with writer:
             _tell(f"recording to {writer.path}; until it is closed, the data are in {writer.unfinished}")
             with BackgroundWriter(writer, MOST_WAITING_BYTES) as background:
-                node = Node("recorder", enable_rosout=False, start_parameter_services=False)
-                executor.add_node(node)
                 recorder = Recorder(node, background, topics, optional)
                 _spin(executor, recorder, background, lambda: bool(stop_requests) or _stdin_ended())
                 _drain(executor, recorder)

@@ -14,7 +14,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.ros.nodes.managed_node import ManagedNode
-from monodvps_ros.ros_environment import REFUSED
+from monodvps_ros.ros_environment import REFUSED, starting_ros
 from monodvps_ros.signals import Phase, StopRequest
 
 #: Time for a running callback to finish at shutdown.
@@ -30,10 +30,8 @@ def initialize(args: Sequence[str] = ()) -> None:
     Raises:
         ConfigError: rclpy refuses arguments, a parameter file or the environment.
     """
-    try:
+    with starting_ros():
         rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
-    except (RuntimeError, ValueError) as error:  # what rclpy's errors derive from
-        raise ConfigError(f"ROS 2 cannot be started: {' '.join(str(error).split())}") from error
 
 
 def run_node(args: Sequence[str] | None, stop: StopRequest, make: Callable[[], ManagedNode]) -> int:
