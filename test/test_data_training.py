@@ -183,3 +183,6 @@ def test_colour_jitter_by_hand():
     turned = apply_color_jitter(np.full((1, 1, 3), [255, 0, 0], np.uint8), ColorJitter(hue_shift=1 / 3))
     assert turned[0, 0].argmax() == 1
     assert draw_color_jitter(np.random.default_rng(0), probability=0.0) == ColorJitter()
+    for probability in (0.0, 1.0):
+        drawn = [draw_color_jitter(np.random.default_rng(seed), probability, gray=0.3) for seed in range(200)]
+        assert np.mean([jitter.saturation == 0.0 for jitter in drawn]) == pytest.approx(0.3, abs=0.1)

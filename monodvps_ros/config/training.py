@@ -35,6 +35,9 @@ class AugmentationConfig(Config):
     hue_reach: float = setting(
         0.1, "Range of the hue jitter, as a fraction of the hue circle.", at_least=0.0, at_most=0.5
     )
+    gray: float = setting(
+        0.0, "Probability of an image without colour, as of a grey camera.", at_least=0.0, at_most=1.0
+    )
     min_scale: float = setting(
         1.0, "Minimum scale factor of random resizing, before cropping.", at_least=1.0, at_most=4.0
     )

@@ -105,15 +105,29 @@ def draw_geometry(
 
 
 def draw_color_jitter(
-    generator: np.random.Generator, probability: float = 0.5, reach: float = 0.2, hue_reach: float = 0.1
+    generator: np.random.Generator,
+    probability: float = 0.5,
+    reach: float = 0.2,
+    hue_reach: float = 0.1,
+    gray: float = 0.0,
 ) -> ColorJitter:
     """Draw a jitter: brightness, contrast and saturation within `reach` of 1, hue within `hue_reach` of 0.
 
+    Args:
+        generator: source of chance.
+        probability: of a jitter.
+        reach: of brightness, contrast and saturation.
+        hue_reach: of the hue.
+        gray: probability of no colour at all, as of a grey camera, whether there is a jitter or not.
+
     Source of the default reaches: Godard et al. 2019.
     """
+    without_color = generator.random() < gray if gray > 0.0 else False
     if generator.random() >= probability:
-        return ColorJitter()
+        return ColorJitter(saturation=0.0) if without_color else ColorJitter()
     brightness, contrast, saturation = generator.uniform(1.0 - reach, 1.0 + reach, 3).tolist()
+    if without_color:
+        saturation = 0.0
     return ColorJitter(brightness, contrast, saturation, float(generator.uniform(-hue_reach, hue_reach)))
 
 

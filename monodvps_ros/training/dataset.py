@@ -94,7 +94,9 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         augmentation, size = self.config.augmentation, self._size
         scales = (augmentation.min_scale, augmentation.max_scale)
         geometry = draw_geometry(size, generator, scales, augmentation.flip, augmentation.max_stretch)
-        jitter = draw_color_jitter(generator, augmentation.color, augmentation.color_reach, augmentation.hue_reach)
+        jitter = draw_color_jitter(
+            generator, augmentation.color, augmentation.color_reach, augmentation.hue_reach, augmentation.gray
+        )
         number = self.targets[draw.target]
         given = self._given[number]
         has_motion = Need.MOTION in given
