@@ -118,7 +118,7 @@ OUTPUT_TOPICS = (
     _derived("panoptic/color/compressed", COMPRESSED_TYPE, Output.COLOR, JPEG_FORMAT, "panoptic/color"),
     _derived("depth/image/compressedDepth", COMPRESSED_TYPE, Output.DEPTH, DEPTH_FORMAT, "1 cm at 10 m"),
     _derived("panoptic/image/compressedDepth", COMPRESSED_TYPE, Output.PANOPTIC, IDS_FORMAT, "lossless"),
-)  # fmt: skip
+)
 #: Those that a recording of all outputs holds.
 RECORDED_TOPICS = tuple(row for row in OUTPUT_TOPICS if row.recorded)
 RECORDED_OUTPUTS = frozenset(row.output for row in RECORDED_TOPICS)

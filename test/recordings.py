@@ -87,8 +87,9 @@ def write_bag(path, found, storage="mcap", compression=None):
     return next(file for file in path.iterdir() if file.name != "metadata.yaml")
 
 
-def write_mcap(path, found, foreign=(), profile="ros2", encoding="cdr", schema_encoding="ros2msg", short=False,
-               **options):  # fmt: skip
+def write_mcap(
+    path, found, foreign=(), profile="ros2", encoding="cdr", schema_encoding="ros2msg", short=False, **options
+):
     """Write a file with the library of the format's own authors; a chunk holds one frame by default.
 
     `foreign` are messages of other encodings: (topic, encoding, time of receipt, bytes).

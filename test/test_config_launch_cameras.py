@@ -21,9 +21,10 @@ def test_nothing_said_leaves_one_camera_with_the_node_s_names_and_parameters():
 def test_one_camera_without_a_name():
     [camera] = launch_cameras({"image": "/cam/image_raw", "camera_height": "1.65", "compressed": "True"})
     assert camera.remappings() == [
-        ("image", "/cam/image_raw"), ("image/compressed", "/cam/image_raw/compressed"),
+        ("image", "/cam/image_raw"),
+        ("image/compressed", "/cam/image_raw/compressed"),
         ("camera_info", "/cam/camera_info"),
-    ]  # fmt: skip
+    ]
     assert camera.parameters() == {"pipeline.scale.camera_height_m": 1.65, "compressed": True}
 
 
@@ -33,13 +34,16 @@ def test_several_cameras_each_with_its_own():
         "camera_height": "1.6,0.9", "rectified": "auto", "compressed": "false,true",
     })  # fmt: skip
     assert front.remappings() == [
-        ("front/image", "/f/image"), ("front/image/compressed", "/f/image/compressed"),
+        ("front/image", "/f/image"),
+        ("front/image/compressed", "/f/image/compressed"),
         ("front/camera_info", "/f/camera_info"),
-    ]  # fmt: skip
+    ]
     assert left.remappings()[-1] == ("left/camera_info", "/l/info")
     assert front.parameters() == {
-        "cameras.front.camera_height_m": 1.6, "cameras.front.rectified": "auto", "cameras.front.compressed": False,
-    }  # fmt: skip
+        "cameras.front.camera_height_m": 1.6,
+        "cameras.front.rectified": "auto",
+        "cameras.front.compressed": False,
+    }
     assert left.parameters()["cameras.left.compressed"] is True
     assert (front.prefix, left.prefix, LaunchCamera().prefix) == ("front/", "left/", "")
 

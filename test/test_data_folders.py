@@ -100,7 +100,7 @@ def test_images_may_lie_in_the_folder_itself(tmp_path):
         (lambda f: truth(f, "depth", "frame_1", np.uint16, (5, 8)), r"depth/frame_1\.png: is 5 x 8 .* image is 6 x 8"),
         (lambda f: truth(f, "panoptic", "frame_1", np.uint16, SIZE, 20001), "panoptic id 20001 is of class 20"),
     ],
-)  # fmt: skip
+)
 def test_folder_refusals(folder, change, words):
     change(folder)
     with pytest.raises(DataError, match=words):
@@ -342,7 +342,7 @@ def test_semkitti(semkitti):
         (lambda d: write_image(d / "000008_000000_gtFine_class.png", np.full((5, 8), 1, np.uint8)), "is 5 x 8"),
         (lambda d: (d / "x.png").touch(), "is not named as in SemKITTI-DVPS"),
     ],
-)  # fmt: skip
+)
 def test_semkitti_refusals(semkitti, change, words):
     change(semkitti)
     with pytest.raises(DataError, match=words):

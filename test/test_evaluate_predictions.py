@@ -126,8 +126,9 @@ def test_what_has_no_partner_is_counted_and_listed(tmp_path):
         tmp_path / "told", [stems[0], stems[1], stems[3], ("000009_000000_else_0_0", 1)], "cityscapes-dvps"
     )
     out = tmp_path / "numbers.json"
-    done = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps",
-               "--json", out)  # fmt: skip
+    done = run(
+        "--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "cityscapes-dvps", "--json", out
+    )
     assert done.exit_code == 0, done.output
     said = written(out)
     assert said["frames"] == 3
@@ -169,8 +170,9 @@ def test_semkitti_dvps(tmp_path):
         depth = np.where(raw > 0, raw / 256, np.nan).astype(np.float32)
         write_prediction(tmp_path / "told", stem, prediction_layout("semkitti-dvps"), classes, instances, depth)
     out = tmp_path / "numbers.json"
-    done = run("--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "semkitti-dvps",
-               "--json", out)  # fmt: skip
+    done = run(
+        "--data", tmp_path / "truth", "--predictions", tmp_path / "told", "--dataset", "semkitti-dvps", "--json", out
+    )
     assert done.exit_code == 0, done.output
     said = written(out)
     assert list(said["dvpq"]["thresholds"]["0.5"]) == ["1", "5", "10", "20"]
@@ -278,13 +280,11 @@ def test_scaling_of_a_recording_by_its_median(tmp_path):
     write_bag(tmp_path / "run", stamps, stamps)
     out = tmp_path / "numbers.json"
     for options, name in (((), "none"), (("--depth-scaling", "median", "--cap", "15", "--crop", "garg"), "median")):
-        done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run", "--json",
-                   out, *options)  # fmt: skip
+        done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run", "--json", out, *options)
         assert done.exit_code == 0, done.output
         assert written(out)["depth_scaling"] == name
     assert written(out)["depth_protocol"] == {"min_m": 1e-3, "cap_m": 15.0, "crop": "garg"}
-    done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run",
-               "--depth-scaling", "camera-height")  # fmt: skip
+    done = run("--data", tmp_path / "run", "--predictions", tmp_path / "run", "--depth-scaling", "camera-height")
     assert isinstance(done.exception, ConfigError)
 
 

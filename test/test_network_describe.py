@@ -26,8 +26,10 @@ def test_it_names_each_part_with_its_counts(capsys, monkeypatch):
     assert code == 0
     row = next(line for line in printed.out.splitlines() if "semantic_decoder.aspp" in line)
     assert "15,534,848" in row
-    whole = sum(c.parameters for c in measure_complexity(
-        NetworkConfig(encoder="resnet50", separable_aspp=False, output_stride=32)))  # fmt: skip
+    whole = sum(
+        c.parameters
+        for c in measure_complexity(NetworkConfig(encoder="resnet50", separable_aspp=False, output_stride=32))
+    )
     assert f"{whole:,}" in printed.out
 
 

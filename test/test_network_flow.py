@@ -82,8 +82,10 @@ def test_flow_can_be_learnt_and_points_to_the_previous_frame():
     def scene(shift):
         wide = functional.interpolate(torch.rand(1, 10, 20, 40), scale_factor=4, mode="bilinear")
         current, previous = wide[..., 16:80, 16:80], wide[..., 16:80, 16 + shift : 80 + shift]
-        return [tuple(functional.avg_pool2d(m[:, :c], s) for c, s in ((4, 2), (6, 4), (8, 8), (10, 16), (10, 32)))
-                for m in (current, previous)]  # fmt: skip
+        return [
+            tuple(functional.avg_pool2d(m[:, :c], s) for c, s in ((4, 2), (6, 4), (8, 8), (10, 16), (10, 32)))
+            for m in (current, previous)
+        ]
 
     def error(shift):
         current, previous = scene(shift)

@@ -80,8 +80,10 @@ def test_fixed_shapes_give_the_same_outputs(flow, camera, monkeypatch):
             np.testing.assert_allclose(one.cloud[name], other.cloud[name], rtol=1e-5, err_msg=name)
         for ours, theirs in zip(one.segments, other.segments, strict=True):
             assert (ours.panoptic_id, ours.track_id, ours.age_frames) == (
-                theirs.panoptic_id, theirs.track_id, theirs.age_frames,
-            )  # fmt: skip
+                theirs.panoptic_id,
+                theirs.track_id,
+                theirs.age_frames,
+            )
             assert (ours.area_px, ours.box_px) == (theirs.area_px, theirs.box_px)
             values = [(s.score, s.median_depth_m, *s.centroid_m) for s in (ours, theirs)]
             np.testing.assert_allclose(*values, rtol=1e-6)

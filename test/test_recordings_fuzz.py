@@ -93,8 +93,9 @@ def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path, caplog):
     path.write_bytes(data)
     assert read(path) == (FRAMES, [])
 
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(
         st.one_of(
             st.lists(st.tuples(place, st.binary(min_size=1, max_size=1)), min_size=1, max_size=8),
@@ -133,8 +134,9 @@ def test_whatever_metadata_says_is_survived(storage, tmp_path):
     file = tmp_path / "bag/metadata.yaml"
     data = file.read_bytes()
 
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(
         st.lists(st.tuples(st.integers(0, len(data) - 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4)
     )

@@ -62,8 +62,9 @@ def check_whole(path, count=5):
     ids=str,
 )  # fmt: skip
 def test_a_file_gives_the_same_frames_whatever_it_says_of_itself(tmp_path, compression, chunk_size, options):
-    path = write_mcap(tmp_path / "drive.mcap", camera(stamps(5)), compression=compression, chunk_size=chunk_size,
-                      **options)  # fmt: skip
+    path = write_mcap(
+        tmp_path / "drive.mcap", camera(stamps(5)), compression=compression, chunk_size=chunk_size, **options
+    )
     check_whole(path)
 
 
@@ -145,8 +146,9 @@ def test_foreign_topics_are_named_where_there_is_no_camera(tmp_path):
 
 
 def test_a_recording_of_ros_1_is_named_as_such(tmp_path):
-    path = write_mcap(tmp_path / "old.mcap", camera(stamps(2)), profile="ros1", encoding="ros1",
-                      schema_encoding="ros1msg")  # fmt: skip
+    path = write_mcap(
+        tmp_path / "old.mcap", camera(stamps(2)), profile="ros1", encoding="ros1", schema_encoding="ros1msg"
+    )
     with pytest.raises(DataError, match=r"is a recording of ROS 1 in MCAP; .*rosbags-convert --src FILE\.bag"):
         open_source(path)
 

@@ -107,8 +107,9 @@ def test_each_camera_has_its_own_parameters_and_by_default_the_node_s():
 
 
 def test_one_camera_sends_raw_images_and_the_other_compressed_ones():
-    with Bench(cameras=["front", "left"], camera="front", outputs=("semantic/image",),
-               **{"cameras.left.compressed": True}) as bench:  # fmt: skip
+    with Bench(
+        cameras=["front", "left"], camera="front", outputs=("semantic/image",), **{"cameras.left.compressed": True}
+    ) as bench:
         received = []
         bench.peer.create_subscription(Image, "left/semantic/image", received.append, 10)
         camera = bench.peer.create_publisher(CompressedImage, "left/image/compressed", 10)

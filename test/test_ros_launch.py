@@ -209,8 +209,9 @@ def test_the_recording_is_played_as_the_arguments_say(tmp_path):
 def test_each_camera_of_a_recording_is_played(tmp_path):
     arguments = {"bag": str(tmp_path), "cameras": "front,left", "image_topic": "/f/image,/l/image"}
     assert [words[7:] for words in players(started("replay", **arguments))] == [
-        ["--namespace", "front", "--image-topic", "/f/image"], ["--namespace", "left", "--image-topic", "/l/image"],
-    ]  # fmt: skip
+        ["--namespace", "front", "--image-topic", "/f/image"],
+        ["--namespace", "left", "--image-topic", "/l/image"],
+    ]
     with pytest.raises(ConfigError, match="image_topic chooses what is played"):
         started("replay", bag=str(tmp_path), image="/cam/image_raw")
 

@@ -128,8 +128,9 @@ class TestParameters:
             assert names >= {setting.name for setting in settings(NodeConfig)}
 
     def test_defaults_are_the_configuration_s(self):
-        with Bench(start=False, pipeline__scale__mode="auto", pipeline__grouping__min_stuff_area=2048,
-                   diagnostics_period_s=1.0) as bench:  # fmt: skip
+        with Bench(
+            start=False, pipeline__scale__mode="auto", pipeline__grouping__min_stuff_area=2048, diagnostics_period_s=1.0
+        ) as bench:
             assert bench.node.config == NodeConfig()
             assert parameters.read(bench.node, NodeConfig) == NodeConfig()
 

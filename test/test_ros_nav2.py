@@ -55,8 +55,10 @@ def layer():
 
 def pixels(message):
     assert (message.encoding, message.step, len(message.data)) == (
-        "mono8", message.width, message.width * message.height,
-    )  # fmt: skip
+        "mono8",
+        message.width,
+        message.width * message.height,
+    )
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
 
 

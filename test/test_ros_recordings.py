@@ -62,8 +62,9 @@ def predicted(path, out, weights, rectified="auto"):
 
 
 def assert_the_node_agrees(path, messages, weights, rectified="auto"):
-    with Bench(load=load_model, outputs=(*MAPS, "depth/camera_info"), pipeline__weights=weights,
-               pipeline__device="cpu") as bench:  # fmt: skip
+    with Bench(
+        load=load_model, outputs=(*MAPS, "depth/camera_info"), pipeline__weights=weights, pipeline__device="cpu"
+    ) as bench:
         player = CameraPublisher(bench.peer)
         wait_until(lambda: min(player.subscribers()) > 0, what="the player is heard")
         for index, sample in enumerate(open_source(path, rectified=rectified)):

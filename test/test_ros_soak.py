@@ -137,8 +137,10 @@ def test_a_recording_played_in_a_loop_for_a_long_time(process, watch):
     assert len(watch.ids) <= loops + 1
     every = [track_id for ids in watch.ids for track_id in ids]
     assert len(every) == len(set(every)) > len(watch.ids)  # no id comes back in a later loop
-    print(f"{loops} loops, {done} images, {replaced} replaced, memory grew by {growth(watch.memory_kb):.2%} "
-          f"to {watch.memory_kb[-1] / 1000:.0f} MB, {watch.threads[-1]} threads")  # fmt: skip
+    print(
+        f"{loops} loops, {done} images, {replaced} replaced, memory grew by {growth(watch.memory_kb):.2%} "
+        f"to {watch.memory_kb[-1] / 1000:.0f} MB, {watch.threads[-1]} threads"
+    )
     assert len(set(watch.threads[len(watch.threads) // 4 :])) == 1
     assert growth(watch.memory_kb) < 0.02
 

@@ -33,15 +33,17 @@ class TrueDepthOverFactor:
         classes = torch.from_numpy(self.truth.panoptic.astype(np.int64) // 1000)
         logits = 16.0 * torch.nn.functional.one_hot(classes.clamp(max=18), 19).permute(2, 0, 1)[None].float()
         depth_m = torch.from_numpy(np.nan_to_num(self.truth.depth_m, nan=SKY_DEPTH_M))
-        return NetworkOutput(logits, instances=torch.zeros(1, *SIZE, dtype=torch.long),
-                             depth_m=depth_m[None, None] / self.factor)  # fmt: skip
+        return NetworkOutput(
+            logits, instances=torch.zeros(1, *SIZE, dtype=torch.long), depth_m=depth_m[None, None] / self.factor
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "height_m", "pitch_deg"), [(3, 1.5, 0.0), (4, 1.8, 4.0)])
 def test_an_unknown_factor_in_each_frame_is_recovered(seed, height_m, pitch_deg):
-    scene = SceneConfig(frames=20, height=SIZE[0], width=SIZE[1], camera_height_m=height_m, camera_pitch_deg=pitch_deg,
-                        antialias=False)  # fmt: skip
+    scene = SceneConfig(
+        frames=20, height=SIZE[0], width=SIZE[1], camera_height_m=height_m, camera_pitch_deg=pitch_deg, antialias=False
+    )
     overrides = {"device": "cpu", "scale.camera_height_m": height_m, "tracker.flow": "none"}
     model = TrueDepthOverFactor()
     pipeline = Pipeline(model, load(PipelineConfig, None, overrides))

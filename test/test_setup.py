@@ -334,8 +334,10 @@ def test_second_set_up_waits_for_the_first(tmp_path):
     holder.stdout.readline()
     waiting = subprocess.Popen(
         [sys.executable, TOOLS / "environment.py", "setup", "--at", tmp_path],
-        stderr=subprocess.PIPE, text=True, env={"PATH": str(tmp_path)},
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PATH": str(tmp_path)},
+    )
     assert waiting.stderr.readline() == "Another set-up of this folder is at work; waiting for it.\n"
     assert waiting.poll() is None
     holder.communicate()

@@ -159,8 +159,9 @@ def test_zoomed_crops_are_cut_from_frames_stored_larger(tmp_path):
             )
 
     store = store_frames([Fine(3)], (2 * SIZE[0], 2 * SIZE[1]), tmp_path, "")
-    config = make_config(augmentation={"flip": 0.0, "color": 0.0, "min_scale": 2.0, "max_scale": 2.0},
-                         loss={"pseudo_depth": 1.0})  # fmt: skip
+    config = make_config(
+        augmentation={"flip": 0.0, "color": 0.0, "min_scale": 2.0, "max_scale": 2.0}, loss={"pseudo_depth": 1.0}
+    )
     dataset = TrainingDataset(store, config, make_objective(config))
     image = dataset[Draw(0, 0)]["images"][0]
     assert tuple(image.shape) == (*SIZE, 3)

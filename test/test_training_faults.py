@@ -348,14 +348,16 @@ def test_stored_frames_that_were_removed_are_said(clip, tmp_path):
     [
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), r"out of GPU memory: .*smaller batch_size"),
         (MemoryError(), r"out of memory: MemoryError; .*smaller batch_size.*reduce workers"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
-         r"out of memory: .*smaller batch_size"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+            r"out of memory: .*smaller batch_size",
+        ),
         (RuntimeError("not enough memory: you tried to allocate 9 bytes."), r"out of memory: .*--weights .*last.ckpt"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), r"out of memory: .*reduce workers"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), r"loading process died.*shm-size"),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), r"a data-loading process died"),
     ],
-)  # fmt: skip
+)
 def test_memory_that_runs_out_says_what_to_lower(tmp_path, error, says):
     with pytest.raises(DeviceError, match=says), explained(tmp_path / LAST_CHECKPOINT):
         raise error

@@ -105,8 +105,9 @@ def make_pipeline(sizes: Sizes, device: torch.device, timing: bool = False, with
     answers = street_output(sizes.input_size)
     moved: dict[str, Any] = {
         name: value.to(device) if isinstance(value, Tensor) else tuple(part.to(device) for part in value)
-        for name, value in vars_of(answers).items() if value is not None
-    }  # fmt: skip
+        for name, value in vars_of(answers).items()
+        if value is not None
+    }
     model = Street(network, NetworkOutput(**moved))
     config = load(PipelineConfig, None, {
         "device": str(device), "timing": timing, "scale.camera_height_m": 1.5,

@@ -105,6 +105,8 @@ def _publish(frame: BenchmarkFrame, publisher: Any) -> Stage:
         )
 
     return Stage(
-        "publish", lambda: publisher.publish(image_message(depth, "32FC1", Header(), last)), usual,
+        "publish",
+        lambda: publisher.publish(image_message(depth, "32FC1", Header(), last)),
+        usual,
         "tobytes() given to a new message, then publish",
-    )  # fmt: skip
+    )

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from monodvps_ros.config import PipelineConfig
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_image, resize_nearest
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.network import load_network
 from monodvps_ros.outputs import RECORDED_OUTPUTS, Perception
@@ -125,14 +126,13 @@ def street_output(size: tuple[int, int]) -> NetworkOutput:
 
 def _camera_depth(frame: BenchmarkFrame) -> Tensor:
     inverse = 9.99 * frame.output.disparities[0] + 0.01
-    return 1.0 / functional.interpolate(inverse, frame.plan.camera_size, mode="bilinear")[0, 0]
+    return 1.0 / resize_bilinear(inverse, frame.plan.camera_size)[0, 0]
 
 
 def _resize(frame: BenchmarkFrame) -> Stage:
     def ours() -> Tensor:
         planes = torch.from_numpy(frame.image).permute(2, 0, 1)[None]
-        small = functional.interpolate(planes, frame.network_size, mode="bilinear", antialias=True)
-        return small.float().div_(255.0).clamp_(0.0, 1.0)
+        return resize_image(planes, frame.network_size).float().div_(255.0).clamp_(0.0, 1.0)
 
     def usual() -> Tensor:
         scaled = frame.image.astype(np.float32) / 255.0
@@ -156,11 +156,9 @@ def _network(frame: BenchmarkFrame, weights: str) -> Stage:
 
 
 def _upsample(frame: BenchmarkFrame) -> Stage:
-    size, rows, columns = frame.network_size, frame.plan.grid.rows, frame.plan.grid.columns
-
     def ours() -> Tensor:
-        semantic, _ = classify(frame.output, size)
-        return semantic.to(torch.uint8).index_select(0, rows).index_select(1, columns)
+        semantic, _ = classify(frame.output, frame.network_size)
+        return resize_nearest(semantic.to(torch.uint8), frame.plan.camera_size)
 
     def usual() -> Tensor:
         return functional.interpolate(frame.output.class_logits, frame.plan.camera_size, mode="bilinear").argmax(1)
@@ -171,8 +169,8 @@ def _upsample(frame: BenchmarkFrame) -> Stage:
 def _group(frame: BenchmarkFrame, semantic: Tensor) -> Stage:
     config = PipelineConfig().grouping
     assert frame.output.center_heatmap is not None and frame.output.offsets_px is not None
-    heatmap = functional.interpolate(frame.output.center_heatmap, frame.network_size, mode="bilinear")
-    offsets = functional.interpolate(frame.output.offsets_px, frame.network_size, mode="bilinear")[0]
+    heatmap = resize_bilinear(frame.output.center_heatmap, frame.network_size)
+    offsets = resize_bilinear(frame.output.offsets_px, frame.network_size)[0]
 
     def usual() -> Tensor:
         pooled = functional.max_pool2d(heatmap, 7, 1, 3)
@@ -206,7 +204,7 @@ def _track(grouping: Grouping) -> Stage:
 
 
 def _scale(frame: BenchmarkFrame, semantic: Tensor, depth: Tensor) -> Stage:
-    inverse = functional.interpolate(frame.output.disparities[0], frame.network_size, mode="bilinear")[0, 0]
+    inverse = resize_bilinear(frame.output.disparities[0], frame.network_size)[0, 0]
     rays = frame.plan.road_rays
     assert rays is not None
 

@@ -120,8 +120,10 @@ def _measure(size: tuple[int, int], repeats: int, weights: str, with_ros: bool) 
         for stage in rows:
             ours_ms, usual_ms = in_turn_ms(stage.ours, stage.usual, repeats)
             found[stage.name] = {
-                "ours_ms": round(ours_ms, 3), "usual_ms": round(usual_ms, 3), "usual": stage.usual_name,
-            }  # fmt: skip
+                "ours_ms": round(ours_ms, 3),
+                "usual_ms": round(usual_ms, 3),
+                "usual": stage.usual_name,
+            }
 
     time_all(stages(frame, weights))
     if with_ros:

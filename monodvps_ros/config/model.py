@@ -91,9 +91,11 @@ class LossConfig(Config):
     auto_mask: bool = setting(True, "Exclude pixels that do not change between frames from the reprojection loss.")
     mask_moving_objects: bool = setting(True, "Exclude moving objects from the reprojection loss.")
     moving_test: str = setting(
-        "iou", "How moving objects are detected: 'iou', as in the paper, by the overlap of an instance with its "
+        "iou",
+        "How moving objects are detected: 'iou', as in the paper, by the overlap of an instance with its "
         "reprojection; 'flow', by the difference between its optical flow and the flow of a static surface.",
-        choices=("iou", "flow"))  # fmt: skip
+        choices=("iou", "flow"),
+    )
     iou_start: float = setting(
         0.7, "IoU after reprojection below which an instance counts as moving, at the first step.",
         at_least=0.0, at_most=1.0)  # fmt: skip

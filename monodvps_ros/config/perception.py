@@ -87,11 +87,15 @@ class OdometryConfig(Config):
 
     frame: str = setting("odom", "Fixed frame of the odometry; its origin is where the camera was at the start.")
     child_frame: str = setting(
-        "", "Frame that moves. Empty: the image's optical frame. Otherwise the name of a frame at the camera with x "
-        "forward, y left and z up, such as base_link; the offset between the two is not accounted for.")  # fmt: skip
+        "",
+        "Frame that moves. Empty: the image's optical frame. Otherwise the name of a frame at the camera with x "
+        "forward, y left and z up, such as base_link; the offset between the two is not accounted for.",
+    )
     publish_tf: bool = setting(
-        False, "Publish the transform from frame to child_frame on /tf; nothing else may then publish the pose of "
-        "child_frame. Odometry is computed without subscribers too.")  # fmt: skip
+        False,
+        "Publish the transform from frame to child_frame on /tf; nothing else may then publish the pose of "
+        "child_frame. Odometry is computed without subscribers too.",
+    )
 
     def check(self) -> None:
         """Check the names of the frames."""
@@ -131,9 +135,11 @@ class PipelineConfig(Config):
         "and agrees with torch, measured once and cached; on CUDA torch.",
         choices=("auto", "torch", "openvino", "onnxruntime"), read_only=True)  # fmt: skip
     model: str = setting(
-        "", "Hugging Face models to run instead of MonoDVPS: PANOPTIC+DEPTH, such as "
+        "",
+        "Hugging Face models to run instead of MonoDVPS: PANOPTIC+DEPTH, such as "
         "'mask2former-cityscapes+depth-anything-v2-metric'. Empty: MonoDVPS with the weights above.",
-        read_only=True)  # fmt: skip
+        read_only=True,
+    )
     output_size: str = setting(
         "camera",
         "Size of the published maps: that of the camera image or of the network input.",
@@ -151,8 +157,10 @@ class PipelineConfig(Config):
         False, "Allow weights that are a .pt2 file, which is a program that runs with the rights of the process: only "
         "for files of people you trust.", read_only=True)  # fmt: skip
     classes: tuple[str, ...] = setting(
-        ("",), "Names of the classes to keep in masks, segments, boxes and cloud; pixels of others are void, and no "
-        "points. A single empty name: all.")  # fmt: skip
+        ("",),
+        "Names of the classes to keep in masks, segments, boxes and cloud; pixels of others are void, and no "
+        "points. A single empty name: all.",
+    )
     roi: tuple[int, ...] = setting(
         (0, 0, 0, 0), "Region of interest of the rectified image: x, y, width, height. The rest is cut off, and "
         "outputs have the region's size and K. All 0: the whole image.", unit="px")  # fmt: skip

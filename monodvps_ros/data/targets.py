@@ -59,8 +59,10 @@ def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px:
     classes = np.where(void, 0, ids // LABEL_DIVISOR)
     if (classes >= len(labels)).any():
         wrong = ids[classes >= len(labels)][0]
-        raise DataError(f"panoptic id {wrong} is of class {wrong // LABEL_DIVISOR}, but '{labels.name}' has "
-                        f"{len(labels)} classes; choose the label space of the data")  # fmt: skip
+        raise DataError(
+            f"panoptic id {wrong} is of class {wrong // LABEL_DIVISOR}, but '{labels.name}' has "
+            f"{len(labels)} classes; choose the label space of the data"
+        )
     thing = labels.is_thing[classes] & ~void
     instance = thing & (ids % LABEL_DIVISOR > 0)
     on_instance = instance.take(inverse)

@@ -47,8 +47,10 @@ class ImageGeometry:
     def __post_init__(self) -> None:
         """Check that the part lies within the resized image."""
         if not (0 <= self.top <= self.resized[0] - self.size[0] and 0 <= self.left <= self.resized[1] - self.size[1]):
-            raise DataError(f"a part of {self.size} at row {self.top}, column {self.left} does not lie in an image of "
-                            f"{self.resized}")  # fmt: skip
+            raise DataError(
+                f"a part of {self.size} at row {self.top}, column {self.left} does not lie in an image of "
+                f"{self.resized}"
+            )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from monodvps_ros.engines.graph import thread_count
 from monodvps_ros.engines.model import DEFAULT_ENGINES, GraphModel, export_graph
 from monodvps_ros.engines.openvino_file import has_bfloat16, write_int8
 from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, WeightsError
-from monodvps_ros.files import partial_path, write_text
+from monodvps_ros.files import write_text, written_whole
 from monodvps_ros.network import description, load_network, read_card
 from monodvps_ros.network.weights import AOTI, ONNX, OPENVINO
 from monodvps_ros.types import PerceptionModel
@@ -130,17 +130,13 @@ def make_int8(weights: str | Path, inputs: Sequence[Sequence[Tensor]], out: Path
     """
     target = out or cache_folder(weights) / _INT8_FILE
     graph = _graph(weights)
-    partial = partial_path(target, OPENVINO)
-    halves = (partial.with_suffix(".bin"), target.with_suffix(".bin")), (partial, target)
-    try:
-        write_int8(graph, partial, inputs)
-        for made, place in halves:
-            made.replace(place)
-    except OSError as error:
-        raise DataError(f"{target}: cannot be written: {error.strerror}") from error
-    finally:
-        for made, _ in halves:
-            made.unlink(missing_ok=True)
+    with written_whole(target, suffix=OPENVINO) as partial:
+        constants = partial.with_suffix(".bin")
+        try:
+            write_int8(graph, partial, inputs)
+            constants.replace(target.with_suffix(".bin"))
+        finally:
+            constants.unlink(missing_ok=True)
     return target
 
 

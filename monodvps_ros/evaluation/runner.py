@@ -206,12 +206,14 @@ class Evaluation:
         content = {
             "sequence": pair.sequence,
             "name": pair.name,
-            **{key: None if scores.get(name) is None else 100.0 * scores[name]
-               for key, name in (("pq", "pq"), ("miou", "classes"))},
+            **{
+                key: None if scores.get(name) is None else 100.0 * scores[name]
+                for key, name in (("pq", "pq"), ("miou", "classes"))
+            },
             "abs_rel": abs_rel,
             "id_switches": int(scores.get("id_switches", 0)),
             "pictures": frame_pictures(pair.image, pair.truth, prediction, pair.truth_depth_m, depth_m, self.space),
-        }  # fmt: skip
+        }
         for frames, badness in wanted:
             frames.add(badness, content)
 

@@ -3,9 +3,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from monodvps_ros.foundation.hub import HubModel
+from monodvps_ros.geometry.resizing import resize_image
 
 #: Inverse depth below this share of an image's greatest is taken for it: relative models give 0 far away.
 LEAST_INVERSE = 1e-3
@@ -36,7 +36,7 @@ class HubDepth:
             (1, 1, h, w) float32, metres, or a unit of the image's own where the model is not metric; above 0.
         """
         height, width = (max(1, round(side / self._multiple)) * self._multiple for side in image.shape[2:])
-        resized = functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
+        resized = resize_image(image, (height, width))
         predicted: Tensor = self._hub.model(pixel_values=self._hub.normalise(resized)).predicted_depth
         values = predicted.float()[:, None]
         if self.is_metric:

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from monodvps_ros.foundation.hub import HubModel
 from monodvps_ros.foundation.names import class_mapping
+from monodvps_ros.geometry.resizing import resize_bilinear
 from monodvps_ros.labels import LabelSpace
 
 #: A query whose best class is less sure than this makes no segment.
@@ -42,7 +42,7 @@ class HubPanoptic:
         """
         answer = self._hub.model(pixel_values=self._hub.normalise(image), **self._extra)
         size = (image.shape[2], image.shape[3])
-        masks = functional.interpolate(answer.masks_queries_logits.float(), size, mode="bilinear").sigmoid()[0]
+        masks = resize_bilinear(answer.masks_queries_logits.float(), size).sigmoid()[0]
         classes = self._map_classes(answer.class_queries_logits[0].float().softmax(1)[:, :-1])
         mass = torch.einsum("qc,qhw->chw", classes, masks)
         return mass.clamp(min=1e-8).log()[None], merge_queries(classes, masks, self.labels)[None]

@@ -84,15 +84,15 @@ def resize_live(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_image(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize pictures (B, C, H, W) uint8 bilinearly, averaging where they shrink.
+    """Resize pictures (B, C, H, W) bilinearly, averaging where they shrink.
 
     Returns:
-        (B, C, *size): uint8 on a CPU, where that takes a sixteenth of the memory traffic of float and is exact to half
-        a grey level; float32 in 0..255 elsewhere. Those of that size stay as they are.
+        (B, C, *size): of uint8 on a CPU uint8, which takes a sixteenth of the memory traffic of float and is exact to
+        half a grey level, elsewhere float32 in 0..255; of float the same type. Those of that size stay as they are.
     """
     if tuple(planes.shape[-2:]) == size:
         return planes
-    if planes.device.type != "cpu":
+    if planes.dtype == torch.uint8 and planes.device.type != "cpu":
         planes = planes.float()
     return functional.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
 

@@ -16,7 +16,7 @@ from monodvps_ros.losses.objective import Objective
 from monodvps_ros.losses.panoptic import center_loss, class_target, offset_loss, semantic_loss, small_instance_weights
 from monodvps_ros.losses.panoptic_edge_discontinuity import panoptic_edge_discontinuity
 from monodvps_ros.losses.panoptic_smoothness import panoptic_smoothness
-from monodvps_ros.losses.photometric import minimum_reprojection_loss, photometric_error, ssim_error
+from monodvps_ros.losses.photometric import minimum_reprojection_loss, photometric_error
 from monodvps_ros.losses.pseudo_depth import scale_shift_invariant
 from monodvps_ros.losses.smoothness import edge_aware_smoothness, normalize_disparity
 from monodvps_ros.losses.supervised_depth import scale_invariant_log
@@ -54,5 +54,4 @@ __all__ = [
     "scale_shift_invariant",
     "semantic_loss",
     "small_instance_weights",
-    "ssim_error",
 ]

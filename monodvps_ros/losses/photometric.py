@@ -18,25 +18,6 @@ _C2 = 0.03**2
 TIE_NOISE = 1e-5
 
 
-def ssim_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Measure the structural dissimilarity of two images, (1 - SSIM) / 2 clamped to 0..1.
-
-    Args:
-        prediction: (B, C, H, W) in 0..1, H and W at least 2.
-        target: (B, C, H, W) in 0..1.
-
-    Returns:
-        (B, C, H, W), 0 where the 3 x 3 neighbourhoods are equal (no gradient there), 1 where they are opposite.
-
-    Raises:
-        ShapeError: the shapes differ, or an image has fewer than 2 rows or columns.
-
-    Source: Wang et al. 2004, with means over 3 x 3 boxes of reflection-padded images as in Godard et al. 2017.
-    """
-    _check_pair(prediction, target)
-    return _dissimilarity(_Windows(prediction), _Windows(target))
-
-
 def photometric_error(prediction: Tensor, target: Tensor, alpha: float = 0.85) -> Tensor:
     """Measure pixel by pixel how two images differ: Eq. 3.
 
@@ -197,6 +178,7 @@ def _window_mean(image: Tensor) -> Tensor:
 
 
 def _dissimilarity(x: _Windows, y: _Windows) -> Tensor:
+    """Structural dissimilarity (1 - SSIM) / 2 in 0..1, after Wang et al. 2004, of images given by their windows."""
     covariance = _window_mean(x.centered * y.centered) - x.centered_mean * y.centered_mean
     above = (2 * x.mean * y.mean + _C1) * (2 * covariance + _C2)
     below = (x.mean * x.mean + y.mean * y.mean + _C1) * (x.variance + y.variance + _C2)

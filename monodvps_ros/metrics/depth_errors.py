@@ -194,8 +194,10 @@ class DepthErrors(Metric):
     def result(self) -> dict[str, Any]:
         """Return the errors, the pixels that they are of, and absRel by band of true depth."""
         scores = asdict(self.compute())
-        return {**{name: value for name, value in scores.items() if name != "bands"},
-                "over_distance": list(scores["bands"])}  # fmt: skip
+        return {
+            **{name: value for name, value in scores.items() if name != "bands"},
+            "over_distance": list(scores["bands"]),
+        }
 
     def compute(self) -> DepthErrorScores:
         """Return the means over everything measured."""

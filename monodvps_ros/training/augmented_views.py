@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from monodvps_ros.geometry.resizing import resize_bilinear
+from monodvps_ros.geometry.resizing import resize_bilinear, resize_image
 from monodvps_ros.types import NetworkOutput
 
 #: Sizes of images that a network takes are multiples of this.
@@ -71,11 +70,3 @@ def view_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """Return the multiples of 32, at least 32, nearest to a size times a scale."""
     height, width = (max(1, round(side * scale / SIZE_STEP)) * SIZE_STEP for side in size)
     return height, width
-
-
-def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize an image (1, 3, H, W) as the live pipeline does; one of that size stays as it is."""
-    if tuple(image.shape[2:]) == size:
-        return image
-    resized = functional.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
-    return resized.clamp_(0.0, 1.0)

@@ -13,9 +13,9 @@ from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.depth import HubDepth
 from monodvps_ros.foundation.names import DEPTH_MODELS, resolve
 from monodvps_ros.geometry import canonical_factor, disparity_to_inverse_depth, scale_intrinsics
-from monodvps_ros.geometry.resizing import as_image_tensor, resize_bilinear
+from monodvps_ros.geometry.resizing import as_image_tensor, resize_bilinear, resize_image
 from monodvps_ros.network import load_network
-from monodvps_ros.training.augmented_views import average_views, resize_image
+from monodvps_ros.training.augmented_views import average_views
 from monodvps_ros.training.measuring_teachers import WITHIN_S, MeasuredDepth, intrinsics_of, load_measuring_teacher
 from monodvps_ros.training.teachers import is_monodvps_weights, weights_digest
 from monodvps_ros.types import Sample

@@ -14,11 +14,11 @@ from monodvps_ros.data.manifest import file_digest
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.foundation.names import PANOPTIC_MODELS, resolve
 from monodvps_ros.foundation.panoptic import HubPanoptic
-from monodvps_ros.geometry.resizing import as_image_tensor, resize_nearest_array
+from monodvps_ros.geometry.resizing import as_image_tensor, resize_image, resize_nearest_array
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.network import is_shipped, load_network, weights_file
 from monodvps_ros.perception.grouping import classify, group, panoptic_without_tracks
-from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, resize_image, view_size
+from monodvps_ros.training.augmented_views import SIZE_STEP, average_views, view_size
 from monodvps_ros.types import NetworkOutput
 
 _RANDOM = "random"

@@ -238,8 +238,10 @@ class McapFile:
         said = {} if self._statistics is None else self._statistics.channel_message_counts
         for key, channel in self._by_id.items():
             if said.get(key, 0) > self._counted[key]:
-                self._report(f"{self._path}: its statistics say {said[key]} messages on {channel.topic}, "
-                           f"{self._counted[key]} are there")  # fmt: skip
+                self._report(
+                    f"{self._path}: its statistics say {said[key]} messages on {channel.topic}, "
+                    f"{self._counted[key]} are there"
+                )
 
     def _read_chunk(self, chunk: _Chunk, wanted: dict[int, Channel]) -> Iterator[Entry]:
         found = [entry for entry in self._messages_of(chunk) if entry[0] in wanted]
@@ -270,8 +272,10 @@ class McapFile:
                 elif opcode in {Opcode.SCHEMA, Opcode.CHANNEL}:
                     self._define(opcode, bytes(content))
         except Exception as error:  # the decompressor's, a text's, a number's: damage shows in many ways
-            self._report(f"{self._path}: is damaged in the chunk at byte {chunk.begin}: {error}; "
-                       f"{number} messages of it are read")  # fmt: skip
+            self._report(
+                f"{self._path}: is damaged in the chunk at byte {chunk.begin}: {error}; "
+                f"{number} messages of it are read"
+            )
 
     def _records_of(self, chunk: _Chunk) -> Iterator[tuple[int, memoryview]]:
         self._file.seek(chunk.begin)
