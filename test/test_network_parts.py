@@ -131,7 +131,7 @@ def test_complexity_of_heads_at_stride_2_by_hand():
     [
         ("resnet50", 32, (64, 256, 512, 1024, 2048)),
         ("resnet50", 16, (64, 256, 512, 1024, 2048)),
-        ("hrnet_w48", 32, (64, 128, 256, 512, 1024)),
+        pytest.param("hrnet_w48", 32, (64, 128, 256, 512, 1024), marks=pytest.mark.slow),
         ("mobilenetv3_large_100", 16, (16, 24, 40, 112, 960)),
         ("mobilenetv3_small_050", 32, (16, 8, 16, 24, 288)),
         ("convnext_atto", 32, (16, 40, 80, 160, 320)),

@@ -78,7 +78,9 @@ def _camera(drive):
     return drive.config.camera_height_m, drive.config.camera_pitch_deg, drive.config.focal_px
 
 
-@pytest.mark.parametrize(("name", "index"), [("test", 0), ("train", 4), ("train2", 1)])
+@pytest.mark.parametrize(
+    ("name", "index"), [("test", 0), pytest.param("train", 4, marks=pytest.mark.slow), ("train2", 1)]
+)
 def test_first_frames_have_the_stored_fingerprints(name, index):
     drive = split(name)[index]
     found = fingerprint([Drive(drive.config, drive.seed)[0]])
@@ -213,6 +215,7 @@ class TestCommand:
         assert self.run("--split", "val", "--out", tmp_path) == 0
         assert "2 drives, 2 present; rendering 0 frames" in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_checks(self, tmp_path, capsys, monkeypatch):
         assert self.run("--split", "val", "--out", tmp_path, "--check") == 2
         assert "drive_000002 is missing" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def psnr_db(one, other, mask):
     return float(-10.0 * torch.log10(((one - other) ** 2).mean(1)[0][mask].mean()))
 
 
-@pytest.fixture(scope="module", params=[1, 2, 12])
+@pytest.fixture(scope="module", params=[1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 12))])
 def still_pair(request):
     """Two frames of a drive in which nothing but the camera moves."""
     drive = Drive(SceneConfig(frames=13, traffic=0.0, view_distance_m=150.0), request.param)
@@ -127,7 +127,7 @@ class TestMovingThings:
 
 
 class TestSlowReference:
-    @pytest.mark.parametrize("seed", [1, 4])
+    @pytest.mark.parametrize("seed", [1, pytest.param(4, marks=pytest.mark.slow)])
     def test_depth_and_ids(self, seed):
         drive = Drive(SceneConfig(frames=9, view_distance_m=150.0), seed)
         sample = drive[8]

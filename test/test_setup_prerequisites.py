@@ -88,6 +88,8 @@ def test_unfit_python_is_one_line(monkeypatch, found, sourced, line):
 
 
 def test_distribution_that_is_not_supported(monkeypatch):
+    python = Interpreter("/usr/bin/python3", (3, 12), True, True, True, "")
+    monkeypatch.setattr(prerequisites, "find_interpreter", lambda at, sourced: python)
     monkeypatch.setattr(prerequisites, "missing_tools", lambda sourced: ["the rest"])
     monkeypatch.setenv("ROS_DISTRO", "humble")
     words = r"is 'humble'; supported: jazzy \(Ubuntu 24.04\), kilted \(Ubuntu 24.04\), lyrical \(Ubuntu 26.04\);"

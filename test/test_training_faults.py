@@ -284,6 +284,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(clip, tmp_path, mo
     assert read_checkpoint(tmp_path / "out" / LAST_CHECKPOINT)["global_step"] == 2
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_never_become_a_checkpoint(clip, tmp_path):
     def spoil(trainer, module):
         if trainer.global_step == 4:

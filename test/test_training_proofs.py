@@ -73,6 +73,7 @@ def _terms(still, config):
         return objective(batch.truth, predict(module.network, module.pose_network, batch, objective), 10, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["panoptic_smoothness", "panoptic_edges", "triplet"])
 def test_each_panoptic_guided_loss_changes_its_own_term_alone(still, name):
     config = still[2]
@@ -88,6 +89,7 @@ def test_each_panoptic_guided_loss_changes_its_own_term_alone(still, name):
     assert (on["total"] - off["total"]).item() == pytest.approx(depth * share, abs=4e-7 * on["total"].item())
 
 
+@pytest.mark.slow
 def test_the_mask_of_moving_objects_changes_the_photometric_term_alone(still):
     config = still[2]
     on, off = _terms(still, config), _terms(still, replace(config, "loss.mask_moving_objects", False))

@@ -48,6 +48,7 @@ class TestCommand:
         assert manifest["grouping.min_stuff_area"] == 0 and len(manifest["teacher_sha256"]) == 64
         assert all(sample.truth.inverse_depth is not None for sample in open_source(tmp_path / "labels"))
 
+    @pytest.mark.slow
     def test_ctrl_c_leaves_whole_frames_and_the_next_run_goes_on(self, bag, weights, tmp_path, monkeypatch, capsys):
         from monodvps_ros.training import pseudo_labels
 
@@ -117,6 +118,7 @@ class TestCommand:
             assert sample.truth.panoptic_is_pseudo and (sample.truth.panoptic != VOID_PANOPTIC_ID).any()
             assert np.isfinite(sample.truth.inverse_depth).all()
 
+    @pytest.mark.slow
     def test_a_teacher_brings_its_own_classes_to_unlabelled_images(self, tmp_path, capsys):
         torch.manual_seed(0)
         save_weights(tmp_path / "kitti.safetensors", MonoDVPS(dataclasses.replace(TINY, label_space="semkitti")), {})

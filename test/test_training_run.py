@@ -82,6 +82,7 @@ def test_a_resumed_run_equals_the_unbroken_one(finished, tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_number_of_processes_is_not_resumed(finished, tmp_path):
     _, out, config = finished
     checkpoint = read_checkpoint(out / LAST_CHECKPOINT)
@@ -92,6 +93,7 @@ def test_a_run_of_another_number_of_processes_is_not_resumed(finished, tmp_path)
         train(config, [Clip()], tmp_path, names=["clip"], resume=True)
 
 
+@pytest.mark.slow
 def test_an_exported_checkpoint_is_the_network_of_the_run(finished, tmp_path, capsys):
     result, out, _ = finished
     file = tmp_path / "w.safetensors"
@@ -124,6 +126,7 @@ def test_the_mean_of_the_weights_is_exported_where_asked_for(tmp_path):
     assert moved[0] == pytest.approx(2 / 11 * 0.01 * 0.5**0.9, rel=0.2)
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_run_with_a_checkpoint(tmp_path):
     class Interrupting(Clip):
         """Validation data that stands for a user who presses Ctrl-C."""
@@ -182,6 +185,7 @@ def test_the_network_can_be_that_of_the_initial_weights(finished, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_starting_from_weights(finished, tmp_path):
     result, _, config = finished
     module = TrainingModule(config, str(result.weights))
@@ -194,6 +198,7 @@ def test_starting_from_weights(finished, tmp_path):
     assert not module.initialized
 
 
+@pytest.mark.slow
 def test_starting_from_a_checkpoint_brings_the_pose_network(finished, tmp_path):
     _, out, config = finished
     held = read_checkpoint(out / LAST_CHECKPOINT)["state_dict"]

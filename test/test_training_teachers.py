@@ -169,12 +169,14 @@ class TestLabels:
             assert ids.shape == (128, 192) and ids.dtype == np.uint16
             assert (ids[:, :96] == 0).all() and (ids[:, 96:] == right).all(), confidence
 
+    @pytest.mark.slow
     def test_more_views_change_the_label(self, tiny):
         image = (noise(seed=5)[0].permute(1, 2, 0) * 255).byte().numpy()
         many = PseudoLabelConfig(scales=(0.5, 1.0), confidence=0.0, device="cpu")
         once = label_image(NetworkTeacher(str(tiny), ONCE, CPU), image, ONCE, CPU)
         assert (label_image(NetworkTeacher(str(tiny), many, CPU), image, many, CPU) != once).any()
 
+    @pytest.mark.slow
     def test_another_size_can_be_asked_for(self, tiny):
         wide = PseudoLabelConfig(scales=(1.0,), flips=False, input_height=96, input_width=160, device="cpu")
         output = NetworkTeacher(str(tiny), wide, CPU).predict(noise())
