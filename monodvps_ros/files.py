@@ -101,6 +101,22 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"), make_folder=True)
 
 
+def shipped_file(name: Path | str) -> Path | None:
+    """Return a file that ships, such as ``config/train.yaml``; None where it is not installed.
+
+    Such files lie beside the package in its source tree, or in the share folder of a colcon workspace or a Python
+    environment.
+    """
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), *Path(__file__).parents]
+    folders = [Path(__file__).parents[1], *(Path(prefix) / "share" / "monodvps_ros" for prefix in prefixes)]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def given_or_shipped(path: Path) -> Path:
+    """Return the file that ships under a path that is not there; else the path."""
+    return path if path.exists() else shipped_file(path) or path
+
+
 def read_yaml(path: Path, error: type[MonoDVPSError] = DataError) -> Any:
     """Read a YAML file.
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monodvps_ros.errors import ConfigError, MonoDVPSError
+from monodvps_ros.files import shipped_file
 from monodvps_ros.optional import missing_dependency
 
 #: Exit code where a parameter, the weights, the data, the device or the environment are unusable.
@@ -89,17 +90,15 @@ def is_profile_set() -> bool:
 
 
 def shipped_profile() -> Path:
-    """Return the profile that ships: beside a source tree's package, or in the installed share folder.
+    """Return the profile that ships.
 
     Raises:
-        ConfigError: it is in neither place.
+        ConfigError: it is not installed.
     """
-    prefixes = filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
-    folders = [Path(__file__).parents[1], *(Path(prefix) / "share" / "monodvps_ros" for prefix in prefixes)]
-    for folder in folders:
-        if (folder / "config" / PROFILE).is_file():
-            return folder / "config" / PROFILE
-    raise ConfigError(f"{PROFILE} is in config of none of {', '.join(map(str, folders))}; build again")
+    path = shipped_file(f"config/{PROFILE}")
+    if path is None:
+        raise ConfigError(f"config/{PROFILE} is not installed; build again")
+    return path
 
 
 def use_profile(program: str) -> None:

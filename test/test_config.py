@@ -71,6 +71,18 @@ def test_a_file_over_the_file_that_it_is_based_on(tmp_path):
     assert (config.scale.mode, config.scale.camera_height_m) == ("none", 2.0)
 
 
+def test_configurations_that_ship_are_found_from_any_folder(tmp_path, monkeypatch):
+    name = Path("config/adapt.yaml")
+    expected = load(TrainingConfig, Path(__file__).parents[1] / name)
+    monkeypatch.chdir(tmp_path)
+    assert load(TrainingConfig, name) == expected
+    name.parent.mkdir()
+    name.write_text("batch_size: 3\n")  # one's own comes first
+    assert load(TrainingConfig, name).batch_size == 3
+    with pytest.raises(ConfigError, match=r"^config/absent.yaml: cannot be read: No such file"):
+        load(TrainingConfig, Path("config/absent.yaml"))
+
+
 def test_errors_of_a_base(tmp_path):
     path = tmp_path / "top.yaml"
     for text, match in (

@@ -5,6 +5,7 @@ import io
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,6 +107,11 @@ def test_an_exported_checkpoint_is_the_network_of_the_run(finished, tmp_path, ca
     card = read_card(file)["card"]
     assert (card["training_data"], card["steps"]) == (["clip"], 4)
     assert "validation/PQ" in card["metrics"]
+
+
+def test_shipped_weights_are_exported_by_name(tmp_path):
+    card = export_checkpoint(Path("drives"), tmp_path / "w.safetensors")
+    assert card == read_card("drives")["card"] == read_card(tmp_path / "w.safetensors")["card"]
 
 
 def test_what_is_no_checkpoint_is_not_exported(tmp_path):

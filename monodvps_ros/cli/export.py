@@ -16,8 +16,8 @@ _ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "aoti": ".pt2"}
 _Checkpoint = Annotated[
     str,
     typer.Option(
-        help="Checkpoint of a training run (OUT/checkpoints/last.ckpt or best.ckpt), or weights; with --engine weights "
-        "only, by default those that ship."
+        help="Checkpoint of a training run (OUT/checkpoints/last.ckpt or best.ckpt), weights file or shipped name "
+        "(street, drives); with --engine weights only, by default 'street'."
     ),
 ]
 _Out = Annotated[

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from monodvps_ros.errors import ConfigError, shortened, shown
-from monodvps_ros.files import parse_yaml, read_yaml
+from monodvps_ros.files import given_or_shipped, parse_yaml, read_yaml
 
 #: Key of a file for the file that it is based on.
 BASE_KEY = "base"
@@ -160,14 +160,14 @@ def load(config_class: type[ConfigT], path: Path | None = None, overrides: Mappi
 
     Args:
         config_class: the class to build.
-        path: a YAML file, or None for the defaults.
+        path: a YAML file, or None for the defaults; ``config/NAME`` finds those that ship from any folder.
         overrides: dotted name to value; texts are read as YAML scalars (``"0.5"``, ``"true"``).
 
     Raises:
         ConfigError: the file cannot be read or is not a mapping, or as `from_dict` says.
     """
     where = "configuration" if path is None else str(path)
-    values = {} if path is None else _read_file(path)
+    values = {} if path is None else _read_file(given_or_shipped(path))
     for name, value in (overrides or {}).items():
         set_value(
             values,

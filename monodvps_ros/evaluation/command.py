@@ -34,7 +34,7 @@ from monodvps_ros.evaluation.result import (
 )
 from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.evaluation.totals import write_totals
-from monodvps_ros.files import write_text
+from monodvps_ros.files import given_or_shipped, write_text
 from monodvps_ros.metrics import RECORDING_RULES, DepthProtocol
 from monodvps_ros.perception import resolve_device
 from monodvps_ros.perception.loading import load_model
@@ -226,7 +226,7 @@ def _samples(request: Request, recording: _Recording, what: str) -> Iterator[Sam
 
 def _labels(request: Request, source: SampleSource) -> LabelFile | None:
     if request.labels is not None:
-        return read_label_file(request.labels, source.label_space, request.data)
+        return read_label_file(given_or_shipped(request.labels), source.label_space, request.data)
     return find_label_file(request.data, source.label_space)
 
 

@@ -17,6 +17,7 @@ from monodvps_ros.network import (
     load_pose_network,
     read_card,
     save_weights,
+    weights_file,
 )
 from monodvps_ros.training.checkpoints import CONFIG_KEY, DATA_KEY, METRICS_KEY, POSE_KEY, START_KEY, read_checkpoint
 
@@ -30,7 +31,7 @@ def export_checkpoint(
     """Write the network of a checkpoint to a weights file, and the pose network where one was trained.
 
     Args:
-        checkpoint: of a training run, or a weights file.
+        checkpoint: of a training run, a weights file, or the name of shipped weights.
         out: file to write.
         half: store float16, half the size.
         more: further entries of the model card.
@@ -80,6 +81,7 @@ def export_checkpoint_graph(
 
 def _read_networks(checkpoint: Path) -> tuple[MonoDVPS, PoseNetwork | None, dict[str, Any]]:
     """Read the networks with their weights, and the model card."""
+    checkpoint = weights_file(str(checkpoint))
     if checkpoint.suffix == _WEIGHTS:
         network = load_network(checkpoint, for_inference=False)
         return network, load_pose_network(checkpoint), read_card(checkpoint)["card"]
