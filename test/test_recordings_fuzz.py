@@ -38,6 +38,7 @@ _VIDEOS = {
     "fragments.mp4": ("libx264", None),
     "a.avi": ("mjpeg", None),
     "a.mpg": ("mpeg2video", "mpeg"),
+    "a.ts": ("libx264", "mpegts"),
 }
 _OPTIONS = {"live.webm": {"live": "1"}, "fragments.mp4": {"movflags": "frag_keyframe+empty_moov"}}
 CONTAINERS = [*_MCAP, *_BAGS, *_VIDEOS]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from monodvps_ros.data import open_source
+from monodvps_ros.data.video_containers import missing_in_times
 from monodvps_ros.errors import DataError
 
 MS = Fraction(1, 1000)
@@ -219,6 +220,55 @@ def test_a_chunk_of_avi_that_is_lost_in_the_middle_is_told(tmp_path):
     assert any("its header says 10 frames, 9 are there" in sentence for sentence in source.damage)
 
 
+def test_an_index_of_avi_that_leads_nowhere_costs_nothing(tmp_path, caplog):
+    path = write_video(tmp_path / "a.avi", range(0, 1000, 100), "mjpeg")
+    data = bytearray(path.read_bytes())
+    entries = data.index(b"idx1") + 8
+    for number in range(10):  # of 16 bytes: name, flags, place, length
+        struct.pack_into("<I", data, entries + 16 * number + 8, 5)
+    path.write_bytes(data)
+    check_whole(path, range(0, 1000, 100))
+    assert "its index is wrong: it leads to 1 of 10 frames" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("codec", "start", "told"),
+    [("libx264", b"\0\0\0\1\x09", "8 frames begin in it, 7 are found"),
+     ("mpeg2video", b"\0\0\1\0", "7 of 8 frames can be read")],
+)  # fmt: skip
+def test_a_frame_of_a_transport_stream_whose_start_is_lost_is_told(tmp_path, codec, start, told):
+    path = write_video(tmp_path / "a.m2ts", range(0, 800, 100), codec, container="mpegts")
+    check_whole(path, range(0, 800, 100))
+    data = path.read_bytes()
+    places = [at for at in range(len(data)) if data[at : at + len(start)] == start]
+    assert len(places) == 8
+    for number in (3, 7):  # in the middle, and the last
+        changed = bytearray(data)
+        changed[places[number] : places[number] + 12] = bytes([0xFF] * 12)
+        path.write_bytes(changed)
+        source = open_source(path)
+        assert len(numbers(source)) == 7
+        assert any(told in sentence for sentence in source.damage)
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ([0, 1, 2, 4, 5, 6], "1 are missing, the first after 2.000 s"),
+        ([0, 1, 2, 3, 7, 8, 9, 10], "3 are missing, the first after 3.000 s"),
+        ([0, 1, 2, 3, 4, 5], ""),
+        ([0, 1, 2.5, 3.5, 5, 6], ""),  # fields are shown longer, as of films
+        ([0, 1, 2, 4, 6, 8], ""),  # another rate
+        ([0, 1.2, 1.9, 3.1, 5, 6], ""),  # no constant rate
+        ([0, 1, 3], ""),
+        ([], ""),
+    ],
+)
+def test_holes_in_the_times_of_a_constant_rate(times, told):
+    found = missing_in_times(times)
+    assert found.endswith(told) and bool(found) == bool(told)
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "container", "begin", "end", "told"),
     [
@@ -252,8 +302,10 @@ def test_frames_that_cannot_be_decoded_are_told(tmp_path):
     data[starts[4] : starts[5] - 8] = bytes(starts[5] - 8 - starts[4])
     path.write_bytes(data)
     source = open_source(path)
-    found = numbers(source)
+    samples = list(source)
+    found = numbers(samples)
     assert len(found) == 9 and 4 not in found
+    assert [(sample.frame.stamp_ns - BEGIN) // 100_000_000 for sample in samples] == found
     assert any("9 of 10 frames can be read" in sentence for sentence in source.damage)
 
 

@@ -5,6 +5,7 @@ Sources: RFC 8794 (EBML), RFC 9559 (Matroska), ISO/IEC 13818-1 (MPEG transport a
 (MP4).
 """
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -25,6 +26,10 @@ _LONGEST_HEADER = 12
 
 _TS_BYTES, _TS_SYNC, _TS_NULL = 188, 0x47, 0x1FFF
 _TS_BLOCK = 1 << 15  # packets that are looked at at once
+_MOST_UNITS = 1.5
+#: Of a constant rate: gaps are whole numbers of the usual one up to this share of it; at least so many gaps are needed,
+#: and at most this share may be longer.
+_JITTER, _LEAST_GAPS, _MOST_HOLES = 0.05, 4, 0.05
 _PS_PACK, _PS_END = 0xBA, 0xB9
 #: Boxes of MP4 fragments by the one that contains them; those of others are not looked into.
 _BOXES = {
@@ -48,19 +53,21 @@ _AFTER_FRAGMENT = {b"moof", b"mdat", b"styp", b"sidx", b"ssix", b"emsg", b"prft"
 _TRUN_FIELDS, _TRUN_OF_SAMPLES = 0x005, 0xF00  # bits of its flags: fields of four bytes, once and for each sample
 
 
-def container_problem(file: BinaryIO, container: str) -> str:
+def container_problem(file: BinaryIO, container: str, stream: int, frames: int) -> str:
     """Say where a file is not as its format demands; empty where it is, or where FFmpeg says so itself.
 
     Args:
         file: open for reading.
         container: FFmpeg's name of the format.
+        stream: FFmpeg's number of the video in it.
+        frames: how many FFmpeg found.
     """
     if "matroska" in container:
         return matroska_problem(file)
     if "mp4" in container:
         return mp4_problem(file)
     if container == "mpegts":
-        return transport_stream_problem(file)
+        return transport_stream_problem(file, stream, frames)
     return program_stream_problem(file) if container == "mpeg" else ""
 
 
@@ -108,8 +115,35 @@ def _element(data: bytes) -> tuple[int, int | None, int] | None:
     return int.from_bytes(data[:id_bytes], "big"), None if length == unknown else length, header
 
 
-def transport_stream_problem(file: BinaryIO) -> str:
-    """Say where packets of an MPEG transport stream are missing or cut off; empty where they are whole."""
+def missing_in_times(times_s: Sequence[float]) -> str:
+    """Say how many frames the times of a video of constant rate have room for; empty where they have for none.
+
+    The rate is constant where each gap is a whole number of the usual one; where many are longer, it has changed.
+
+    Args:
+        times_s: of the frames that are there, in order, seconds.
+    """
+    gaps = np.diff(times_s)
+    if len(gaps) < _LEAST_GAPS or (gaps <= 0).any():
+        return ""
+    periods = gaps / np.median(gaps)
+    steps = np.rint(periods)
+    missing, holes = int((steps - 1).sum()), int((steps > 1).sum())
+    if not holes or (np.abs(periods - steps) > _JITTER).any() or holes > max(1.0, _MOST_HOLES * len(gaps)):
+        return ""
+    return (
+        f"by the times of its frames {missing} are missing, the first after {float(times_s[int(steps.argmax())]):.3f} s"
+    )
+
+
+def transport_stream_problem(file: BinaryIO, video: int, frames: int) -> str:
+    """Say where packets of an MPEG transport stream are missing, cut off or of no frame; empty where they are whole.
+
+    Args:
+        file: open for reading.
+        video: number of the stream (PID) of the video.
+        frames: how many were found in it. Where each begins a packet of the elementary stream, as many such begin.
+    """
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(2 * 192)
@@ -117,6 +151,7 @@ def transport_stream_problem(file: BinaryIO) -> str:
     length = _TS_BYTES + prefix  # cameras that record on discs put a time before each packet
     file.seek(0)
     last: dict[int, int] = {}
+    units = 0
     for begin in range(0, size - length + 1, _TS_BLOCK * length):
         data = file.read(min(_TS_BLOCK, (size - begin) // length) * length)
         packets = np.frombuffer(data, np.uint8).reshape(-1, length)[:, prefix:]
@@ -126,12 +161,21 @@ def transport_stream_problem(file: BinaryIO) -> str:
         place = _lost_continuity(packets, last)
         if place is not None:
             return f"packets are missing before byte {begin + place * length}"
-    return f"its last {size % length} bytes are no whole packet" if size % length else ""
+        units += int(((_streams(packets) == video) & (packets[:, 1] & 0x40 != 0)).sum())
+    if size % length:
+        return f"its last {size % length} bytes are no whole packet"
+    if frames < units < _MOST_UNITS * frames:  # fields of interlaced video may be units of their own
+        return f"{units} frames begin in it, {frames} are found"
+    return ""
+
+
+def _streams(packets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
 
 
 def _lost_continuity(packets: NDArray[np.uint8], last: dict[int, int]) -> int | None:
     """Return the first packet whose counter does not follow that of its stream; keeps the last ones."""
-    streams = (packets[:, 1].astype(int) & 0x1F) << 8 | packets[:, 2]
+    streams = _streams(packets)
     has_payload = (packets[:, 3] & 0x10 != 0) & (streams != _TS_NULL)
     says_so = (packets[:, 3] & 0x20 != 0) & (packets[:, 4] > 0) & (packets[:, 5] & 0x80 != 0)
     found = []

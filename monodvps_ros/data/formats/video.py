@@ -18,18 +18,20 @@ from monodvps_ros.data.format import Format
 from monodvps_ros.data.formats.folder import DEFAULT_RATE_HZ, START_NS
 from monodvps_ros.data.image_size import MAX_PIXELS
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
-from monodvps_ros.data.video_containers import container_problem
+from monodvps_ros.data.video_containers import container_problem, missing_in_times
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import CameraFrame, Sample
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".3gp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp")
 
 #: A nominal rate that differs from the measured one by less than this share is taken for it.
 _RATE_TOLERANCE = 0.1
 _CONSTANT_RATE = {"mpeg1video", "mpeg2video"}
+#: FFmpeg's names of formats in which an index leads to the frames, and of those in which nothing counts them.
+_WITH_INDEX, _WITHOUT_COUNT = {"avi"}, {"mpeg", "mpegts"}
 #: Bits of a VP8 frame's first byte: 0 where it is for reference only; 1 where it depends on others. Encoders hide only
 #: such frames.
 _SHOWN_VP8, _DEPENDS_VP8 = 0x10, 0x01
@@ -57,15 +59,20 @@ class VideoSource:
         self.path = path
         self._labels = labels
         self._given_rate_hz = rate_hz
+        self._is_scanned = False
         with _ffmpeg_errors() as errors, self._opened() as (container, stream):
             self._packets = _survey(container, stream)
-            decoder, format_name = stream.codec_context.name, container.format.name
+            decoder, format_name, stream_id = stream.codec_context.name, container.format.name, stream.id
             nominal_hz = float(stream.guessed_rate or stream.average_rate or 0)
+        if format_name in _WITH_INDEX and self._packets.errors:
+            self._read_without_index()
         if not self._packets.count:
             raise DataError(f"{path}: contains no frame that can be read")
         self._packets.errors += [text for name, text in errors if name != decoder]  # frames are yet to be decoded
         with path.open("rb") as file:
-            problem = container_problem(file, format_name)
+            problem = container_problem(file, format_name, stream_id, self._packets.count)
+        if not problem and format_name in _WITHOUT_COUNT:
+            problem = missing_in_times(self._packets.times_s)
         self._packets.errors[:0] = [problem] if problem else []
         self._rate_hz = float(rate_hz or self._packets.rate_hz(nominal_hz))
         self.damage = [*self._packets.trouble(str(path)), *self._missing_end()]
@@ -131,6 +138,17 @@ class VideoSource:
             log.warning("%s", sentence)
         self.damage = found
 
+    def _read_without_index(self) -> None:
+        """Take the packets as they follow each other where there are more of them than the index knows."""
+        self._is_scanned = True
+        with self._opened() as (container, stream):
+            scanned = _survey(container, stream)
+        self._is_scanned = scanned.count > self._packets.count
+        if self._is_scanned:
+            log.warning("%s: its index is wrong: it leads to %d of %d frames", self.path, self._packets.count,
+                        scanned.count)  # fmt: skip
+            self._packets = scanned
+
     def _missing_end(self) -> list[str]:
         """Say where the frames end before the header's time; what an edit list cuts away is not missing."""
         packets = self._packets
@@ -147,7 +165,7 @@ class VideoSource:
             raise DataError(f"{self.path}: does not exist")
         with self.path.open("rb") as file:  # not by name, which FFmpeg may take for an address or a pattern
             try:
-                container = _open(file, options)
+                container = _open(_Pipe(file) if self._is_scanned else file, options)
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise DataError(f"{self.path}: cannot be read as a video: {error}") from None
             with container:
@@ -161,10 +179,19 @@ class VideoSource:
                 yield container, stream
 
 
-def _open(file: BinaryIO, options: dict[str, str]) -> Any:
+class _Pipe:
+    """A file that can only be read on, so that FFmpeg cannot go by its index."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+
+
+def _open(file: BinaryIO | _Pipe, options: dict[str, str]) -> Any:
     try:
         return av.open(file, options=options)
     except (av.FFmpegError, ValueError):
+        if isinstance(file, _Pipe):
+            raise
         file.seek(0)  # an index, or a fragment far behind, may be all that is damaged
         return av.open(file, options={**options, "fflags": "+ignidx"})
 
@@ -237,7 +264,7 @@ def _survey(container: Any, stream: Any) -> _Packets:
             _note(found, packet, stream)
     except (av.FFmpegError, ValueError) as error:
         found.errors.append(str(error))
-    _sort_times(found, stream.codec_context.name)
+    _sort_times(found, stream.codec_context)
     found.count += _falsely_hidden(found)
     there = found.count + found.cut_away + len(found.hidden_s)
     if stream.frames > there:
@@ -253,12 +280,12 @@ def _survey(container: Any, stream: Any) -> _Packets:
     return found
 
 
-def _sort_times(found: _Packets, codec: str) -> None:
+def _sort_times(found: _Packets, codec: Any) -> None:
     """Sort the times of the packets. MPEG-1 and -2 are of a constant rate: uneven times are wrong guesses."""
     times = np.array(found.times_s)
-    is_even = codec in _CONSTANT_RATE
+    is_even = codec.name in _CONSTANT_RATE
     is_whole = not found.errors and len(times) == found.count
-    found.is_in_order = is_whole and (is_even or bool((np.diff(times) >= 0).all()))
+    found.is_in_order = is_whole and (is_even or (bool(codec.has_b_frames) and bool((np.diff(times) >= 0).all())))
     times.sort()
     gaps = np.diff(times)
     if is_whole and is_even and not gaps.all():
