@@ -158,7 +158,7 @@ def recording(values: dict[str, str], cameras: list[LaunchCamera]) -> list[Launc
     if Path(values["record"]).exists():
         raise ConfigError(f"launch argument record: {values['record']} exists already; choose another name")
     process = recorder(values, cameras, inputs, diagnostics)
-    return [report_failure(process, "the recorder", "nothing is recorded any more, the node goes on"), process]
+    return [report_failure(process, "the recorder", "nothing more is recorded; the node keeps running"), process]
 
 
 def recorder(values: dict[str, str], cameras: list[LaunchCamera], inputs: bool, diagnostics: bool) -> ExecuteProcess:

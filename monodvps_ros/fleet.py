@@ -86,7 +86,7 @@ class Resources:
         ray: address of a Ray cluster, `LOCAL`, or empty: one after the other in this process.
         cpus: threads of a task. The same number gives the same result to the bit.
         gpus: GPUs of a task on Ray, or a share of one.
-        retries: how often a task is begun anew after its worker has died.
+        retries: how often a task is started again after its worker has died.
     """
 
     ray: str = ""
@@ -110,7 +110,7 @@ def list_recordings(path: Path) -> dict[str, Path]:
         lines = (line.strip() for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
         found = [path.parent / line for line in lines if line and not line.startswith("#")]
     else:
-        raise DataError(f"{path}: does not exist; give a text file with one recording a line, or a folder of them")
+        raise DataError(f"{path}: does not exist; give a text file with one recording per line, or a folder of them")
     names: dict[str, Path] = {}
     for entry in found:
         if not entry.exists():
@@ -213,7 +213,7 @@ def _on_ray(ray: Any, todo: Sequence[Task], main: Main, resources: Resources) ->
 
 def _run(task: Task, main: Main, threads: int) -> Outcome:
     torch.set_num_threads(threads)
-    if task.out.is_dir():  # begun anew, so that the result does not depend on when it was interrupted
+    if task.out.is_dir():  # started again, so that the result does not depend on when it was interrupted
         shutil.rmtree(task.out)
     begin, said = time.monotonic(), io.StringIO()
     code = 0

@@ -153,7 +153,7 @@ def _check_profiles() -> None:
         path = os.environ.get(name, "")
         if path and "fastrtps" in os.environ.get(_MIDDLEWARE, "fastrtps") and not Path(path).is_file():
             raise ConfigError(
-                f"environment variable {name} is '{path}', where there is no file; correct or unset the variable"
+                f"environment variable {name} is '{path}', which is not a file; correct or unset the variable"
             )
 
 

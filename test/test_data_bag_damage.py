@@ -80,7 +80,7 @@ def test_a_split_file_without_content_costs_itself(tmp_path, caplog):
 def test_a_file_that_metadata_names_is_missing(tmp_path):
     path = split_bag(tmp_path, "mcap")
     (path / "split_9.mcap").unlink()
-    with pytest.raises(DataError, match=r"names files that are not there: .*split_9\.mcap"):
+    with pytest.raises(DataError, match=r"names files that do not exist: .*split_9\.mcap"):
         open_source(path)
 
 

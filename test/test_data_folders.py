@@ -158,7 +158,7 @@ def test_colours_are_no_ids(tmp_path):
     Image.fromarray(np.full(SIZE, 2, np.uint8)).convert("P").save(tmp_path / "palette.png")
     cv2.imwrite(str(tmp_path / "colour.png"), np.full((*SIZE, 4), 2, np.uint8))
     for name, channels in (("palette.png", 3), ("colour.png", 4)):
-        with pytest.raises(DataError, match=rf"{name}: contains {channels} channels of uint8; .*colours.*are no ids"):
+        with pytest.raises(DataError, match=rf"{name}: contains {channels} channels of uint8; .*colours.*are not ids"):
             read_map(tmp_path / name, [np.uint16])
 
 

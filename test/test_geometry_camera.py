@@ -100,7 +100,7 @@ def test_binning_keeps_a_point_on_its_pixel():
         ({"k": [0.78, 0, 0.5, 0, 1.06, 0.5, 0, 0, 1], "p": [0.0] * 12}, "not in pixels: .* 0.78 and 1.06 .* 640x480"),
         ({"k": [500.0, 0, 320, 0, -510, 240, 0, 0, 1], "p": [0.0] * 12}, "K is of no camera: expected focal lengths"),
         ({"k": [500.0, 0, 320, 0, 510, 600, 0, 0, 1], "p": [0.0] * 12}, r"principal point \(320, 600\) lies outside"),
-        ({"k": [500.0, 0, 320, 0, 510, 240, 0, 0, 2], "p": [0.0] * 12}, "K is no pinhole matrix"),
+        ({"k": [500.0, 0, 320, 0, 510, 240, 0, 0, 2], "p": [0.0] * 12}, "K is not a pinhole matrix"),
         ({"d": DISTORTED, "r": [2.0, 0, 0, 0, 1, 0, 0, 0, 1]}, "R is not a rotation"),
         ({"height": 240, "width": 320}, "for an image of 320x240 but the image is 640x480"),
         ({"d": DISTORTED, "distortion_model": "thin_prism"}, "distortion model 'thin_prism'"),

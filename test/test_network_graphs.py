@@ -146,7 +146,7 @@ class TestOnnx:
             (lambda header: header.update(label_space=["road"]), r"its classes are \['road'\]"),
             (lambda header: header["network"].update(input_width=128), r"takes .*but by its header"),
             (lambda header: header["network"].update(flow=False), r"takes .*but by its header"),
-            (lambda header: header.pop("probe"), "no probe to check it by"),
+            (lambda header: header.pop("probe"), "no stored outputs to check it against"),
             (lambda header: header["probe"].pop("disparity"), "output 'disparity' is .* its header says None"),
         ],
     )

@@ -132,7 +132,7 @@ def test_wrong_sizes_are_refused(network):
     with pytest.raises(ShapeError, match=r"image is \(1, 1, 64, 96\)"):
         network(torch.rand(1, 1, 64, 96))
     memory = network.infer(torch.rand(1, 3, 64, 64)).memory
-    with pytest.raises(ShapeError, match=r"start anew with empty memory"):
+    with pytest.raises(ShapeError, match=r"start again with empty memory"):
         network.infer(torch.rand(1, 3, 64, 96), memory)
 
 

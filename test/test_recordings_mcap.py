@@ -189,7 +189,7 @@ def test_a_record_whose_length_is_wrong_costs_what_is_up_to_the_next_chunk(tmp_p
     source = open_source(path)
     found = numbers(source)
     assert len(found) == 5 and found[-1] == 5
-    assert any("contain no whole record" in sentence for sentence in source.damage)
+    assert any("contain no complete record" in sentence for sentence in source.damage)
 
 
 def test_a_second_file_behind_the_first_is_told(tmp_path):

@@ -193,7 +193,7 @@ def blocks(data):
 @pytest.mark.parametrize(
     ("offset", "change", "told"),
     [
-        (0, b"\xff", "begins an element that is not known there"),  # a block no longer: FFmpeg passes over it
+        (0, b"\xff", "is the beginning of an unknown element"),  # a block no longer: FFmpeg passes over it
         (6, b"\x21", "9 of 10 frames can be read"),  # the frame is for reference only, it says
     ],
 )
@@ -273,12 +273,12 @@ def test_holes_in_the_times_of_a_constant_rate(times, told):
     ("name", "codec", "container", "begin", "end", "told"),
     [
         ("a.mpg", "mpeg2video", "mpeg", None, -100, "its last packet is 100 bytes too short"),
-        ("a.mpg", "mpeg2video", "mpeg", 18, 22, "begins no packet"),
-        ("a.ts", "libx264", "mpegts", None, -100, "its last 88 bytes are no whole packet"),
+        ("a.mpg", "mpeg2video", "mpeg", 18, 22, "is not the beginning of a packet"),
+        ("a.ts", "libx264", "mpegts", None, -100, "its last 88 bytes are not a whole packet"),
         ("a.ts", "libx264", "mpegts", 188 * 12, 188 * 14, "packets are missing before byte"),
-        ("a.ts", "libx264", "mpegts", 1000, 1010, "begins no packet"),
+        ("a.ts", "libx264", "mpegts", 1000, 1010, "is not the beginning of a packet"),
         ("a.mp4", "libx264", "mp4", None, -260, "bytes, but"),
-        ("a.mp4", "libx264", "mp4", -300, -290, "is not known there"),
+        ("a.mp4", "libx264", "mp4", -300, -290, "is of an unknown type"),
     ],
 )
 def test_packets_that_are_missing_in_a_stream_without_counts_are_told(

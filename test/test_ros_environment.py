@@ -80,7 +80,7 @@ def test_a_middleware_that_is_asked_for_must_be_the_chosen_one(clean, tmp_path):
 @pytest.mark.parametrize("variable", environment.PROFILE_VARIABLES)
 def test_a_profile_that_is_not_there_is_refused(clean, tmp_path, variable):
     clean.setenv(variable, str(tmp_path / "absent.xml"))
-    with pytest.raises(ConfigError, match=f"variable {variable} is '.*absent.xml', where there is no file; correct or"):
+    with pytest.raises(ConfigError, match=f"variable {variable} is '.*absent.xml', which is not a file; correct or"):
         environment.check_environment()
     (tmp_path / "absent.xml").touch()
     environment.check_environment()

@@ -193,7 +193,7 @@ def test_an_argument_that_looks_like_another_is_told(monkeypatch):
     told = []
     monkeypatch.setattr(launch.logging, "get_logger", lambda _name: SimpleNamespace(warning=told.append))
     started("camera", imge="/cam/image_raw", bag="drive", rate="2")
-    assert told == ["launch argument 'imge' is not known, and ignored; there is 'image'"]
+    assert told == ["launch argument 'imge' is unknown and ignored; did you mean 'image'?"]
 
 
 def test_the_recording_is_played_as_the_arguments_say(tmp_path):

@@ -56,7 +56,7 @@ def test_reset_begins_tracks_anew_without_reusing_ids():
         before = [track_of(bench, index) for index in range(2)]
         response = call_reset(bench)
         assert response.success
-        assert response.message == f"tracks and scale begin anew with the next image of {bench.namespace}/image"
+        assert response.message == f"tracks and scale are reset with the next image of {bench.namespace}/image"
         after = [track_of(bench, index) for index in (2, 3)]
         assert before[0] == before[1] < after[0] == after[1]
         assert bench.counts().resets == 0  # of time jumps

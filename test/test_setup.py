@@ -338,7 +338,7 @@ def test_second_set_up_waits_for_the_first(tmp_path):
         text=True,
         env={"PATH": str(tmp_path)},
     )
-    assert waiting.stderr.readline() == "Another set-up of this folder is at work; waiting for it.\n"
+    assert waiting.stderr.readline() == "Another set-up of this folder is running; waiting for it.\n"
     assert waiting.poll() is None
     holder.communicate()
     _, rest = waiting.communicate(timeout=30)

@@ -205,7 +205,7 @@ class TestGoingOn:
 
     def test_not_in_a_folder_of_something_else(self, bag, tmp_path):
         (tmp_path / "notes.txt").write_text("mine")
-        with pytest.raises(DataError, match="no pseudo-labels"):
+        with pytest.raises(DataError, match="not pseudo-labels"):
             labelling(bag, tmp_path)
         with pytest.raises(DataError, match="is a file"):
             labelling(bag, tmp_path / "notes.txt")

@@ -147,7 +147,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\nInterrupted; the next set-up makes anew what was half made.", file=sys.stderr)
+        print("\nInterrupted; the next set-up repeats what is incomplete.", file=sys.stderr)
         return 130
     return 0
 
@@ -212,7 +212,7 @@ def set_up(place: Place, extras: set[str]) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Another set-up of this folder is at work; waiting for it.", file=sys.stderr, flush=True)
+            print("Another set-up of this folder is running; waiting for it.", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         packages, build = Stamp(place.venv / "setup.json"), Stamp(place.at / "build" / "setup.json")
         base = hash_of(place.at, ROOT, place.sourced)

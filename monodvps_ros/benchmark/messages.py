@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stages of the way of a frame that are ROS messages: decode, pack and publish, each beside the usual way.
 
-Ours are the calls that the node makes: an image from the camera is bgr8, and what is published fills the message of the
-frame before anew.
+Ours are the calls that the node makes: an image from the camera is bgr8, and what is published reuses the message of
+the previous frame.
 """
 
 from collections.abc import Callable, Iterator

@@ -35,10 +35,12 @@ def benchmark(
     beside: Annotated[
         int,
         typer.Option(
-            min=0, help="Instead of stages, compare ways to wait for threads: alone, and beside N busy processes."
+            min=0, help="Instead of the stages, compare thread wait policies, alone and beside N busy processes."
         ),
     ] = 0,
-    engine: Annotated[str, typer.Option(help="Engine of --beside: torch, openvino or onnxruntime.")] = "torch",
+    engine: Annotated[
+        str, typer.Option(help="Engine to time with --beside: torch, openvino or onnxruntime.")
+    ] = "torch",
 ) -> None:
     """Time each stage, ours and the usual implementation in alternation, and print the medians.
 

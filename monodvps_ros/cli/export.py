@@ -23,8 +23,8 @@ _Checkpoint = Annotated[
 _Out = Annotated[
     Path | None,
     typer.Option(
-        help="Output file; its suffix fits the format: .safetensors, .onnx or, for aoti, .pt2; for int8 .xml. With "
-        "--engine the default is the cache, where the node finds it."
+        help="Output file; its suffix must match the format: .safetensors, .onnx or, for aoti, .pt2; for int8 .xml. "
+        "Default with --engine: the cache, where the node finds it."
     ),
 ]
 _Format = Annotated[
@@ -107,7 +107,7 @@ def _prepare(weights: str, out: Path | None, engine: str, precision: str, calibr
     if weights.endswith(".ckpt"):
         raise ConfigError(f"--engine takes weights; export {weights} to a .safetensors file first")
     if (precision == "int8") != (calibrate is not None):
-        raise ConfigError("--calibrate FRAMES goes with --precision int8, and int8 needs it")
+        raise ConfigError("--precision int8 needs --calibrate FRAMES, which applies to int8 only")
     if out is not None and (precision != "int8" or out.suffix != ".xml"):
         raise ConfigError(f"--out is {out}; with --engine only --precision int8 writes a file, which ends in .xml")
     import torch  # noqa: PLC0415 (takes seconds, and --help must not)
@@ -131,7 +131,7 @@ def _prepare(weights: str, out: Path | None, engine: str, precision: str, calibr
         )
         same, difference = agreement(model, network, inputs)
         says = (
-            f"; {path}; on {len(inputs)} frames {100 * same:.1f} % of the pixels have the class that torch says, and "
-            f"the median difference of depth is {100 * difference:.1f} %"
+            f"; {path}; on {len(inputs)} frames {100 * same:.1f} % of the pixels have the same class as with torch, "
+            f"and the median difference in depth is {100 * difference:.1f} %"
         )
     Console(markup=False).print(f"ready: {model.description}{says}", soft_wrap=True)

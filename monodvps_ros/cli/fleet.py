@@ -16,10 +16,10 @@ TOTALS_FILE, RESULT_FILE = "totals.json", "evaluation.json"
 def fleet(
     command: Annotated[str, typer.Argument(help="predict, pseudo-label or evaluate.")],
     recordings: Annotated[
-        Path, typer.Argument(help="Text file with one recording a line, or folder whose entries are the recordings.")
+        Path, typer.Argument(help="Text file with one recording per line, or folder whose entries are the recordings.")
     ],
     out: Annotated[
-        Path, typer.Option(help="Output folder, with one folder a recording; an interrupted run is continued.")
+        Path, typer.Option(help="Output folder, with one folder per recording; an interrupted run is continued.")
     ],
     options: Annotated[
         list[str] | None,
@@ -34,11 +34,11 @@ def fleet(
     ] = "",
     cpus: Annotated[int, typer.Option(min=1, help="CPU threads for each recording.")] = 1,
     gpus: Annotated[float, typer.Option(min=0.0, help="GPUs for each recording on Ray, such as 0.25.")] = 0.0,
-    retries: Annotated[int, typer.Option(min=0, help="How often to begin a recording anew if its worker dies.")] = 2,
+    retries: Annotated[int, typer.Option(min=0, help="Times a recording is started again if its worker dies.")] = 2,
 ) -> int:
     """Run predict, pseudo-label or evaluate on each of many recordings, and evaluate them all together.
 
-    Finished recordings are kept; the others are begun anew. Results do not depend on where and in which order
+    Finished recordings are kept; the others are started again. Results do not depend on where and in which order
     recordings are processed. Exit code 1: recordings failed, listed at the end; 3: finished, but input frames are
     missing.
     """

@@ -77,7 +77,7 @@ def _wait_for_subscribers(publisher: CameraPublisher, wanted: int, console: Cons
         if not announced:
             console.print(
                 "waiting for a subscriber (Ctrl-C to quit; --wait-for 0 to start at once); the perception node "
-                "subscribes once somebody listens to its outputs"
+                "subscribes once there are subscribers to its outputs"
             )
             announced = True
         time.sleep(0.05)

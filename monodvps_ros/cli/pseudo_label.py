@@ -146,7 +146,7 @@ def pseudo_label(
 
 def _check_depth_options(teacher: str | None, *options: object) -> None:
     if teacher is None and any(option is not None for option in options):
-        raise ConfigError("--depth-topic, --depth-within and --extrinsics go with --depth-teacher")
+        raise ConfigError("--depth-topic, --depth-within and --extrinsics require --depth-teacher")
 
 
 def _open(data: Path, image_topic: str | None, rectified: str, labeller: Any) -> SampleSource:

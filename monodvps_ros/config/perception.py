@@ -102,7 +102,7 @@ class OdometryConfig(Config):
         if not self.frame:
             raise self.refusal("frame", "name a frame, such as odom")
         if self.frame == self.child_frame:
-            raise self.refusal("child_frame", f"it must be another one than frame, which is {self.frame!r}")
+            raise self.refusal("child_frame", f"it must differ from frame, which is {self.frame!r}")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ class ChainedSource:
         self._sources = sources
         rates = sorted(source.rate_hz for source in sources)
         if rates[-1] > rates[0] * (1 + _RATE_TOLERANCE):
-            raise DataError(f"{path}: its recordings have rates from {rates[0]:g} to {rates[-1]:g} Hz; open them apart")
+            raise DataError(
+                f"{path}: its recordings have rates from {rates[0]:g} to {rates[-1]:g} Hz; open them separately"
+            )
 
     @property
     def rate_hz(self) -> float:

@@ -88,7 +88,7 @@ def decode_image(
     if encoding not in _PICTURES:
         raise EncodingError(
             f"cannot decode encoding '{shortened(encoding)}' as a picture; accepted: {', '.join(PICTURE_ENCODINGS)}; "
-            "convert the image before it comes here"
+            "convert the image first"
         )
     bits, channels, code = _PICTURES[encoding]
     planar = encoding in _SEMI_PLANAR

@@ -57,7 +57,7 @@ def read_map(path: Path, dtypes: Iterable[type], channels: int = 1) -> NDArray[A
     found = 1 if values.ndim == 2 else values.shape[2]
     names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
     if found != channels or values.dtype not in list(dtypes):
-        hint = "; colours, as of a palette, are no ids: convert them to one channel" if found > channels else ""
+        hint = "; colours, as of a palette, are not ids: convert them to one channel" if found > channels else ""
         raise DataError(f"{path}: contains {found} channels of {values.dtype}; expected {channels} of {names}{hint}")
     return np.asarray(values if channels == 1 else cv2.cvtColor(values, cv2.COLOR_BGR2RGB))
 

@@ -14,7 +14,7 @@ class StampPairing(ABC):
     """Holds images and camera_infos until both of one stamp are there, the newest `CAPACITY` stamps of either side.
 
     A stamp that comes twice replaces what waited under it. Where the stamps of either side jump back, as in a recording
-    that is played in a loop, all that waits is given up, and both sides may begin anew.
+    that is played in a loop, all that waits is dropped, and both sides start again.
 
     Attributes:
         description: who does the pairing, in words.

@@ -84,14 +84,14 @@ def matroska_problem(file: BinaryIO) -> str:
         file.seek(position)
         found = _element(file.read(_LONGEST_HEADER))
         if found is None:
-            return f"byte {position} begins no element"
+            return f"byte {position} is not the beginning of an element"
         kind, length, header = found
         while inside[-1][2] and kind not in inside[-1][0]:
             inside.pop()
         known, limit, _ = inside[-1]
         end = limit if length is None else position + header + length
         if kind not in known:
-            return f"byte {position} begins an element that is not known there"
+            return f"byte {position} is the beginning of an unknown element"
         if end > limit:
             return f"the element at byte {position} is {end - limit} bytes longer than what contains it"
         if kind in _CHILDREN:
@@ -157,13 +157,13 @@ def transport_stream_problem(file: BinaryIO, video: int, frames: int) -> str:
         packets = np.frombuffer(data, np.uint8).reshape(-1, length)[:, prefix:]
         lost = np.flatnonzero(packets[:, 0] != _TS_SYNC)
         if lost.size:
-            return f"byte {begin + int(lost[0]) * length} begins no packet"
+            return f"byte {begin + int(lost[0]) * length} is not the beginning of a packet"
         place = _lost_continuity(packets, last)
         if place is not None:
             return f"packets are missing before byte {begin + place * length}"
         units += int(((_streams(packets) == video) & (packets[:, 1] & 0x40 != 0)).sum())
     if size % length:
-        return f"its last {size % length} bytes are no whole packet"
+        return f"its last {size % length} bytes are not a whole packet"
     if frames < units < _MOST_UNITS * frames:  # fields of interlaced video may be units of their own
         return f"{units} frames begin in it, {frames} are found"
     return ""
@@ -198,7 +198,7 @@ def program_stream_problem(file: BinaryIO) -> str:
         if head[3:4] == bytes([_PS_END]) or not head.strip(b"\0"):
             end = position + (len(head) if not head.strip(b"\0") else 4)
         elif len(head) < 6 or head[:3] != b"\0\0\1" or head[3] < _PS_PACK:
-            return f"byte {position} begins no packet"
+            return f"byte {position} is not the beginning of a packet"
         elif head[3] == _PS_PACK:
             is_mpeg1 = head[4] & 0xF0 == 0x20
             end = position + (12 if is_mpeg1 else 14 + (head[13] & 7 if len(head) == 14 else 0))
@@ -231,7 +231,7 @@ def mp4_problem(file: BinaryIO) -> str:
         if end > limit or len(head) < 8 or 0 < length < begin:
             return f"the box at byte {position} is of {length} bytes, but {limit - position} are there"
         if known is not None and kind not in known:
-            return f"the box at byte {position} is not known there"
+            return f"the box at byte {position} is of an unknown type"
         if kind == b"trun" and end - position != _trun_bytes(head):
             return f"the box at byte {position} does not have the length of its samples"
         if kind == b"moof":

@@ -93,7 +93,7 @@ class GraphModel(ConfiguredModel):
         self.description = f"{describe(path, self.header)}; {self.engine} {precision}"
         remembered = self.header.get(PROBE)
         if not isinstance(remembered, dict):
-            raise WeightsError(f"{path}: its header has no probe to check it by; export it again")
+            raise WeightsError(f"{path}: its header has no stored outputs to check it against; export it again")
         check_probe(probe_run(self._run, self.config), remembered, str(path), precision)
 
     def infer(self, image: Tensor, memory: tuple[Tensor, ...] = ()) -> NetworkOutput:

@@ -132,7 +132,7 @@ class FolderPrediction:
         lines = self._run.summary(seconds)
         limit = self._layout.largest_instance
         if self._reused:
-            lines.append(f"{self._reused} times an instance id was given anew: the format contains {limit} of a class")
+            lines.append(f"{self._reused} times an instance id was reused: the format holds {limit} of a class")
         if self._dropped:
             lines.append(f"{self._dropped} instances became void: more than {limit} of a class in one frame")
         return [*lines, f"{self._out}: pan/ and dep/ as {self._layout.name} has them"]
@@ -156,7 +156,7 @@ class FolderPrediction:
 
 
 class BagPrediction:
-    """Writes one recording a sequence, ``out/<sequence>``, with the topics of the node; whole ones are kept.
+    """Writes one recording per sequence, ``out/<sequence>``, with the topics of the node; whole ones are kept.
 
     Raises:
         DataError: `out` holds predictions that were made otherwise.
@@ -187,7 +187,7 @@ class BagPrediction:
 
     def summary(self, seconds: float) -> list[str]:
         """Say in sentences what was done in a time."""
-        return [*self._run.summary(seconds), f"{self._out}: one recording a sequence"]
+        return [*self._run.summary(seconds), f"{self._out}: one recording per sequence"]
 
 
 def write_perception(writer: BagWriter, perception: Perception) -> None:

@@ -141,13 +141,13 @@ def _faults(matrix: NDArray[np.float64], size: tuple[int, int] | None) -> Iterat
     if np.array_equal(matrix, np.eye(3)):
         yield "not calibrated: it is the identity matrix"
     if last != [0, 0, 1] and matrix[:, 2].tolist() == [0, 0, 1]:
-        yield "transposed: the principal point belongs into its last column"
+        yield "transposed: the principal point belongs in its last column"
     if fx == 0 or fy == 0:
         yield "not calibrated: expected focal lengths above 0"
     if fx < 0 or fy < 0:
         yield "of no camera: expected focal lengths above 0"
     if last != [0, 0, 1] or zero != 0 or abs(skew) > 0.1 * fx:
-        yield "no pinhole matrix: expected fx 0 cx, 0 fy cy, 0 0 1"
+        yield "not a pinhole matrix: expected fx 0 cx, 0 fy cy, 0 0 1"
     if size is None:
         return
     height, width = size

@@ -159,7 +159,7 @@ class Metric(ABC):
         for name, total in self._totals.items():
             more = np.asarray(state.get(name), total.dtype if name in state else None)
             if more.shape != total.shape:
-                raise DataError(f"'{name}' has shape {more.shape}; expected {total.shape}: it was measured otherwise")
+                raise DataError(f"'{name}' has shape {more.shape}; expected {total.shape}: the settings differ")
             np.add(total, more, out=total)
 
     def end_sequence(self) -> None:  # noqa: B027 - a metric without a memory of frames has nothing to do

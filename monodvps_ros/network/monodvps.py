@@ -192,7 +192,7 @@ class MonoDVPS(ConfiguredModel, nn.Module):
         if [entry.shape for entry in current] != [entry.shape for entry in previous]:
             raise ShapeError(
                 f"memory contains maps of {[tuple(entry.shape) for entry in previous]} but the image gives "
-                f"{[tuple(entry.shape) for entry in current]}; start anew with empty memory when the size changes"
+                f"{[tuple(entry.shape) for entry in current]}; start again with empty memory when the size changes"
             )
         found: tuple[Tensor, ...] = self.flow_decoder(current, previous)
         return found

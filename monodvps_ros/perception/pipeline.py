@@ -260,7 +260,7 @@ class Pipeline:
     def _follow(
         self, network_input: Tensor | None, frame: CameraFrame, plan: Plan, scale: ScaleEstimate
     ) -> Odometry | None:
-        """Add this frame to the odometry, which begins anew after frames for which nobody wanted it."""
+        """Add this frame to the odometry, which starts again after frames for which it was not wanted."""
         if self._odometry is None:
             return None
         if network_input is None:

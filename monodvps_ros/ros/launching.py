@@ -31,7 +31,7 @@ def argument_values(context: LaunchContext, arguments: Sequence[DeclareLaunchArg
     for given in context.launch_configurations.keys() - set(names):
         for name in difflib.get_close_matches(given, names, 1, _ALIKE):
             launch.logging.get_logger("monodvps_ros").warning(
-                f"launch argument '{given}' is not known, and ignored; there is '{name}'"
+                f"launch argument '{given}' is unknown and ignored; did you mean '{name}'?"
             )
     values = {name: str(LaunchConfiguration(name).perform(context)).strip() for name in names}
     namespace = values.get("namespace", "")

@@ -181,7 +181,7 @@ def collate(samples: list[dict[str, Any]]) -> StepBatch:
 def prepare_worker(_: int) -> None:
     """Prepare a process of the loader: one thread, and freed memory is kept for the next sample.
 
-    glibc gives it back to the system by default, and filling it anew with zeros takes longer than making the sample.
+    glibc gives it back to the system by default, and filling it with zeros again takes longer than making the sample.
     """
     cv2.setNumThreads(1)
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc only

@@ -224,7 +224,7 @@ def _prepare(out: Path) -> None:
     except OSError as error:
         raise DataError(f"{out}: cannot be made: {error.strerror}") from None
     if not (out / MANIFEST).exists() and any(entries(out)):
-        raise DataError(f"{out}: contains files that are no pseudo-labels; give an empty folder with --out")
+        raise DataError(f"{out}: contains files that are not pseudo-labels; give an empty folder with --out")
     for part in (PANOPTIC_FOLDER, INVERSE_DEPTH_FOLDER):
         for sequence in entries(out / part):
             for unfinished in partials(sequence):  # of a run that was killed

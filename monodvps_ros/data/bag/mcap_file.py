@@ -126,12 +126,12 @@ class McapFile:
                 if going_on is None:
                     lost = self._size - position
                     break
-                self._report(f"{self._path}: bytes {position} to {going_on} contain no whole record")
+                self._report(f"{self._path}: bytes {position} to {going_on} contain no complete record")
                 end = going_on
             else:
                 self._note(opcode, position, end)
             position = end
-        return f"its last {lost} bytes contain no whole record" if lost else "its index is missing"
+        return f"its last {lost} bytes contain no complete record" if lost else "its index is missing"
 
     def _note(self, opcode: int, position: int, end: int) -> None:
         """Take what is needed of the record at the file's place."""
@@ -285,7 +285,7 @@ class McapFile:
         compressed = self._file.read(chunk.end - self._file.tell())
         content, trouble = _decompressed(compression, compressed)
         if checksum and crc32(content) != checksum:  # what is in it may be anything
-            raise ValueError(trouble or "its checksum is another")
+            raise ValueError(trouble or "its checksum does not match")
         view, position = memoryview(content), 0
         while position < len(view):
             opcode, length = _RECORD.unpack_from(view, position)

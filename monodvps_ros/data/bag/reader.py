@@ -144,7 +144,7 @@ class BagReader:
                 read[channel.topic] += 1
                 yield channel.topic, channel.type_name, received_ns, _decompressed(data)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read on: {error}") from error
+            raise DataError(f"{self.path}: cannot be read further: {error}") from error
         for topic, expected in self._promised.items():
             if topic in wanted and read[topic] < expected:
                 self._report(f"{self.path}: {read[topic]} of {expected} messages on {topic} can be read")

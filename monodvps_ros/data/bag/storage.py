@@ -111,7 +111,7 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
     named = [path / Path(str(name)).name for name in names]
     missing = [str(file) for file in named if not file.is_file()]
     if missing:
-        raise DataError(f"{path}: metadata.yaml names files that are not there: {', '.join(missing)}")
+        raise DataError(f"{path}: metadata.yaml names files that do not exist: {', '.join(missing)}")
     others = [file for file in found if file not in named and (not named or file.suffix == named[0].suffix)]
     if named and others:
         log.warning("%s: metadata.yaml does not name %s; they are read as well", path, ", ".join(map(str, others)))

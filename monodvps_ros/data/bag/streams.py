@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Nearest(Generic[T]):
-    """Reads a stream once, beside the frames that ask; only an earlier stamp than the last one begins it anew.
+    """Reads a stream once, beside the frames that ask; only an earlier stamp than the last one starts it again.
 
     Args:
-        open_stream: gives (stamp in ns, item) in the order of the stamps; called at the beginning and to begin anew.
+        open_stream: gives (stamp in ns, item) in the order of the stamps; called at the beginning and to start again.
         within_s: nothing farther away in time is given.
     """
 

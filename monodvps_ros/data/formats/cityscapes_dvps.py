@@ -196,7 +196,7 @@ class CityscapesDvpsWriter:
         sequence: int | None = None,
     ) -> None:
         if "_" in city or not city:
-            raise DataError(f"city is '{city}'; it must be a word without underscores: these part the names of files")
+            raise DataError(f"city is '{city}'; it must be without underscores, which separate the parts of file names")
         self.folder = path / "video_sequence" / split
         self.folder.mkdir(parents=True, exist_ok=True)
         self.sequence = next_sequence(self.folder) if sequence is None else sequence

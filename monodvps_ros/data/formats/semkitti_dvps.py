@@ -11,7 +11,7 @@
 The files name the focal length but not the principal point, so K is not known unless ``SSSSSS_camera.json`` (of one
 sequence) or ``camera.json`` (of all) stands in the folder of the images. Frames are taken at 10 Hz.
 
-Instance ids are numbered anew from 1 within each class and sequence, in the order in which they appear, for panoptic
+Instance ids are renumbered from 1 within each class and sequence, in the order in which they appear, for panoptic
 ids hold 999 of a class and the ids in the files go further; who is who stays the same.
 
 Predictions: ``pan/`` holds ``<frame>_cat.png`` (uint8 class) and ``<frame>_ins.png`` (uint16 instance id), ``dep/``

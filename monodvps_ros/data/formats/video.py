@@ -79,7 +79,7 @@ class VideoSource:
         for sentence in self.damage:
             log.warning("%s", sentence)
         if self._packets.cut_away:
-            log.warning("%s: its edit list cuts %d frames away", path, self._packets.cut_away)
+            log.warning("%s: its edit list cuts out %d frames", path, self._packets.cut_away)
 
     @property
     def rate_hz(self) -> float:
@@ -172,7 +172,7 @@ class VideoSource:
                 stream = container.streams.best("video")  # not a cover picture
                 if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
                     raise DataError(
-                        f"{self.path}: cannot be read as a video: it contains none of a codec that is known"
+                        f"{self.path}: cannot be read as a video: it contains no video stream of a known codec"
                     )
                 stream.thread_type = "AUTO"
                 stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}

@@ -222,7 +222,7 @@ class PerceptionNode(ManagedNode):
         names = ", ".join(stream.input.image_topic for stream in self.streams)
         response.success = bool(self.streams)
         response.message = (
-            f"tracks and scale begin anew with the next image of {names}"
+            f"tracks and scale are reset with the next image of {names}"
             if names
             else (f"nothing to reset: the node is {self.state}")
         )

@@ -200,7 +200,7 @@ class CameraStream:
 
     def _restart(self, reason: str) -> None:
         self._pipeline.reset()
-        text = f"{self._label()}: {reason}; tracks, scale and odometry begin anew"
+        text = f"{self._label()}: {reason}; tracks, scale and odometry are reset"
         if reason == JUMPED:
             self.statistics.count_reset()
             self._node.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)
