@@ -82,7 +82,7 @@ class OutputPublishers:
         self._last = {}
 
     def renew(self) -> None:
-        """Create the publishers of an active node again: Fast DDS keeps buffers of the largest messages that they sent."""
+        """Recreate the publishers of an active node: Fast DDS keeps buffers of the largest messages that they sent."""
         with self._lock:
             for row in self._rows:
                 self._node.destroy_lifecycle_publisher(self._publishers[row.topic])
