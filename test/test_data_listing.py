@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that copying a folder leaves in it are no data, in any format; names with capitals are."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from monodvps_ros.data import open_source
 from monodvps_ros.data.formats import prediction_layout
 from monodvps_ros.data.formats.cityscapes_dvps import CityscapesDvpsWriter
 from monodvps_ros.data.image_files import list_images
-from monodvps_ros.data.listing import entries, list_folder
+from monodvps_ros.data.listing import entries, list_folder, missing_numbers
 from monodvps_ros.data.predictions import open_predictions, write_prediction
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
@@ -112,6 +113,37 @@ def test_names_that_count(tmp_path):
     assert [path.name for path in list_images(tmp_path)] == ["a.PNG", "b9.jpeg", "b10.JPG", "c.Tiff"]
     assert [path.name for path in list_folder(tmp_path, [".txt"])] == ["d.txt"]
     assert {path.name for path in entries(tmp_path)} == {"a.PNG", "b9.jpeg", "b10.JPG", "c.Tiff", "d.txt"}
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["0000", "0001", "0005", "0006"], 3),
+        (["f1", "f2", "f3", "f9"], 5),
+        (["000", "005", "010", "020", "025"], 1),  # each fifth
+        (["0", "1", "2", "3"], 0),
+        (["000000_10", "000000_11", "000001_10", "000001_11"], 0),  # the number before counts, too
+        (["3", "40", "41", "97"], 0),  # picked
+        (["1403636579763555584", "1403636579813555456", "1403636579863555584"], 0),  # times
+        (["a", "b"], 0),
+        (["1"], 0),
+        ([], 0),
+    ],
+)
+def test_numbers_that_are_missing(names, missing):
+    assert missing_numbers([Path(f"{name}.png") for name in names]) == missing
+
+
+def test_images_that_are_missing_are_told(tmp_path, caplog):
+    for number in (0, 1, 4, 5):
+        cv2.imwrite(str(tmp_path / f"{number:04d}.png"), PICTURE)
+    assert len(list(open_source(tmp_path))) == 4
+    assert "by their numbers 2 images are missing" in caplog.text
+    caplog.clear()
+    camera = {"width": SIZE[1], "height": SIZE[0], "rate_hz": 10, "stills": True}
+    (tmp_path / "camera.json").write_text(json.dumps(camera))
+    assert len(list(open_source(tmp_path))) == 4
+    assert "missing" not in caplog.text
 
 
 def test_data_are_listed_in_one_place():

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from monodvps_ros.errors import DataError
@@ -44,6 +45,23 @@ def list_folder(folder: Path, suffixes: Sequence[str] = ()) -> list[Path]:
     """
     found = (entry for entry in entries(folder) if not suffixes or entry.suffix.lower() in suffixes)
     return sorted(found, key=natural_key)
+
+
+def missing_numbers(paths: Sequence[Path]) -> int:
+    """Return how many files are missing among files that are numbered in equal steps; 0 where they are not so numbered.
+
+    Args:
+        paths: of one folder, in natural order.
+    """
+    parted = [re.fullmatch(r"(.*?)(\d+)", path.stem, re.DOTALL) for path in paths]
+    found = [(match[1], int(match[2])) for match in parted if match]
+    if len(found) < len(paths) or len({prefix for prefix, _ in found}) != 1:
+        return 0
+    steps = [after - before for (_, before), (_, after) in pairwise(found)]
+    usual = min(steps, default=0)
+    if usual <= 0 or 2 * steps.count(usual) <= len(steps) or any(step % usual for step in steps):
+        return 0
+    return sum(step // usual - 1 for step in steps)
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

@@ -29,6 +29,7 @@ from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.format import Format
 from monodvps_ros.data.image_files import list_images, read_depth, read_map, read_picture
 from monodvps_ros.data.label_file import LABEL_FILE, find_label_file
+from monodvps_ros.data.listing import missing_numbers
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
@@ -76,6 +77,10 @@ class FolderSource:
         if self._camera is None:
             log.warning("%s: has no %s: K is not known, and the rate is taken as %g Hz", path, CAMERA_FILE,
                         rate_hz or DEFAULT_RATE_HZ)  # fmt: skip
+        missing = 0 if self._camera is not None and self._camera.stills else missing_numbers(self._images)
+        if missing:
+            log.warning("%s: by their numbers %d images are missing; those around them are taken to follow each other",
+                        folder, missing)  # fmt: skip
         self._rate_hz = rate_hz or (self._camera.rate_hz if self._camera else DEFAULT_RATE_HZ)
         self.camera_height_m = self._camera.camera_height_m if self._camera else None
         self._depth = next((self._partners(name) for name in _DEPTH_FOLDERS if (path / name).is_dir()), {})
