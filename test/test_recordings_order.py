@@ -196,6 +196,17 @@ def test_evaluate_says_in_its_exit_code_that_frames_are_missing(tmp_path, capsys
     assert result["frames"] == 3 and len(result["damage"]) == 1
 
 
+def test_training_reads_the_camera_that_is_chosen_of_two(tmp_path):
+    found = [entry for number, stamp in enumerate(stamps(3)) for entry in
+             ((IMAGE, stamp, image(number, stamp)), ("/other/image_raw", stamp, image(number + 5, stamp)))]  # fmt: skip
+    bag = write_bag(tmp_path / "bag", found).parent
+    command = ("train", "--data", bag, "--out", tmp_path / "t", "--image-topic", "/absent/image")
+    assert run(*command) == 2 and not (tmp_path / "t").exists()
+    chosen = [open_source(bag, image_topic=topic) for topic in (IMAGE, "/other/image_raw")]
+    assert [numbers(source) for source in chosen] == [[0, 1, 2], [5, 6, 7]]
+    assert chosen[0].read_as != chosen[1].read_as  # stored frames of the one are none of the other
+
+
 def test_what_is_missing_goes_into_the_stored_frames(tmp_path):
     bag = bag_of(tmp_path / "bag", [0, 1, 2, 2, 3, 4])
     store = store_frames([open_source(bag)], (16, 24), tmp_path / "frames", "")

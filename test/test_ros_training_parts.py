@@ -48,6 +48,8 @@ def test_the_parameters_make_the_job(given, tmp_path):
     assert list(job.data) == list(job.validation) == [str(given / "bag")]
     assert len(job.data[str(given / "bag")]) == 6
     assert prepare(_config(given, tmp_path / "out")).config.max_steps == 100000
+    with pytest.raises(DataError, match="topic /no/image is not there"):
+        prepare(_config(given, tmp_path / "out", image_topic="/no/image"))
 
 
 @pytest.mark.parametrize(

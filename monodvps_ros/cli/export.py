@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from monodvps_ros.cli.options import ImageTopicOption
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.files import owned, partials
 
@@ -66,6 +67,7 @@ def export(
     precision: _Precision = "float32",
     calibrate: _Calibrate = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of --calibrate to use, spread over it.")] = 128,
+    image_topic: ImageTopicOption = None,
 ) -> None:
     """Export a checkpoint with its model card to a file that the node and the other commands run.
 
@@ -73,7 +75,7 @@ def export(
     precision starts at once. int8 is calibrated on frames of your camera.
     """
     if engine is not None:
-        _prepare(checkpoint, out, engine, precision, calibrate, frames)
+        _prepare(checkpoint, out, engine, precision, calibrate, image_topic, frames)
         return
     if not checkpoint or out is None:
         raise ConfigError("--checkpoint and --out are needed without --engine; give both")
@@ -102,7 +104,15 @@ def export(
     )
 
 
-def _prepare(weights: str, out: Path | None, engine: str, precision: str, calibrate: Path | None, frames: int) -> None:
+def _prepare(
+    weights: str,
+    out: Path | None,
+    engine: str,
+    precision: str,
+    calibrate: Path | None,
+    image_topic: str | None,
+    frames: int,
+) -> None:
     """Convert weights for an engine, check them, and say how far it agrees with torch."""
     if weights.endswith(".ckpt"):
         raise ConfigError(f"--engine takes weights; export {weights} to a .safetensors file first")
@@ -124,7 +134,7 @@ def _prepare(weights: str, out: Path | None, engine: str, precision: str, calibr
         model = load_engine(config, torch.device("cpu"))
     else:
         network = load_network(weights)
-        inputs = calibration_inputs(open_source(calibrate), network, frames)
+        inputs = calibration_inputs(open_source(calibrate, image_topic=image_topic), network, frames)
         path = make_int8(weights, inputs, out)
         model = (
             load_engine(config, torch.device("cpu")) if out is None else open_graph(path, config, torch.device("cpu"))

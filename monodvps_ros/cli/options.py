@@ -17,6 +17,7 @@ RectifiedOption = Annotated[
         "name says so (image_rect, rect/image) or camera_info has no distortion."
     ),
 ]
+ImageTopicOption = Annotated[str | None, typer.Option(help="Image topic to read, in a recording with several cameras.")]
 
 
 def parse_size(text: str) -> tuple[int, int]:

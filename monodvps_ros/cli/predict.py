@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import RectifiedOption
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.incomplete import exit_code
@@ -40,9 +40,7 @@ def predict(
     config: Annotated[
         Path | None, typer.Option(help="Pipeline configuration (YAML). Default: built-in defaults.")
     ] = None,
-    image_topic: Annotated[
-        str | None, typer.Option(help="Image topic to read, in a recording with several cameras.")
-    ] = None,
+    image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",
     device: Annotated[str, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to predict.")] = None,

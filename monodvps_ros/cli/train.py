@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import RectifiedOption
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import TrainingConfig, load
 from monodvps_ros.data.incomplete import exit_code
@@ -30,6 +30,7 @@ def train(
         Path | None, typer.Option(help="Training configuration (YAML). Default: built-in defaults.")
     ] = None,
     validate: Annotated[str, typer.Option(help="Data with ground truth for validation.")] = "",
+    image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",
     max_steps: Annotated[int | None, typer.Option(help="Total number of training steps.", min=1)] = None,
     weights: Annotated[
@@ -49,8 +50,7 @@ def train(
     from monodvps_ros.training.run import train as run  # noqa: PLC0415
 
     paths, overrides = split_words(words or [], TrainingConfig)
-    if max_steps is not None:
-        overrides["max_steps"] = str(max_steps)
+    overrides |= {} if max_steps is None else {"max_steps": str(max_steps)}
     settings = load(TrainingConfig, config, overrides)
     if resume and weights:
         raise ConfigError("--resume continues with the weights of the checkpoint; remove --weights")
@@ -59,10 +59,10 @@ def train(
     names = [*data, *paths]
     result = run(
         settings,
-        [open_source(Path(name), rectified=rectified) for name in names],
+        [open_source(Path(name), image_topic=image_topic, rectified=rectified) for name in names],
         out,
         names=names,
-        validation=open_source(Path(validate), rectified=rectified) if validate else None,
+        validation=open_source(Path(validate), image_topic=image_topic, rectified=rectified) if validate else None,
         weights=weights,
         resume=resume,
         devices=devices,

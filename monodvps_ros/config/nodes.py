@@ -91,6 +91,9 @@ class TrainingNodeConfig(Config):
     """The training node. The training itself is configured by the file that `config` names."""
 
     data: tuple[str, ...] = setting(("",), "Training data: bags, data sets, folders of images, videos.", read_only=True)
+    image_topic: str = setting(
+        "", "Image topic to read, in bags with several cameras; empty: the only one.", read_only=True
+    )
     rectified: str = setting("auto", _RECTIFIED, choices=("auto", "true", "false"), read_only=True)
     config: str = setting(
         "", "Training configuration (YAML); empty: the defaults, listed in config/train.yaml.", read_only=True

@@ -44,6 +44,11 @@ class ChainedSource:
         """Label space of the truth."""
         return self._sources[0].label_space
 
+    @property
+    def read_as(self) -> str:
+        """What is read of each, and how."""
+        return ", ".join(getattr(source, "read_as", "") for source in self._sources)
+
     def __len__(self) -> int:
         """Number of frames of all."""
         return sum(len(source) for source in self._sources)

@@ -59,10 +59,11 @@ def prepare(config: TrainingNodeConfig) -> TrainingJob:
         raise ConfigError("parameter 'resume' continues with the weights of the checkpoint; leave 'weights' empty")
     overrides = {"max_steps": config.max_steps} if config.max_steps else {}
     settings = load(TrainingConfig, Path(config.config) if config.config else None, overrides)
+    options = {"image_topic": config.image_topic or None, "rectified": config.rectified}
     job = TrainingJob(
         settings,
-        {name: open_source(name, rectified=config.rectified) for name in data},
-        {name: open_source(name, rectified=config.rectified) for name in validation},
+        {name: open_source(name, **options) for name in data},
+        {name: open_source(name, **options) for name in validation},
         config.weights,
         Path(config.out),
     )

@@ -85,6 +85,11 @@ class MonitoredSource:
         """Unreadable parts of the source."""
         return damage_of(self._source)
 
+    @property
+    def read_as(self) -> str:
+        """What of the source is read, and how."""
+        return str(getattr(self._source, "read_as", ""))
+
     def __len__(self) -> int:
         """Number of samples."""
         return len(self._source)

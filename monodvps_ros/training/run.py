@@ -170,7 +170,8 @@ def _checked_data(
     found = [fingerprint(Path(name)) for name in names]
     if checkpoint is not None:
         check_resumable(read_checkpoint(checkpoint), config, processes, names, found)
-    return found, json.dumps([list(names), [len(source) for source in sources], found])
+    read_as = [getattr(source, "read_as", "") for source in sources]
+    return found, json.dumps([list(names), [len(source) for source in sources], found, read_as])
 
 
 @rank_zero_only

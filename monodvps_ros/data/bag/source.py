@@ -89,6 +89,11 @@ class BagSource:
         self._rate_hz = 1e9 / median(gaps) if gaps else DEFAULT_RATE_HZ
 
     @property
+    def read_as(self) -> str:
+        """What of the recording is read, and how: another choice gives other images."""
+        return f"{self.topics.image} {self.topics.camera_info} {self._rectified}"
+
+    @property
     def rate_hz(self) -> float:
         """Images per second: the median of the first gaps."""
         return self._rate_hz
