@@ -34,6 +34,7 @@ class Driver:
         info: topic of the camera_info; empty where there is none.
         given: fields of the camera_info that differ from a calibrated camera's without distortion.
         chosen: image topic given by the user.
+        rectified: whether the images are, given by the user.
         k: K of the rectified image; None where it is not known.
         bent: whether distortion is to be removed.
         refused: words of the error.
@@ -46,6 +47,7 @@ class Driver:
     info: str = ""
     given: dict = field(default_factory=dict)
     chosen: str | None = None
+    rectified: str = "auto"
     k: np.ndarray | None = None
     bent: bool = False
     refused: str = ""
@@ -127,6 +129,10 @@ DRIVERS = {
         {"/kitti/camera_gray_left/image_raw": "mono8"}, "/kitti/camera_gray_left/camera_info",
         {"d": BARREL, "p": OTHER}, k=OTHER, bent=True,
     ),
+    "kitti2bag, synced: rectified images beside K and D of the raw camera": Driver(
+        {"/kitti/camera_color_left/image": "bgr8"}, "/kitti/camera_color_left/camera_info",
+        {"d": BARREL, "p": OTHER}, rectified="true", k=OTHER,
+    ),
     "kitti2rosbag2: an encoding that is none of a picture": Driver(
         {"/camera1/left/image_raw": "8UC3"}, refused="encoding '8UC3' is not one of rgb8", storage="sqlite3",
     ),
@@ -205,10 +211,10 @@ def test_the_recording_of_a_driver(tmp_path, name):
     path = recorded(tmp_path / "bag", driver)
     if driver.refused:
         with pytest.raises(DataError) as error:
-            open_source(path, image_topic=driver.chosen)
+            open_source(path, image_topic=driver.chosen, rectified=driver.rectified)
         assert driver.refused in str(error.value)
         return
-    source = open_source(path, image_topic=driver.chosen)
+    source = open_source(path, image_topic=driver.chosen, rectified=driver.rectified)
     samples = list(source)
     assert source.topics.image == (driver.chosen or next(iter(driver.images)))
     assert len(source) == len(samples) == COUNT and list(source.damage) == []
