@@ -114,6 +114,39 @@ def test_names_in_capitals(tmp_path, storage, compression):
     check_whole(tmp_path / "copy")
 
 
+@pytest.mark.parametrize(
+    ("storage", "compression", "name"),
+    [("sqlite3", None, "a.mcap"), ("mcap", None, "a.db3"), ("mcap", "FILE", "a.mcap"), ("mcap", None, "a.mcap.zstd")],
+)
+def test_what_a_file_begins_with_counts_not_its_name(tmp_path, storage, compression, name):
+    check_whole(shutil.copy(write_bag(tmp_path / "bag", camera(stamps(5)), storage, compression), tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, .*`git lfs pull`"),
+        (b"\x1f\x8b\x08\0", "is compressed with gzip; decompress it"),
+        (b"#ROSBAG V2.0\n", "is a recording of ROS 1; convert it: rosbags-convert"),
+        (b"", "is 0 bytes long and does not begin like an MCAP file"),
+    ],
+)
+def test_what_is_no_recording_is_named(tmp_path, content, words):
+    (tmp_path / "a.mcap").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.mcap: {words}"):
+        open_source(tmp_path / "a.mcap")
+
+
+@pytest.mark.parametrize("names", [["bag.mcap", "bag.mcap"], ["C:\\drives\\bag.mcap"], ["/elsewhere/bag.mcap"]])
+def test_names_that_metadata_gives(tmp_path, names):
+    write_bag(tmp_path / "bag", camera(stamps(5)))
+    file = tmp_path / "bag/metadata.yaml"
+    described = yaml.safe_load(file.read_text())
+    described["rosbag2_bagfile_information"]["relative_file_paths"] = names
+    file.write_text(yaml.safe_dump(described))
+    check_whole(tmp_path / "bag")
+
+
 def test_an_empty_metadata_counts_as_none(tmp_path, caplog):
     write_bag(tmp_path / "bag", camera(stamps(3)))
     (tmp_path / "bag/metadata.yaml").write_bytes(b"")

@@ -9,10 +9,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from recordings import IMAGE, SIZE, START, STEP, camera, image, numbers, picture, stamps, write_bag
+from recordings import IMAGE, SIZE, START, STEP, camera, image, numbers, picture, serialized, stamps, write_bag
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.data import open_source
+from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.bag.streams import BagStreams
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
@@ -144,6 +145,24 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(tmp_path):
     assert numbers(samples) == [0, 1, 3, 4]
     assert (samples.read, samples.left_out) == (4, 1)
     assert "1 frames cannot be read; the first: " in samples.damage[0] and "rgb9" in samples.damage[0]
+
+
+def test_a_first_frame_of_another_encoding_does_not_hide_the_camera(tmp_path):
+    found = list(camera(stamps(4)))
+    found[1][2].encoding = "rgb9"
+    bag = write_bag(tmp_path / "bag", found).parent
+    samples = ReadableSamples(open_source(bag), "it")
+    assert numbers(samples) == [1, 2, 3] and samples.left_out == 1
+
+
+def test_a_topic_that_cannot_be_read_does_not_hide_the_camera(tmp_path):
+    found = list(camera(stamps(3)))
+    with BagWriter(tmp_path / "bag") as writer:
+        for topic, at, message in found:
+            writer.raw(topic, message.__msgtype__, serialized(message), at)
+            writer.raw("/a/image", "sensor_msgs/msg/Image", b"\0\1\0\0cut", at)
+    source = open_source(tmp_path / "bag")
+    assert source.topics.image == IMAGE and numbers(source) == [0, 1, 2]
 
 
 def test_a_source_of_nothing_that_can_be_read_is_an_error(tmp_path):

@@ -27,7 +27,7 @@ from mcap.records import ChunkIndex, Schema, Statistics
 from monodvps_ros.data.bag.parts import Channel, Entry, Part
 from monodvps_ros.errors import DataError
 
-MAGIC = b"\x89MCAP0\r\n"
+MCAP_MAGIC = b"\x89MCAP0\r\n"
 #: No writer makes chunks that are as large.
 MOST_CHUNK_BYTES = 1 << 30
 
@@ -36,7 +36,7 @@ _RECORD = struct.Struct("<BQ")
 _CHUNK = struct.Struct("<QQQI")
 _MESSAGE = struct.Struct("<HIQQ")
 _MESSAGE_INDEX = struct.Struct("<HI")
-_FOOTER_BYTES = 9 + 20 + len(MAGIC)
+_FOOTER_BYTES = 9 + 20 + len(MCAP_MAGIC)
 _OPCODES = {int(opcode) for opcode in Opcode} | set(range(0x80, 0x100))  # the latter are private, and skipped
 _LATEST = 2**64 - 1
 _DEFINITIONS = {"ros2msg": "ros2msg", "ros2idl": "ros2idl", "omgidl": "ros2idl", "": ""}
@@ -86,7 +86,7 @@ class McapFile:
         self._counted: Counter[int] = Counter()
         try:
             self._file.seek(0)
-            if self._file.read(len(MAGIC)) != MAGIC:
+            if self._file.read(len(MCAP_MAGIC)) != MCAP_MAGIC:
                 raise DataError(f"{path}: is {self._size} bytes long and does not begin like an MCAP file")
             cut = self._walk()
             if self._agrees():
@@ -112,12 +112,12 @@ class McapFile:
 
     def _walk(self) -> str:
         """Go from record to record without reading what is in chunks; say in words how the file ends too early."""
-        position, lost = len(MAGIC), 0
+        position, lost = len(MCAP_MAGIC), 0
         while position + _RECORD.size <= self._size:
             opcode, length = self._record_at(position)
             end = position + _RECORD.size + length
             if opcode == Opcode.FOOTER:
-                behind = self._size - end - len(MAGIC)
+                behind = self._size - end - len(MCAP_MAGIC)
                 if behind > 0:
                     self._report(f"{self._path}: {behind} bytes behind its end are not read")
                 return "" if behind >= 0 else f"its last {-behind} bytes are missing"

@@ -15,12 +15,11 @@ import zstandard
 
 from monodvps_ros.data.bag.message_types import RecordedTypes
 from monodvps_ros.data.bag.parts import Storage, merged
-from monodvps_ros.data.bag.storage import open_file, promised, read_metadata, storage_files
+from monodvps_ros.data.bag.storage import ZSTD_MAGIC, open_file, promised, read_metadata, storage_files
 from monodvps_ros.errors import DataError
 
 log = logging.getLogger(__name__)
 
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 #: A message that decompresses to more is damaged.
 _MOST_MESSAGE_BYTES = 1 << 30
 #: Packages whose types are read where a topic has messages of several types.
@@ -205,7 +204,7 @@ class BagReader:
 
 def _decompressed(data: bytes) -> bytes:
     """Decompress a message that rosbag2 compressed; CDR begins otherwise. One that cannot be is left as it is."""
-    if not data.startswith(_ZSTD_MAGIC):
+    if not data.startswith(ZSTD_MAGIC):
         return data
     try:
         return zstandard.ZstdDecompressor().stream_reader(data).read(_MOST_MESSAGE_BYTES)

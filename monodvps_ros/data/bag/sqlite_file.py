@@ -11,7 +11,7 @@ from pathlib import Path
 from monodvps_ros.data.bag.parts import Channel, Entry, Part
 from monodvps_ros.errors import DataError
 
-_MAGIC = b"SQLite format 3\0"
+SQLITE_MAGIC = b"SQLite format 3\0"
 _MOST_SKIPPED = 1 << 40
 
 
@@ -30,7 +30,7 @@ class SqliteFile:
         self._path, self._report = path, report
         with path.open("rb") as file:
             header = file.read(100)
-        if not header.startswith(_MAGIC):
+        if not header.startswith(SQLITE_MAGIC):
             raise DataError(f"{path}: is {path.stat().st_size} bytes long and does not begin like a sqlite3 file")
         wal = path.with_name(f"{path.name}-wal")
         self._has_log = wal.is_file() and wal.stat().st_size > 0

@@ -3,14 +3,14 @@
 
 import logging
 from collections.abc import Callable, Container
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import zstandard
 
-from monodvps_ros.data.bag.mcap_file import McapFile
+from monodvps_ros.data.bag.mcap_file import MCAP_MAGIC, McapFile
 from monodvps_ros.data.bag.parts import Storage
-from monodvps_ros.data.bag.sqlite_file import SqliteFile
+from monodvps_ros.data.bag.sqlite_file import SQLITE_MAGIC, SqliteFile
 from monodvps_ros.data.listing import entries, list_folder
 from monodvps_ros.errors import DataError
 from monodvps_ros.files import read_yaml
@@ -23,6 +23,13 @@ COMPRESSED = ".zstd"
 _ROS1 = ".bag"
 _ENDINGS = (*SUFFIXES, *(suffix + COMPRESSED for suffix in SUFFIXES))
 _PART = ".part"
+ZSTD_MAGIC, _ROSBAG = b"\x28\xb5\x2f\xfd", b"#ROSBAG"
+#: What files with the name of a recording may be instead, by their beginning.
+_NO_STORAGE = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the recording; fetch it with `git lfs pull`",
+    b"\x1f\x8b": "compressed with gzip; decompress it with `gunzip`",
+    b"PK\3\4": "a ZIP archive; unpack it",
+}
 _PIECE_BYTES = 1 << 20
 
 
@@ -108,7 +115,7 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
     names = metadata.get("relative_file_paths")
     if not isinstance(names, list):
         names = []
-    named = [path / Path(str(name)).name for name in names]
+    named = list(dict.fromkeys(path / PureWindowsPath(str(name)).name for name in names))  # parts with / or \\
     missing = [str(file) for file in named if not file.is_file()]
     if missing:
         raise DataError(f"{path}: metadata.yaml names files that do not exist: {', '.join(missing)}")
@@ -131,7 +138,7 @@ def ros1_text(path: Path, file: Path) -> str:
 
 
 def open_file(path: Path, folder: Callable[[], Path], report: Callable[[str], None]) -> Storage:
-    """Open a storage file.
+    """Open a storage file, by what it begins with, whatever its name says.
 
     Args:
         path: of the file.
@@ -141,9 +148,22 @@ def open_file(path: Path, folder: Callable[[], Path], report: Callable[[str], No
     Raises:
         DataError: it cannot be read even in part.
     """
-    if path.suffix.lower() == COMPRESSED:
+    head, name = _head(path), path
+    if head.startswith(ZSTD_MAGIC):
         path = _decompress(path, folder() / path.stem, report)
-    return SqliteFile(path, report) if path.suffix.lower() == ".db3" else McapFile(path, report)
+        head = _head(path)
+    if head.startswith(_ROSBAG):
+        raise DataError(ros1_text(name, name))
+    for beginning, what in _NO_STORAGE.items():
+        if head.startswith(beginning):
+            raise DataError(f"{name}: is {what}")
+    is_sqlite = head.startswith(SQLITE_MAGIC) or ".db3" in name.suffixes
+    return SqliteFile(path, report) if is_sqlite and not head.startswith(MCAP_MAGIC) else McapFile(path, report)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(32)
 
 
 def _is_storage(path: Path) -> bool:

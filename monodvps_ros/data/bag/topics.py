@@ -2,6 +2,7 @@
 """Finds the camera, its camera_info and the truth among the topics of a recording."""
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from monodvps_ros.data.bag import BagReader
@@ -9,6 +10,8 @@ from monodvps_ros.data.image_codec import PICTURE_ENCODINGS, compressed_problem
 from monodvps_ros.errors import DataError
 from monodvps_ros.outputs import CAMERA_INFO_TYPE, COMPRESSED_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
+#: Images of a topic that are looked at for their encoding.
+_LOOKED_AT = 3
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 TF_TOPIC, TF_STATIC_TOPIC = "/tf", "/tf_static"
 
@@ -122,7 +125,7 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
         for name, type_name in topics.items()
         if type_name in {IMAGE_TYPE, COMPRESSED_TYPE} and "/truth/" not in name and not name.endswith(_OWN_PICTURES)
     }
-    first = {name: next(reader.messages([name]), None) for name in sorted(candidates)}
+    first = {name: _first_picture(reader, name) for name in sorted(candidates)}
     problems = {name: _problem(message) for name, message in first.items()}
     pictures = {name for name, problem in problems.items() if not problem}
     pictures = {name for name in pictures if not _is_8uc1(first[name])} or pictures
@@ -138,8 +141,17 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
     raise DataError(f"{reader.path}: contains several image topics; choose one of: {', '.join(sorted(pictures))}")
 
 
+def _first_picture(reader: BagReader, topic: str) -> tuple[str, str, int, Any] | None:
+    """Return the first of a topic's first messages that is a picture; where none is, the first that can be read."""
+    try:
+        first = list(islice(reader.messages([topic]), _LOOKED_AT))
+    except DataError:
+        return None
+    return next((message for message in first if not _problem(message)), first[0] if first else None)
+
+
 def _problem(first: tuple[str, str, int, Any] | None) -> str:
-    """Say why a topic's images are no pictures, by the first of them; empty where they are."""
+    """Say why a topic's images are no pictures, by one of them; empty where they are."""
     if first is None:
         return "no message can be read"
     _, type_name, _, message = first
