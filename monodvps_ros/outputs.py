@@ -276,6 +276,7 @@ class Perception:
         overlay: (H, W, 3) uint8, that image with masks, track ids and distances.
         boxes: boxes of the instances that have enough depth in metres, nearest first; empty without K.
         odometry: pose of the camera; None while the scale is unknown, and for weights without a pose network.
+        problem: NaN and infinite numbers that the network gave, and what became of them; empty where it gave none.
         timings_ms: milliseconds by stage; empty unless timing is on.
     """
 
@@ -294,6 +295,7 @@ class Perception:
     overlay: NDArray[np.uint8] | None = None
     boxes: tuple[Box3D, ...] | None = None
     odometry: Odometry | None = None
+    problem: str = ""
     timings_ms: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __getitem__(self, output: Output) -> Any:

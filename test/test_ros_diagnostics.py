@@ -23,6 +23,7 @@ OK, WARN, ERROR = diagnostics.OK, diagnostics.WARN, diagnostics.ERROR
 WELL = Snapshot(
     received=100,
     processed=90,
+    not_finite=0,
     idle=4,
     dropped=dict.fromkeys(statistics.DROP_REASONS, 1),
     input_rate_hz=10.0,

@@ -11,7 +11,7 @@ from rich.console import Console
 from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
-from monodvps_ros.data.incomplete import exit_code
+from monodvps_ros.data.incomplete import EXIT_INCOMPLETE, exit_code
 from monodvps_ros.errors import DataError
 from monodvps_ros.files import owned
 from monodvps_ros.progress import tracked
@@ -48,7 +48,7 @@ def predict(
     """Write depth and panoptic predictions: pan/ and dep/ in the layout of the public evaluation scripts, or bags.
 
     An interrupted run is continued: by frame in pan/ and dep/, by sequence in bags. Exit code 3: finished, but input
-    frames are missing, damaged or skipped because of their stamps.
+    frames are missing, damaged or skipped because of their stamps, or the network gave NaN or infinite numbers.
     """
     # Imported here so that --help does not wait for torch.
     from monodvps_ros.data import open_source  # noqa: PLC0415
@@ -77,4 +77,4 @@ def predict(
             pass
     for line in prediction.summary(time.perf_counter() - begin):
         Console(markup=False).print(line, soft_wrap=True, highlight=False)
-    return exit_code(run.damage)
+    return exit_code(run.damage) or (EXIT_INCOMPLETE if run.not_finite else 0)

@@ -213,7 +213,12 @@ def _predict(
         samples = _samples(request, recording, f"evaluating {model.description}")
         evaluation.add_all(predictor.pairs(samples, recording.camera_height_m))
     reference = "pseudo-labels" if predictor.against_pseudo_labels else "truth"
-    return {"weights": model.description, "reference": reference, "pipeline_ms": predictor.times_ms()}
+    return {
+        "weights": model.description,
+        "reference": reference,
+        "not_finite": predictor.not_finite,
+        "pipeline_ms": predictor.times_ms(),
+    }
 
 
 def _samples(request: Request, recording: _Recording, what: str) -> Iterator[Sample]:
@@ -283,5 +288,7 @@ def _print_notes(console: Console, result: Result) -> None:
     live = result["by_depth_scaling"].get("live", {}).get("factor", {})
     if live.get("unscaled_frames"):
         console.print(f"{live['unscaled_frames']} frames had no metres as the node would publish them")
+    if result.get("not_finite"):
+        console.print(f"{result['not_finite']} frames: the network gave NaN or infinite numbers, measured as void there")
     if "pipeline_ms" in result:
         console.print(f"pipeline: median {result['pipeline_ms']['p50']:.0f} ms per frame")

@@ -34,6 +34,7 @@ class ModelPairs:
 
     Attributes:
         against_pseudo_labels: whether a sample had such labels.
+        not_finite: frames for which the network gave NaN or infinite numbers: void, or without depth, there.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ModelPairs:
     ) -> None:
         up_to_scale = configuration.replace(config, "scale.unknown", "publish")
         self.pipeline = Pipeline(model, configuration.replace(up_to_scale, "sky_depth", True))
-        self.against_pseudo_labels = False
+        self.against_pseudo_labels, self.not_finite = False, 0
         self._truth, self._stills, self._allow_pseudo_labels = truth, stills, allow_pseudo_labels
         self._times_ms: list[float] = []
 
@@ -75,6 +76,7 @@ class ModelPairs:
             begin = time.perf_counter()
             seen = self.pipeline.step(sample.frame, _WANTED)
             self._times_ms.append(1e3 * (time.perf_counter() - begin))
+            self.not_finite += bool(seen.problem)
             if not pair.has_truth:
                 continue
             assert seen.depth_m is not None

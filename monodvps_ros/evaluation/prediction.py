@@ -45,8 +45,8 @@ class Run:
         self._samples = ReadableSamples(source, "the input", limit)
         self.pipeline = pipeline
         self.length = len(source) if limit is None else min(limit, len(source))
-        self.written = self.kept = self.without_metres = 0
-        self._why_no_metres = ""
+        self.written = self.kept = self.without_metres = self.not_finite = 0
+        self._why_no_metres = self._what_not_finite = ""
 
     def sequences(self) -> Iterator[tuple[str, Iterator[Sample]]]:
         """Give the sequences' names and samples, in order; each begins with a pipeline that has seen nothing."""
@@ -58,6 +58,9 @@ class Run:
         """Perceive a frame that is then written."""
         perception = self.pipeline.step(sample.frame, wanted)
         self.written += 1
+        if perception.problem:
+            self.not_finite += 1
+            self._what_not_finite = perception.problem
         if not perception.scale.is_known:
             self.without_metres += 1
             self._why_no_metres = perception.scale.problem
@@ -74,6 +77,8 @@ class Run:
         lines = [f"{self.written} frames written, {self.kept} kept from an earlier run{rate}"]
         if self.without_metres:
             lines.append(f"{self.without_metres} frames have no depth: the scale is unknown: {self._why_no_metres}")
+        if self.not_finite:
+            lines.append(f"{self.not_finite} frames are incomplete: in the last, {self._what_not_finite}")
         return lines
 
 

@@ -15,11 +15,16 @@ class DisFlow:
 
     def __init__(self) -> None:
         self._method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self._previous: NDArray[np.uint8] | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Forget the previous frame."""
-        self._previous = None
+        self._previous: NDArray[np.uint8] | None = None
+        self._before_previous: NDArray[np.uint8] | None = None
+
+    def undo(self) -> None:
+        """Forget the last frame, and go on from the one before."""
+        self._previous = self._before_previous
 
     def step(self, image: Tensor) -> Tensor | None:
         """Take the next frame, (1, 3, h, w) in 0..255.
@@ -30,7 +35,8 @@ class DisFlow:
         """
         rgb = image[0] if image.dtype == torch.uint8 else image[0].round().to(torch.uint8)
         gray = cv2.cvtColor(rgb.permute(1, 2, 0).contiguous().cpu().numpy(), cv2.COLOR_RGB2GRAY)
-        previous, self._previous = self._previous, np.asarray(gray, np.uint8)
+        previous = self._before_previous = self._previous
+        self._previous = np.asarray(gray, np.uint8)
         if previous is None or previous.shape != gray.shape:
             return None
         flow = self._method.calc(gray, previous, np.zeros((*gray.shape, 2), np.float32))

@@ -172,13 +172,17 @@ class ScaleEstimator:
         Returns:
             The factor to apply to this frame's depth.
         """
+        self._variance += self.config.drift**2
+        if measurement is not None and self.needs_road and road_points >= self.config.min_road_points:
+            self._measure(*measurement, road_points)
+        return self.estimate(metric_factor)
+
+    def estimate(self, metric_factor: float | None = None) -> ScaleEstimate:
+        """Return the estimate as it is; `metric_factor` as of `update`."""
         if self.config.mode == "none":
             return ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN)
         if self.config.mode == "fixed":
             return ScaleEstimate(self.config.fixed_factor, 1.0, ScaleState.FIXED)
-        self._variance += self.config.drift**2
-        if measurement is not None and self.needs_road and road_points >= self.config.min_road_points:
-            self._measure(*measurement, road_points)
         road_factor = math.nan if math.isinf(self._variance) else math.exp(self._log_factor)
         if self.config.mode == "auto" and metric_factor is not None:
             return ScaleEstimate(metric_factor, 1.0, ScaleState.METRIC, road_factor)

@@ -33,6 +33,7 @@ class OdometryEstimator:
         """Begin at the origin, with the next frame."""
         self._previous: tuple[Tensor, int] | None = None
         self._odom_from_camera = BODY_FROM_OPTICAL
+        self.problem = ""
         self._covariance = np.zeros((6, 6))
 
     def update(
@@ -56,15 +57,21 @@ class OdometryEstimator:
             camera_frame: optical frame of the image.
 
         Returns:
-            The pose; None while the scale is unknown.
+            The pose; None while the scale is unknown, or where the network gives no motion: `problem` says so, and the
+            next motion is from the frame before this one.
         """
         if not scale.is_known:
             self.reset()
             return None
+        self.problem = ""
         before, self._previous = self._previous, (image, stamp_ns)
         motion, seconds = np.eye(4), 0.0
         if before is not None:
             motion = self._motion(before[0], image, intrinsics, scale)
+            if not np.isfinite(motion).all():
+                self._previous = before
+                self.problem = "the pose network gave NaN or infinite motion: no odometry for this image"
+                return None
             seconds = 1e-9 * (stamp_ns - before[1])
             self._compose(motion)
         return self._odometry(motion, seconds, config, camera_frame)

@@ -5,7 +5,7 @@ One `Pipeline` follows one camera; several may share one model. The same `step` 
 the evaluation and the demo.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,14 @@ from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nea
 from monodvps_ros.network import PoseNetwork
 from monodvps_ros.outputs import ALL_OUTPUTS, Odometry, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import resolve_device, to_device
+from monodvps_ros.perception.finite import (
+    all_finite,
+    count_not_finite,
+    describe,
+    spares_flow,
+    spares_tracks,
+    without_not_finite,
+)
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import Grouping, classify, group
 from monodvps_ros.perception.metric_scale import ROAD_STRIDE, ScaleEstimator, fit_road_height, why_unknown
@@ -25,8 +33,20 @@ from monodvps_ros.perception.plan import Plan, make_plan
 from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import DeviceRectification
 from monodvps_ros.perception.timing import StageTimer
-from monodvps_ros.perception.tracker import Tracker
+from monodvps_ros.perception.tracker import TrackedInstances, Tracker
 from monodvps_ros.types import CameraFrame, NetworkOutput, PerceptionModel
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the network sees, by pixel; attributes as of `FrameResult`."""
+
+    output: NetworkOutput
+    unseen: Tensor | None
+    semantic: Tensor
+    probability: Tensor | None
+    grouping: Grouping | None
+    problem: str = ""
 
 
 class Pipeline:
@@ -110,7 +130,8 @@ class Pipeline:
     def step(self, frame: CameraFrame, wanted: frozenset[Output] = ALL_OUTPUTS) -> Perception:
         """Process one frame.
 
-        A stamp before the last one resets tracks, flow history and scale, as does a new image size.
+        A stamp before the last one resets tracks, flow history and scale, as does a new image size. Where the network
+        gives numbers that are not finite, there is void, and no point; tracks and scale are as before the frame.
 
         Args:
             frame: the image, its stamp and its camera. Without K there is no cloud and no scale from the road.
@@ -137,34 +158,27 @@ class Pipeline:
         timer.done("resize")
         output = self._infer(network_input)
         timer.done("network")
-        semantic, probability = classify(output, plan.network_size, Stage.PROBABILITY in needs)
-        timer.done("upsample")
-        grouping = tracked = None
-        if Stage.TRACKING in needs:
-            grouping = self._group(output, semantic, unseen)
-            timer.done("grouping")
-            tracked = self._tracker.update(grouping, self._flow(output, small, plan))
-            timer.done("tracker")
-        else:
-            self._clear_motion()
-        inverse_depth = self._inverse_depth(output)
-        road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
-        scale = self._find_scale(inverse_depth, road if Stage.SCALE in needs else None, plan)
+        seen, tracked = self._track(output, small, unseen, needs, plan, timer)
+        inverse_depth = self._inverse_depth(seen.output)
+        scale = self._find_scale(inverse_depth, seen if Stage.SCALE in needs else None, plan)
         timer.done("scale")
+        odometry = self._follow(network_input if Stage.MOTION in needs else None, frame, plan, scale)
+        problems = (seen.problem, "" if self._odometry is None else self._odometry.problem)
         result = FrameResult(
             frame=frame,
             plan=plan,
             labels=self.model.label_space,
             config=self.config,
             image=image,
-            unseen=unseen,
+            unseen=seen.unseen,
             inverse_depth=inverse_depth,
-            semantic=semantic,
-            probability=probability,
-            grouping=grouping,
+            semantic=seen.semantic,
+            probability=seen.probability,
+            grouping=seen.grouping,
             tracked=tracked,
             scale=scale,
-            odometry=self._follow(network_input if Stage.MOTION in needs else None, frame, plan, scale),
+            odometry=odometry,
+            problem="; ".join(filter(None, problems)),
         )
         return publish(result, wanted, timer)
 
@@ -221,9 +235,7 @@ class Pipeline:
 
     def _infer(self, network_input: Tensor) -> NetworkOutput:
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
-            output = self.model.infer(network_input, self._memory)
-        self._memory = output.memory
-        return output
+            return self.model.infer(network_input, self._memory)
 
     def _find_autocast(self) -> torch.dtype | None:
         """Return the precision that torch computes in; None: float32. Other engines have theirs in the model."""
@@ -236,10 +248,54 @@ class Pipeline:
             return torch.bfloat16
         return torch.float16 if cuda and precision != "float32" else None
 
-    def _group(self, output: NetworkOutput, semantic: Tensor, unseen: Tensor | None) -> Grouping:
-        """Group pixels into segments; void where the camera has no image."""
-        grouping = group(output, semantic, self.model.label_space, self.config.grouping)
-        return grouping if unseen is None else replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
+    def _see(
+        self, output: NetworkOutput, unseen: Tensor | None, needs: frozenset[Stage], plan: Plan, timer: StageTimer
+    ) -> _Seen:
+        """Classify pixels, and group them into segments where tracking needs them; void where `unseen`."""
+        semantic, probability = classify(output, plan.network_size, Stage.PROBABILITY in needs)
+        timer.done("upsample")
+        grouping = None
+        if Stage.TRACKING in needs:
+            grouping = group(output, semantic, self.model.label_space, self.config.grouping)
+            if unseen is not None:
+                grouping = replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
+            timer.done("grouping")
+        return _Seen(output, unseen, semantic, probability, grouping)
+
+    def _track(
+        self,
+        output: NetworkOutput,
+        small: Tensor,
+        unseen: Tensor | None,
+        needs: frozenset[Stage],
+        plan: Plan,
+        timer: StageTimer,
+    ) -> tuple[_Seen, TrackedInstances | None]:
+        """See and track, without a trace in what follows of numbers that are not finite."""
+        finite = all_finite(output)
+        seen = self._see(output, unseen, needs, plan, timer)
+        tracked = flow = None
+        if seen.grouping is None:
+            self._clear_motion()
+        else:
+            flow = self._flow(output, small, plan)
+            tracked = self._tracker.update(seen.grouping, flow, finite)  # None where not finite
+        if tracked is None and not bool(finite):
+            counts = count_not_finite(output)
+            mended, no_class = without_not_finite(output, counts, plan.network_size)
+            seen = self._see(mended, no_class if unseen is None else unseen | no_class, needs, plan, timer)
+            seen = replace(seen, problem=describe(counts))
+            if seen.grouping is not None and spares_tracks(counts):
+                tracked = self._tracker.update(seen.grouping, flow)
+            elif seen.grouping is not None:
+                self._dis.undo()
+                tracked = self._tracker.recognise(seen.grouping, flow if spares_flow(counts) else None)
+                timer.done("tracker")
+                return seen, tracked
+        if tracked is not None:
+            self._memory = output.memory
+            timer.done("tracker")
+        return seen, tracked
 
     def _flow(self, output: NetworkOutput, small: Tensor, plan: Plan) -> Tensor | None:
         kind = self.config.tracker.flow
@@ -274,13 +330,19 @@ class Pipeline:
     def _inverse_depth(self, output: NetworkOutput) -> Tensor:
         """(1, 1, h, w) inverse depth in the network's unit; interpolated instead of depth, which would smear edges."""
         if output.depth_m is not None:
-            return output.depth_m.float().clamp(min=1e-6).reciprocal()
+            depth = output.depth_m.float()
+            return torch.where((depth > 0) & (depth < torch.inf), depth, torch.nan).reciprocal()
         return disparity_to_inverse_depth(output.disparities[0].float(), *self.model.depth_range_m)
 
-    def _find_scale(self, inverse_depth: Tensor, is_road: Tensor | None, plan: Plan) -> ScaleEstimate:
-        """Find metres per unit of the network's depth; the road is measured where it is given and counts."""
-        if is_road is None or not self._scale.needs_road or plan.road_rays is None:
+    def _find_scale(self, inverse_depth: Tensor, seen: _Seen | None, plan: Plan) -> ScaleEstimate:
+        """Find metres per unit of the network's depth; the road is measured where `seen` is given and it counts."""
+        if seen is not None and seen.problem:
+            return self._explained(self._scale.estimate(self._metric_factor(plan)), plan)
+        if seen is None or not self._scale.needs_road or plan.road_rays is None:
             return self._estimate_scale(plan)
+        is_road = seen.semantic == self._road
+        if seen.unseen is not None:
+            is_road &= ~seen.unseen
         road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
         sampled = resize_live(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
         points = road.sum() * ROAD_STRIDE**2
@@ -292,7 +354,10 @@ class Pipeline:
     def _estimate_scale(
         self, plan: Plan, road: tuple[float, float, float, float] | None = None, points: int = 0
     ) -> ScaleEstimate:
-        estimate = self._scale.update(road, points, self._metric_factor(plan))
+        return self._explained(self._scale.update(road, points, self._metric_factor(plan)), plan)
+
+    def _explained(self, estimate: ScaleEstimate, plan: Plan) -> ScaleEstimate:
+        """Say why the scale is unknown, where it is."""
         if estimate.is_known:
             return estimate
         return replace(estimate, problem=why_unknown(self.config.scale, plan.network_intrinsics is not None))

@@ -40,8 +40,8 @@ class FrameResult:
         labels: the model's classes.
         config: range of the cloud, and whether sky has depth.
         image: (H, W, 3) uint8, the camera's, rectified.
-        unseen: (h, w) bool, true where rectification left no image: void, without depth; None where there is image
-            everywhere.
+        unseen: (h, w) bool, true where rectification left no image, or class scores are not finite: void, without
+            depth; None where there is neither.
         inverse_depth: (1, 1, h, w) float32 in the network's unit.
         semantic: (h, w) int64 class ids.
         probability: (h, w) float32 of each pixel's class; None unless `Stage.PROBABILITY` is needed.
@@ -49,6 +49,7 @@ class FrameResult:
         tracked: ids of the instances; None likewise.
         scale: metres per unit of the network's depth.
         odometry: pose of the camera; None where there is none.
+        problem: what of the networks' outputs is not finite; empty where all is.
     """
 
     frame: CameraFrame
@@ -64,6 +65,7 @@ class FrameResult:
     tracked: TrackedInstances | None
     scale: ScaleEstimate
     odometry: Odometry | None
+    problem: str = ""
 
     @cached_property
     def depth_m(self) -> Tensor:
@@ -150,6 +152,7 @@ def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -
         frame_id=result.frame.frame_id,
         intrinsics=result.plan.published_intrinsics,
         scale=result.scale,
+        problem=result.problem,
         timings_ms=timer.result_ms(),
         **outputs,
     )

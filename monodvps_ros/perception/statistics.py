@@ -35,6 +35,7 @@ class Snapshot:
     Attributes:
         received: images that reached the node.
         processed: images that an output was published for.
+        not_finite: those of them for which the network gave NaN or infinite numbers.
         idle: images that were on their way when the last subscriber of an output left.
         dropped: images dropped, by reason.
         input_rate_hz: images received a second, over the last seconds.
@@ -50,6 +51,7 @@ class Snapshot:
 
     received: int
     processed: int
+    not_finite: int
     idle: int
     dropped: dict[str, int]
     input_rate_hz: float
@@ -97,6 +99,11 @@ class Statistics:
             self._latency_max_ms = float(np.fmax(self._latency_max_ms, latency_ms))
             return self._counts["processed"] == 1
 
+    def count_not_finite(self) -> None:
+        """Count an image for which the network gave numbers that are not finite."""
+        with self._lock:
+            self._counts["not finite"] += 1
+
     def count_idle(self) -> None:
         """Count an image that no output has a subscriber for any more."""
         with self._lock:
@@ -125,6 +132,7 @@ class Statistics:
             return Snapshot(
                 received=self._counts["received"],
                 processed=self._counts["processed"],
+                not_finite=self._counts["not finite"],
                 idle=self._counts["idle"],
                 dropped=dict(self._dropped),
                 input_rate_hz=_rate_hz(self._received_at, now),

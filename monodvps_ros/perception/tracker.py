@@ -71,32 +71,28 @@ class Tracker:
         """Whether the next update has a previous map to warp by flow."""
         return self._map is not None
 
-    def update(self, grouping: Grouping, flow_px: Tensor | None = None) -> TrackedInstances:
+    def update(
+        self, grouping: Grouping, flow_px: Tensor | None = None, valid: Tensor | None = None
+    ) -> TrackedInstances | None:
         """Update with one frame; call it for every frame, also without instances.
 
         Args:
             grouping: the frame's instances.
             flow_px: (2, h, w) (dx, dy) from this frame to the previous one, pixels of the (h, w) map;
                 None compares the masks without warping.
+            valid: () bool on the device, read with the table of overlaps; false leaves the tracker as it is.
 
         Returns:
-            Ids, class and age of each of the K instances.
+            Ids, class and age of each of the K instances; None where not `valid`.
 
         Raises:
             ShapeError: the map's size changed without a reset, or the flow is of another size.
         """
-        check_shapes(
-            "call reset() when the size changes",
-            codes=(grouping.codes, "h w"),
-            flow_px=(flow_px, "2 h w"),
-            previous=(self._map, "h w"),
-        )
-        capacity = grouping.capacity
-        instances = torch.where(grouping.codes <= capacity, grouping.codes, 0)
+        instances, detected, row_of = self._compare(grouping, flow_px, valid)
+        if row_of is None:
+            return None
         if self._remembered is None:
             self._remembered = RememberedMasks(instances.shape, instances.device)
-        detected, table = to_host(grouping.instance_class, self._meetings(instances, capacity, flow_px))
-        row_of = self._match(instances, capacity, detected, table)
         row_of = self._start_tracks(detected, row_of)
         self._update_tracks(detected, row_of)
         lookup = to_device(np.concatenate(([0], row_of + 1)), instances.device)
@@ -106,6 +102,30 @@ class Tracker:
         self._drop_tracks()
         self._frame += 1
         return tracked
+
+    def recognise(self, grouping: Grouping, flow_px: Tensor | None = None) -> TrackedInstances:
+        """Find known objects in a frame that shall leave no trace; new ones are absent. Arguments as of `update`."""
+        _, _, row_of = self._compare(grouping, flow_px, None)
+        assert row_of is not None
+        return self._tracked(row_of)
+
+    def _compare(
+        self, grouping: Grouping, flow_px: Tensor | None, valid: Tensor | None
+    ) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64] | None]:
+        """Return (h, w) instances, the class of each, and the row of the track of each; no rows where not `valid`."""
+        check_shapes(
+            "call reset() when the size changes",
+            codes=(grouping.codes, "h w"),
+            flow_px=(flow_px, "2 h w"),
+            previous=(self._map, "h w"),
+        )
+        capacity = grouping.capacity
+        instances = torch.where(grouping.codes <= capacity, grouping.codes, 0)
+        read = [grouping.instance_class, self._meetings(instances, capacity, flow_px)]
+        detected, table, *said = to_host(*read, *([] if valid is None else [valid]))
+        if said and not said[0]:
+            return instances, detected, None
+        return instances, detected, self._match(instances, capacity, detected, table)
 
     def _meetings(self, instances: Tensor, capacity: int, flow_px: Tensor | None) -> Tensor:
         """(tracks + 1, K + 1) pixels of each track, carried into this frame, and of each detection; background at 0."""

@@ -27,6 +27,7 @@ RECEIVED = "frames received"
 PROCESSED = "frames processed"
 DROPPED = "frames dropped"
 DROPPED_PREFIX = "frames dropped: "  # + one of statistics.DROP_REASONS
+NOT_FINITE = "frames with NaN"
 IDLE = "frames without subscriber"
 LOST = "frames lost in transport"
 INPUT_RATE = "input rate Hz"
@@ -64,6 +65,7 @@ CAMERA_KEYS = {
     PROCESSED: "images for which outputs were published",
     DROPPED: "images dropped, for any reason",
     **{DROPPED_PREFIX + reason: f"images dropped, reason: {reason}" for reason in DROP_REASONS},
+    NOT_FINITE: "images for which the network gave NaN or infinite numbers; void and without points there",
     IDLE: "images still on their way when the last subscriber of an output left",
     LOST: "images that the middleware reports as lost before they reached the node",
     INPUT_RATE: f"images received per second, over the last {WINDOW_S:g} s",
@@ -204,6 +206,7 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
         PROCESSED: str(snapshot.processed),
         DROPPED: str(snapshot.dropped_total),
         **{DROPPED_PREFIX + reason: str(count) for reason, count in snapshot.dropped.items()},
+        NOT_FINITE: str(snapshot.not_finite),
         IDLE: str(snapshot.idle),
         LOST: str(health.lost_in_transport),
         INPUT_RATE: _number(snapshot.input_rate_hz),

@@ -190,6 +190,9 @@ class CameraStream:
         self.transforms.publish(perception, self._config.pipeline.odometry.publish_tf)
         if self.statistics.count_processed((time.monotonic() - received.received_at) * 1e3):
             self._first_frame(self)
+        if perception.problem:
+            self.statistics.count_not_finite()
+            self._report(received, perception.problem)
         if has_grown_or_shrunk:
             self._forget()
 
@@ -250,9 +253,12 @@ class CameraStream:
         self.frame_problem = problem
 
     def _note_error(self, received: Received, text: str, reason: str, details: str = "") -> None:
+        self.statistics.count_dropped(reason)
+        self._report(received, text, details)
+
+    def _report(self, received: Received, text: str, details: str = "") -> None:
         stamp = received.message.header.stamp
         text = f"image of {stamp.sec}.{stamp.nanosec:09d}: {text}"
-        self.statistics.count_dropped(reason)
         self.statistics.note_error(text)
         self._node.get_logger().error(
             f"{self._label()}: {text}" + (f"\n{details}" if details else ""), throttle_duration_sec=1.0
