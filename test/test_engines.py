@@ -24,6 +24,7 @@ from monodvps_ros.network import load_network
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.loading import load_model
 from monodvps_ros.threads import SPIN_COUNT, let_threads_sleep
+from monodvps_ros.types import CameraFrame
 
 # Not importorskip: OpenVINO would report its use.
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
@@ -227,6 +228,19 @@ class TestConverted:
             header = ("input_size", "depth_range_m", "is_metric", "canonical_focal_px", "has_flow", "label_space")
             assert [getattr(model, name) for name in header] == [getattr(network, name) for name in header]
         assert sys.modules["openvino_telemetry"] is None  # no report of use was sent
+
+    @pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
+    def test_what_an_engine_gives_that_is_not_finite_is_seen(self, weights, engine):
+        """Damaged features of the frame before make the engine itself compute flow that is NaN."""
+        config = PipelineConfig(weights=weights, engine=engine, precision="float32")
+        pipeline = Pipeline(load_model(config, CPU), config)
+        image = np.random.default_rng(1).integers(0, 256, (*pipeline.model.input_size, 3), np.uint8)
+        assert pipeline.step(CameraFrame(image, 1)).problem == ""
+        kept = pipeline._memory
+        pipeline._memory = tuple(torch.full_like(part, torch.nan) for part in kept)
+        assert "NaN or infinite flow" in pipeline.step(CameraFrame(image, 2)).problem
+        pipeline._memory = kept
+        assert pipeline.step(CameraFrame(image, 3)).problem == ""
 
     def test_auto_is_measured_once_and_damage_of_the_cache_is_mended(self, weights, own_cache, monkeypatch):
         config = PipelineConfig(weights=weights)

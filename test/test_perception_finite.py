@@ -3,14 +3,16 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from test_perception_pipeline import CAR, FlatWorld, frame, pipeline
+from test_perception_pipeline import CAR, FlatWorld, frame, image_of, pipeline
 
+from monodvps_ros.cli.main import main
 from monodvps_ros.labels import VOID_PANOPTIC_ID
 from monodvps_ros.outputs import Output
-from monodvps_ros.perception import finite
+from monodvps_ros.perception import finite, loading
 
 VOID = np.uint16(VOID_PANOPTIC_ID)
 BAD = (float("nan"), float("inf"), -float("inf"))
@@ -175,3 +177,14 @@ def test_one_number_of_a_map_is_found_at_any_place(scale):
         assert finite.count_not_finite(changed) == {"class scores": 1}
 
 
+def test_predict_tells_of_such_frames_and_ends_with_3(tmp_path, monkeypatch, capsys):
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image_of(number))
+    model = Broken(spoiled("class_logits"))
+    monkeypatch.setattr(loading, "load_model", lambda *_: model)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "--input", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 3
+    assert (
+        "1 frames are incomplete: in the last, the network gave NaN or infinite class scores" in capsys.readouterr().out
+    )

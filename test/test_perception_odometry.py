@@ -62,6 +62,19 @@ def test_a_square_to_the_left_ends_where_it_began():
     assert poses[1].linear_m_s == pytest.approx([10, 0, 0], abs=1e-5)
 
 
+def test_a_motion_that_is_not_finite_is_left_out_and_the_next_is_from_the_frame_before():
+    motion = Motion()
+    estimator = OdometryEstimator(motion, 0.0)
+    _follow(estimator, 2)
+    found, motion.found = motion.found, (torch.zeros(1, 3), torch.full((1, 3), torch.nan))
+    assert _follow(estimator, 1, first=2) == [None]
+    assert "NaN or infinite motion" in estimator.problem
+    motion.found = found
+    (pose,) = _follow(estimator, 1, first=3)
+    assert pose.pose[:3, 3].tolist() == [2, 0, 0] and estimator.problem == ""
+    assert pose.linear_m_s == pytest.approx([0, 0, 5])  # a metre in the 0.2 s since the frame before the NaN
+
+
 def test_the_covariance_grows():
     variances = [pose.covariance for pose in _follow(OdometryEstimator(Motion(), 0.0), 6)]
     assert (variances[0] == 0).all()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network that gives NaN, in the node over real DDS: what is published of such images, what is said, and what stays."""
+"""A network that gives NaN, in the node over real DDS: what is published of such images, and what stays."""
 
 from dataclasses import replace
 

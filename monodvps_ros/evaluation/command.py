@@ -289,6 +289,8 @@ def _print_notes(console: Console, result: Result) -> None:
     if live.get("unscaled_frames"):
         console.print(f"{live['unscaled_frames']} frames had no metres as the node would publish them")
     if result.get("not_finite"):
-        console.print(f"{result['not_finite']} frames: the network gave NaN or infinite numbers, measured as void there")
+        console.print(
+            f"{result['not_finite']} frames: the network gave NaN or infinite numbers, measured as void there"
+        )
     if "pipeline_ms" in result:
         console.print(f"pipeline: median {result['pipeline_ms']['p50']:.0f} ms per frame")
