@@ -5,6 +5,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -59,11 +60,11 @@ def prepare(config: TrainingNodeConfig) -> TrainingJob:
         raise ConfigError("parameter 'resume' continues with the weights of the checkpoint; leave 'weights' empty")
     overrides = {"max_steps": config.max_steps} if config.max_steps else {}
     settings = load(TrainingConfig, Path(config.config) if config.config else None, overrides)
-    options = {"image_topic": config.image_topic or None, "rectified": config.rectified}
+    opened = partial(open_source, image_topic=config.image_topic or None, rectified=config.rectified)
     job = TrainingJob(
         settings,
-        {name: open_source(name, **options) for name in data},
-        {name: open_source(name, **options) for name in validation},
+        {name: opened(name) for name in data},
+        {name: opened(name) for name in validation},
         config.weights,
         Path(config.out),
     )
