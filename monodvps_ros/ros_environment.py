@@ -113,7 +113,7 @@ def use_profile(program: str) -> None:
 
 
 def leave_profile() -> None:
-    """Unset the profile that ships: it is the sender's that counts, and to who only receives it costs 256 MB."""
+    """Unset the profile that ships: it is the sender's that counts, and to who only receives it costs 67 MB."""
     for name in PROFILE_VARIABLES:
         if Path(os.environ.get(name, "")).name == PROFILE:
             del os.environ[name]

@@ -269,16 +269,37 @@ def test_tracks_go_on_after_a_short_pause_and_begin_anew_after_a_long_one(index,
         assert bench.counts().resets == 0
 
 
+def newest_publisher(bench):
+    """None while publishers are made anew."""
+    return bench.node.streams[0].outputs._publishers.get("semantic/image")
+
+
+def test_publishers_are_made_anew_for_smaller_images_and_subscribers_hear_them():
+    with Bench(outputs=("semantic/image",)) as bench:
+        before = newest_publisher(bench)
+        bench.image(0, np.zeros((1100, 1900, 3), np.uint8))
+        bench.wait_for("semantic/image", 0)
+        bench.image(1)
+        wait_until(lambda: newest_publisher(bench) not in (None, before), what="new publishers")
+        wait_until(lambda: newest_publisher(bench).get_subscription_count() == 1, what="the subscriber")
+        wait_until(lambda: bench.subscriptions["semantic/image"].get_publisher_count() == 1, what="the publisher")
+        assert bench.images.get_subscription_count() == 1, "it goes on to listen to the camera"
+        bench.image(2)
+        bench.wait_for("semantic/image", 2)
+
+
 def test_after_large_images_publishers_are_made_anew_while_nobody_listens():
     with Bench(outputs=("semantic/image",)) as bench:
         for index, size in enumerate(((1100, 1900), CAMERA)):
-            before = bench.node.streams[0].outputs._publishers["semantic/image"]
+            before = newest_publisher(bench)
             bench.image(index, np.zeros((*size, 3), np.uint8))
             assert bench.wait_for("semantic/image", index).width == size[1]
             bench.ignore("semantic/image")
             wait_until(lambda: bench.images.get_subscription_count() == 0)
-            after = bench.node.streams[0].outputs._publishers["semantic/image"]
-            assert (after is before) == (size == CAMERA)
+            if size == CAMERA:
+                assert newest_publisher(bench) is before
+            else:
+                wait_until(lambda old=before: newest_publisher(bench) not in (None, old), what="new publishers")
             bench.listen("semantic/image")
             wait_until(lambda: bench.images.get_subscription_count() == 1)
         bench.image(2)

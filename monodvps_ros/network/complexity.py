@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from monodvps_ros.config import NetworkConfig
 from monodvps_ros.network.monodvps import MonoDVPS
@@ -73,6 +72,8 @@ class _Frame(nn.Module):
 
 def _count(network: MonoDVPS, image: Tensor, finest_only: bool) -> dict[str, int]:
     """Count by the module's dotted name; what its submodules cost is counted in it too."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - imports triton, 75 MB
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         _Frame(network, finest_only)(image)
     found: dict[str, int] = {}

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Nodetype
 from rosbags.typesys.store import Typestore
-from scipy.spatial.transform import Rotation
 
 from monodvps_ros.data.message_fields import Fields, ns_to_time, time_to_ns
 from monodvps_ros.shapes import check_shapes
@@ -65,6 +64,8 @@ def transform_fields(stamp_ns: int, parent: str, child: str, matrix: NDArray[np.
     Raises:
         ShapeError: the matrix is not 4 x 4.
     """
+    from scipy.spatial.transform import Rotation  # noqa: PLC0415 - 38 MB, which player and recorder do not need
+
     check_shapes(matrix=(matrix, "4 4"))
     quaternion = Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True)
     transform = {
@@ -77,6 +78,8 @@ def transform_fields(stamp_ns: int, parent: str, child: str, matrix: NDArray[np.
 
 def transform_matrix(transform: Any) -> NDArray[np.float64] | None:
     """Return the (4, 4) matrix of a geometry_msgs/Transform; None where its quaternion is zero or not finite."""
+    from scipy.spatial.transform import Rotation  # noqa: PLC0415
+
     moved, turned = transform.translation, transform.rotation
     quaternion = np.array([turned.x, turned.y, turned.z, turned.w])
     if not np.isfinite(quaternion).all() or not quaternion.any():

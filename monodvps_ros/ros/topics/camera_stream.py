@@ -98,12 +98,9 @@ class CameraStream:
             wanted, subscribed = bool(self._wanted()), self.input.subscribed_s is not None
             if wanted and not subscribed:
                 self.input.start()
-            elif subscribed and not wanted:
+            elif subscribed and not wanted and self.outputs.is_settled:
                 self.input.pause()
-                if self._largest_px > LARGE_PX:
-                    self._largest_px = 0
-                    self.outputs.renew()
-                self._forget()
+                self._forget(0)
 
     def publishers(self) -> tuple[str, ...]:
         """List the nodes that publish the camera's images, and warn once of more than one."""
@@ -180,7 +177,8 @@ class CameraStream:
             return
         frame = self._frame(received)
         has_grown_or_shrunk, self._size = self._size not in (None, frame.size), frame.size
-        self._largest_px = max(self._largest_px, frame.size[0] * frame.size[1])
+        pixels = frame.size[0] * frame.size[1]
+        self._largest_px = max(self._largest_px, pixels)
         perception = self._pipeline.step(frame, wanted)
         self.scale = perception.scale
         if perception.cloud is not None:
@@ -194,11 +192,18 @@ class CameraStream:
             self.statistics.count_not_finite()
             self._report(received, perception.problem)
         if has_grown_or_shrunk:
-            self._forget()
+            self._forget(pixels)
 
-    def _forget(self) -> None:
-        """Give back what was kept for images like the last ones: with large ones it is hundreds of megabytes."""
+    def _forget(self, pixels: int) -> None:
+        """Give back what was kept for images like the last ones: with large ones it is hundreds of megabytes.
+
+        Args:
+            pixels: of the images that come now; 0: none.
+        """
         self.outputs.forget()
+        if self._largest_px > LARGE_PX >= pixels:
+            self._largest_px = pixels
+            self.outputs.renew()
         release_memory()
 
     def _restart(self, reason: str) -> None:
