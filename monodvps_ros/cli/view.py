@@ -63,7 +63,7 @@ def view(
     recorded = RecordedFrames(input, dataset, data, camera, image_topic, rectified)
     with viewer_stream(save, connect) as stream:
         count = sum(1 for _ in show(islice(recorded, frames), recorded.labels, stream))
-    _tell(count, save)
+    _report(count, save)
     return exit_code(recorded.damage)
 
 
@@ -82,9 +82,9 @@ def _live(camera: str, dataset: str, frames: int | None, save: Path | None, conn
                 count += 1
         except KeyboardInterrupt:
             pass
-    _tell(count, save)
+    _report(count, save)
     return 0
 
 
-def _tell(count: int, save: Path | None) -> None:
+def _report(count: int, save: Path | None) -> None:
     console.print(f"{count} frames" + ("" if save is None else f"; open them with: rerun {save}"), soft_wrap=True)

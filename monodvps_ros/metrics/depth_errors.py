@@ -83,12 +83,12 @@ def median_scale(truth_m: ArrayLike, prediction: ArrayLike, protocol: DepthProto
     Raises:
         ShapeError: the maps differ in size.
     """
-    truth, told = as_array(truth_m), as_array(prediction)
-    check_shapes("resize the prediction to the truth", truth=(truth, "H W"), prediction=(told, "H W"))
-    known = protocol.counts(truth) & (told > 0) & np.isfinite(told)
+    truth, predicted = as_array(truth_m), as_array(prediction)
+    check_shapes("resize the prediction to the truth", truth=(truth, "H W"), prediction=(predicted, "H W"))
+    known = protocol.counts(truth) & (predicted > 0) & np.isfinite(predicted)
     if not known.any():
         return None
-    return float(np.median(truth[known].astype(np.float64)) / np.median(told[known].astype(np.float64)))
+    return float(np.median(truth[known].astype(np.float64)) / np.median(predicted[known].astype(np.float64)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,8 +174,8 @@ class DepthQuality(Metric):
         known = truth > 0
         truth, prediction = truth[known].astype(np.float64), prediction[known].astype(np.float64)
         self._totals["pixels"] += truth.size
-        told = prediction > 0
-        ratio = np.maximum(truth[told] / prediction[told], prediction[told] / truth[told])
+        predicted = prediction > 0
+        ratio = np.maximum(truth[predicted] / prediction[predicted], prediction[predicted] / truth[predicted])
         self._totals["inliers"] += [np.count_nonzero(ratio <= limit) for limit in self.ratios]
 
     def compute(self) -> DepthQualityScores:

@@ -113,8 +113,8 @@ def table(found: Mapping[str, Figures]) -> str:
     for variant in (variant for variant in VARIANTS if variant.name in found):
         cells = []
         for key, _, digits, _ in MEASURES:
-            told, ours = variant.paper.get(key), found[variant.name].get(key)
-            cells.append("–" if told is None else f"{told:.{digits}f}")  # noqa: RUF001 (a dash for no number)
+            published, ours = variant.paper.get(key), found[variant.name].get(key)
+            cells.append("–" if published is None else f"{published:.{digits}f}")  # noqa: RUF001 (a dash for no number)
             cells.append("–" if not ours else _with_spread(ours, digits))  # noqa: RUF001
         lines.append(f"| {variant.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -148,8 +148,10 @@ def statements(found: Mapping[str, Figures]) -> list[str]:
                     paper = _difference(papers[variant.name].get(key), papers[other].get(key))
                     verdict = _verdict(here, there, paper, lower)
                     ours = f"{fmean(here) - fmean(there):+.{digits}f}"
-                    told = "is silent" if paper is None else f"{paper:+.{digits}f}"
-                    said.append(f"{titles[variant.name]} over {titles[other]}: {title} {ours}, paper {told}: {verdict}")
+                    published = "is silent" if paper is None else f"{paper:+.{digits}f}"
+                    said.append(
+                        f"{titles[variant.name]} over {titles[other]}: {title} {ours}, paper {published}: {verdict}"
+                    )
     return said
 
 

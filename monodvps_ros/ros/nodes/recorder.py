@@ -131,13 +131,13 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
                 node.resolve_topic_name(topic)
         executor.add_node(node)
         with writer:
-            _tell(f"recording to {writer.path}; until it is closed, the data are in {writer.unfinished}")
+            _log(f"recording to {writer.path}; until it is closed, the data are in {writer.unfinished}")
             with BackgroundWriter(writer, MOST_WAITING_BYTES) as background:
                 recorder = Recorder(node, background, topics, optional)
                 _spin(executor, recorder, background, lambda: bool(stop_requests) or _stdin_ended())
                 _drain(executor, recorder)
         _report("stopped", counts=recorder.counts)
-        _tell(f"{background.written.total()} messages recorded to {writer.path}{_lost(background)}")
+        _log(f"{background.written.total()} messages recorded to {writer.path}{_lost(background)}")
     finally:
         executor.shutdown()
         rclpy.shutdown()
@@ -162,7 +162,7 @@ def _spin(
             _report("counts", counts=reported)
         if writer.lost.total() != lost and time.monotonic() - told_s > TELL_LOSS_EVERY_S:
             lost, told_s = writer.lost.total(), time.monotonic()
-            _tell(f"the disk is too slow{_lost(writer)}")
+            _log(f"the disk is too slow{_lost(writer)}")
 
 
 def _drain(executor: SingleThreadedExecutor, recorder: Recorder) -> None:
@@ -206,7 +206,7 @@ def _lost(writer: BackgroundWriter) -> str:
     return f"; lost: {parts}" if parts else ""
 
 
-def _tell(sentence: str) -> None:
+def _log(sentence: str) -> None:
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.write(f"recorder: {sentence}\n")
         sys.stderr.flush()

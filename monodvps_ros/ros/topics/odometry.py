@@ -41,13 +41,13 @@ class TransformPublisher:
         if not publish_tf and Output.ODOMETRY not in wanted:
             return wanted
         if not has_pose:
-            self._tell(
+            self._report(
                 f"no {topic_of(Output.ODOMETRY)}: these weights have no pose network; train one with "
                 "loss.photometric above 0 (config/shipped/street_4_motion.yaml), and use the .safetensors file"
             )
             return wanted
         if publish_tf and loaded_class(TRANSFORMS_TYPE) is None:
-            self._tell("no TF: tf2_msgs is not installed, or cannot be loaded; install it for this distribution")
+            self._report("no TF: tf2_msgs is not installed, or cannot be loaded; install it for this distribution")
             return wanted
         return wanted | {Output.ODOMETRY} if publish_tf else wanted
 
@@ -66,7 +66,7 @@ class TransformPublisher:
             self._node.destroy_publisher(self._publisher)
             self._publisher = None
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         self.problem = problem
         if problem not in self._told:
             self._told.add(problem)
