@@ -2,6 +2,7 @@
 """A run from its first step to its weights: resumed, interrupted, started from weights, on two processes."""
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -53,6 +54,11 @@ def test_a_run_leaves_weights_that_load(finished):
     assert [event.step for event in log.Scalars("loss/photometric")] == [0, 1, 2, 3]
     pictures = {"image", "disparity", "classes", "true_classes", "reprojected", "flow_warped", "flow"}
     assert {tag.partition("/")[0] for tag in log.Tags()["images"]} == pictures
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
+    with pytest.raises(DataError, match="is not a name in UTF-8, and TensorBoard cannot write there; choose another"):
+        train(make_config(), [Clip()], tmp_path / os.fsdecode(b"caf\xe9"), names=["clip"])
 
 
 @pytest.mark.slow

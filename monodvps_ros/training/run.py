@@ -22,7 +22,7 @@ from rich.console import Console
 
 from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.data.fingerprints import fingerprint
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, shown
 from monodvps_ros.files import owned, partials, write_text
 from monodvps_ros.training.callbacks import (
     DataSummary,
@@ -150,6 +150,12 @@ def _completed(config: TrainingConfig, start: Path | str) -> TrainingConfig:
 
 
 def _check_folder(out: Path, checkpoint: Path, resume: bool) -> None:
+    try:
+        str(out.absolute()).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{shown(str(out))}: is not a name in UTF-8, and TensorBoard cannot write there; choose another --out"
+        ) from None
     if not resume and checkpoint.exists():
         raise DataError(f"{out} contains a training run; continue it with --resume, or choose another --out")
     if resume and not checkpoint.exists():
