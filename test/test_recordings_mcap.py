@@ -4,7 +4,7 @@
 import struct
 
 import pytest
-from mcap.writer import CompressionType, IndexType
+from mcap.writer import CompressionType, IndexType, Writer
 from recordings import (
     IMAGE,
     INFO,
@@ -137,6 +137,39 @@ def test_messages_of_another_type_on_a_topic_of_the_camera_do_not_matter(tmp_pat
     assert f"{topic} has messages of " in caplog.text and "std_msgs/msg/Header" in caplog.text
     with BagReader(path) as reader:
         assert {name: entry.count for name, entry in reader.topics.items()} == {IMAGE: 5, INFO: 5}
+
+
+_IDL = """module my_msgs { module msg {
+  struct Thing { std_msgs::msg::Header header; int32 number; sequence<double> values; };
+}; };
+"""
+_OTHER = (
+    "=" * 80 + "\nIDL: std_msgs/msg/Header\nmodule std_msgs { module msg { struct Header { "
+    "builtin_interfaces::msg::Time stamp; string frame_id; }; }; };\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("ros2msg", "std_msgs/Header header\nint32 number\nfloat64[] values\n"),
+        ("omgidl", _IDL),
+        ("ros2idl", "=" * 80 + "\nIDL: my_msgs/msg/Thing\n" + _IDL + _OTHER),
+    ],
+)
+def test_a_type_of_another_package_is_read_by_its_definition(tmp_path, encoding, text):
+    at, path = START, tmp_path / "drive.mcap"
+    data = bytes([0, 1, 0, 0]) + struct.pack("<iII4si", 7, 8, 4, b"cam\0", 5) + struct.pack("<Id", 1, 2.5)
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start(profile="ros2")
+        schema = writer.register_schema("my_msgs/msg/Thing", encoding, text.encode())
+        writer.add_message(writer.register_channel("/thing", "cdr", schema), at, data, at)
+        writer.finish()
+    with BagReader(path) as reader:
+        ((topic, kind, received, thing),) = reader.messages()
+    assert (topic, kind, received) == ("/thing", "my_msgs/msg/Thing", START)
+    assert (thing.header.stamp.sec, thing.header.frame_id, thing.number, list(thing.values)) == (7, "cam", 5, [2.5])
 
 
 def test_foreign_topics_are_named_where_there_is_no_camera(tmp_path):

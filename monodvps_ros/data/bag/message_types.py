@@ -63,7 +63,7 @@ class RecordedTypes:
         if channel.definition_format == "ros2msg":
             return dict(get_types_from_msg(channel.definition, type_name))
         types: Typesdict = {}
-        for part in channel.definition.split(_IDL_SEPARATOR):
+        for part in filter(str.strip, channel.definition.split(_IDL_SEPARATOR)):  # rosbag2 begins with a separator
             types.update(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))
         return types
 
