@@ -83,6 +83,15 @@ def test_split_files_that_overlap_in_time_are_merged(tmp_path, storage, with_met
     check_whole(whole, 6)
 
 
+@pytest.mark.parametrize(("names", "is_told"), [(["a_0.mcap", "a_1.mcap"], False), (["a.mcap", "b.mcap"], True)])
+def test_files_that_may_be_several_recordings_are_told(tmp_path, caplog, names, is_told):
+    every = list(camera(stamps(4)))
+    for part, name in enumerate(names):
+        write_mcap(tmp_path / name, every[4 * part : 4 * part + 4])
+    check_whole(tmp_path, 4)
+    assert (f"{tmp_path}: has no metadata.yaml; a.mcap, b.mcap are read as one recording" in caplog.text) == is_told
+
+
 def test_a_file_that_metadata_does_not_name_is_read_and_named(tmp_path, caplog):
     write_bag(tmp_path / "bag", camera(stamps(3)))
     later = write_bag(tmp_path / "later", list(camera(stamps(5)))[6:])

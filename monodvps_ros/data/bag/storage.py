@@ -2,6 +2,7 @@
 """The files of a recording: which they are, and what opens them."""
 
 import logging
+import re
 from collections.abc import Callable, Container
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -126,6 +127,9 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
         if there:
             raise DataError(ros1_text(path, there[0]))
         raise DataError(f"{path}: contains no recording; expected metadata.yaml or a file that ends in {SUFFIXES}")
+    if not named and len({re.sub(r"_\d+$", "", sequence_name(file)) for file in others}) > 1:
+        log.warning("%s: has no metadata.yaml; %s are read as one recording; if they are several, give each a folder",
+                    path, ", ".join(file.name for file in others))  # fmt: skip
     return [*named, *others]
 
 
