@@ -24,6 +24,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escape what a test has logged about names that are not UTF-8, which parallel processes cannot send."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real recordings, named by MONODVPS_DATA or beside the checkout; tests that want it skip without."""
