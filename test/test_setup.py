@@ -81,7 +81,7 @@ def steps(environment, monkeypatch):
 def set_up(environment, checkout, steps, monkeypatch):
     """Set the checkout up with some extras and return the steps that this took."""
     interpreter = environment.Interpreter(sys.executable, sys.version_info[:2], True, True, False, "1.26.4")
-    monkeypatch.setattr(environment.prerequisites, "check", lambda at, sourced: interpreter)
+    monkeypatch.setattr(environment.prerequisites, "check", lambda at, sourced, wheels: interpreter)
 
     def once(*extras, sourced=None):
         environment.set_up(environment.Place(checkout, sourced), set(extras))

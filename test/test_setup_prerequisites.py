@@ -78,7 +78,7 @@ def test_other_machines_need_a_sourced_ros(tools_on_path, monkeypatch):
 )
 def test_unfit_python_is_one_line(monkeypatch, found, sourced, line):
     python = found and Interpreter("/usr/bin/python3", (3, 12), *found, False, "")
-    monkeypatch.setattr(prerequisites, "find_interpreter", lambda at, sourced: python)
+    monkeypatch.setattr(prerequisites, "find_interpreter", lambda at, sourced, preferred: python)
     monkeypatch.setattr(prerequisites, "missing_tools", lambda sourced: [])
     with pytest.raises(PrerequisiteError) as error:
         prerequisites.check(Path("/nowhere"), sourced)
@@ -89,7 +89,7 @@ def test_unfit_python_is_one_line(monkeypatch, found, sourced, line):
 
 def test_distribution_that_is_not_supported(monkeypatch):
     python = Interpreter("/usr/bin/python3", (3, 12), True, True, True, "")
-    monkeypatch.setattr(prerequisites, "find_interpreter", lambda at, sourced: python)
+    monkeypatch.setattr(prerequisites, "find_interpreter", lambda at, sourced, preferred: python)
     monkeypatch.setattr(prerequisites, "missing_tools", lambda sourced: ["the rest"])
     monkeypatch.setenv("ROS_DISTRO", "humble")
     words = r"is 'humble'; supported: jazzy \(Ubuntu 24.04\), kilted \(Ubuntu 24.04\), lyrical \(Ubuntu 26.04\);"
@@ -129,6 +129,22 @@ def test_python_is_the_first_that_fits(tools_on_path, tmp_path, monkeypatch):
     found = prerequisites.find_interpreter(Path("/at"), None)
     assert (found.version, Path(found.path).name) == ((3, 13), "python3.13")
     assert prerequisites.find_interpreter(tmp_path, None) is None, "its own programs do not count"
+
+
+def test_a_preferred_python_comes_first_from_the_path_or_from_pyenv(tools_on_path, tmp_path, monkeypatch):
+    tools_on_path(**{"python3": answer([3, 11]), "python3.12": "exit 127"})  # pyenv's command, without a version chosen
+    monkeypatch.setattr(sys, "base_exec_prefix", "/nowhere")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    assert prerequisites.find_interpreter(Path("/at"), None, "3.12").version == (3, 11)
+    for release in ("3.12.1", "3.13.0"):
+        python = tmp_path / "pyenv/versions" / release / "bin/python3.12"
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/bin/sh\n{answer([3, 12])}\n")
+        python.chmod(0o755)
+    found = prerequisites.find_interpreter(Path("/at"), None, "3.12")
+    assert found.path == str(tmp_path / "pyenv/versions/3.12.1/bin/python3.12")
+    assert prerequisites.find_interpreter(Path("/at"), None).version == (3, 11)
+    assert prerequisites.find_interpreter(Path("/at"), Path("/opt/ros/jazzy"), "3.12") is None, "ROS decides"
 
 
 def test_with_sourced_ros_python_is_the_one_that_imports_rclpy(tools_on_path, monkeypatch):

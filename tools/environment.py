@@ -226,7 +226,7 @@ def set_up(place: Place, extras: set[str]) -> None:
         inputs = {"base": hash_of(json.dumps(wanted)), "sources": hash_of(*build_inputs())}
         if ready and build.read() == {"done": True, **inputs}:
             return
-        interpreter = prerequisites.check(place.at, place.sourced)
+        interpreter = prerequisites.check(place.at, place.sourced, place.wheels)
         place.log.write_text("")
         if not ready:
             install_packages(place, packages, wanted, interpreter, lock.fileno())

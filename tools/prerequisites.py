@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -23,6 +24,8 @@ DISTRIBUTIONS = {"jazzy": "Ubuntu 24.04", "kilted": "Ubuntu 24.04", "lyrical": "
 #: Those that PyPI has, and the one that is taken without a word; tools/NAME.txt lists the wheels.
 WHEELS = ("jazzy", "kilted")
 DEFAULT_WHEELS = "kilted"
+#: Python that is preferred to the running one: that of the Ubuntu which the wheels stand in for in tests.
+PREFERRED = {"jazzy": "3.12"}
 #: Run by an interpreter to learn what it has.
 PROBE = """
 import importlib.util, json, pathlib, sys, sysconfig
@@ -92,12 +95,13 @@ def _ros_prefixes(at: Path) -> list[Path]:
     return [prefix for prefix in prefixes if (prefix / index).exists() and at not in prefix.parents]
 
 
-def check(at: Path, sourced: Path | None) -> Interpreter:
+def check(at: Path, sourced: Path | None, wheels: str = DEFAULT_WHEELS) -> Interpreter:
     """Check all prerequisites.
 
     Args:
         at: folder of the environment, whose own programs do not count.
         sourced: prefix of the sourced ROS 2, if there is one.
+        wheels: distribution that is installed otherwise.
 
     Returns:
         The interpreter that the environment shall be made with.
@@ -113,7 +117,7 @@ def check(at: Path, sourced: Path | None) -> Interpreter:
             "none: Kilted is then installed from PyPI"
         )
     missing = missing_tools(sourced)
-    interpreter = find_interpreter(at, sourced)
+    interpreter = find_interpreter(at, sourced, PREFERRED.get(wheels, ""))
     range_text = "Python {}.{} to {}.{}".format(*FIRST_PYTHON, *LAST_PYTHON)
     if interpreter is None and sourced:
         missing.append(
@@ -164,13 +168,26 @@ def cmake_version() -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def find_interpreter(at: Path, sourced: Path | None) -> Interpreter | None:
-    """Find the first Python that can carry the environment; with a sourced ROS 2, the one that imports its rclpy."""
+def find_interpreter(at: Path, sourced: Path | None, preferred: str = "") -> Interpreter | None:
+    """Find the first Python that can carry the environment; with a sourced ROS 2, the one that imports its rclpy.
+
+    A preferred version comes before all others, from PATH or pyenv.
+    """
     names = ["/usr/bin/python3"] if sourced else [f"python3.{minor}" for minor in (12, 13, 14, 11, 10)]
-    for found in interpreters(at, names):
+    first = preferred_pythons(preferred) if preferred and not sourced else []
+    for found in itertools.chain(interpreters_named(at, first), interpreters(at, names)):
         if FIRST_PYTHON <= found.version <= LAST_PYTHON and (found.has_rclpy or not sourced):
             return found
     return None
+
+
+def preferred_pythons(version: str) -> list[str]:
+    """List where a version of Python may be: on PATH, and in pyenv, whose own command may point to another."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return [
+        f"python{version}",
+        *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)),
+    ]
 
 
 def found_pythons(at: Path) -> str:
@@ -186,7 +203,12 @@ def found_pythons(at: Path) -> str:
 def interpreters(at: Path, names: list[str]) -> Iterator[Interpreter]:
     """Probe the running Python, python3, and others by name, in this order."""
     running = "python{}.{}".format(*sys.version_info)
-    for name in [str(Path(sys.base_exec_prefix, "bin", running)), "python3", *names]:
+    return interpreters_named(at, [str(Path(sys.base_exec_prefix, "bin", running)), "python3", *names])
+
+
+def interpreters_named(at: Path, names: list[str]) -> Iterator[Interpreter]:
+    """Probe Pythons by their names or paths."""
+    for name in names:
         path = shutil.which(name)
         found = probe(path) if path and at not in Path(path).absolute().parents else None
         if found:
