@@ -131,9 +131,8 @@ def missing_in_times(times_s: Sequence[float]) -> str:
     missing, holes = int((steps - 1).sum()), int((steps > 1).sum())
     if not holes or (np.abs(periods - steps) > _JITTER).any() or holes > max(1.0, _MOST_HOLES * len(gaps)):
         return ""
-    return (
-        f"by the times of its frames {missing} are missing, the first after {float(times_s[int(steps.argmax())]):.3f} s"
-    )
+    first_s = float(times_s[int(np.argmax(steps > 1))] - times_s[0])
+    return f"by the times of its frames {missing} are missing, the first after {first_s:.3f} s"
 
 
 def transport_stream_problem(file: BinaryIO, video: int, frames: int) -> str:
