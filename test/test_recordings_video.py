@@ -4,12 +4,14 @@
 import os
 import struct
 from fractions import Fraction
+from itertools import islice
 
 import av
 import numpy as np
 import pytest
 
 from monodvps_ros.data import open_source
+from monodvps_ros.data.formats import video
 from monodvps_ros.data.video_containers import missing_in_times
 from monodvps_ros.errors import DataError
 
@@ -293,6 +295,41 @@ def test_packets_that_are_missing_in_a_stream_without_counts_are_told(
     found = numbers(source)
     assert any(told in sentence for sentence in source.damage)
     assert 5 <= len(found) <= 10 or container == "mpeg"
+
+
+class Broken:
+    """A container that cannot be read on after eight packets."""
+
+    def __init__(self, container):
+        self._container = container
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._container.close()
+
+    def demux(self, stream):
+        yield from islice(self._container.demux(stream), 8)
+        raise av.InvalidDataError(0, "nothing more")
+
+
+def test_frames_that_the_decoder_holds_where_reading_ends_are_given(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", range(0, 1000, 100), options={"movflags": "faststart"})
+    opened = video._open
+    monkeypatch.setattr(video, "_open", lambda *arguments: Broken(opened(*arguments)))
+    source = open_source(path)
+    assert numbers(source) == list(range(8))
+    assert any("nothing more" in sentence for sentence in source.damage)
+
+
+@pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "dash+frag_keyframe+empty_moov", "cmaf+frag_keyframe"])
+def test_fragments_are_whole_whatever_their_header_says_of_the_end(tmp_path, flags):
+    path = write_video(tmp_path / "a.mp4", range(0, 1200, 100), options={"movflags": flags})
+    check_whole(path, range(0, 1200, 100))
 
 
 def test_frames_that_cannot_be_decoded_are_told(tmp_path):

@@ -3,7 +3,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -272,7 +272,8 @@ def _survey(container: Any, stream: Any) -> _Packets:
     if found.times_s:
         if found.end_s == found.times_s[-1] and found.count > 1:  # frames without a duration
             found.end_s += float(np.median(np.diff(found.times_s)))
-        found.end_s -= found.times_s[0]
+        if "mp4" not in container.format.name:  # whose header counts from 0 on, also where the first frame comes later
+            found.end_s -= found.times_s[0]
     if stream.duration is not None:
         found.header_s = float(stream.duration * stream.time_base)
     elif container.duration is not None and len(container.streams) == 1:
@@ -322,18 +323,26 @@ def _note(found: _Packets, packet: Any, stream: Any) -> None:
 
 def _frames(container: Any, stream: Any, refused: list[str]) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
     """Give images and their times in seconds; leaves out what cannot be decoded, whose error it adds, or is damaged."""
-    packets = container.demux(stream)
-    with suppress(av.FFmpegError, ValueError):  # missing packets show in the count
-        while True:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            try:
-                for frame in packet.decode():
-                    if not frame.is_corrupt:
-                        yield _upright(frame), frame.time
-            except (av.FFmpegError, ValueError) as error:
-                refused.append(str(error))
+    for packet in _packets(container, stream):
+        for frame in _decoded(stream.codec_context, packet, refused):
+            if not frame.is_corrupt:
+                yield _upright(frame), None if frame.pts is None else float(frame.pts * stream.time_base)
+
+
+def _decoded(codec: Any, packet: Any, refused: list[str]) -> list[Any]:
+    try:
+        return list(codec.decode(packet))
+    except (av.FFmpegError, ValueError) as error:
+        refused.append(str(error))
+        return []
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Give packets up to what cannot be read, and None then: the decoder still holds frames of those before it."""
+    try:
+        yield from container.demux(stream)
+    except (av.FFmpegError, ValueError):  # missing packets show in the count
+        yield None
 
 
 def _upright(frame: Any) -> NDArray[np.uint8]:
