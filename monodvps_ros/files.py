@@ -113,7 +113,7 @@ def shipped_file(name: Path | str) -> Path | None:
 
 
 def given_or_shipped(path: Path) -> Path:
-    """Return the file that ships under a path that is not there; else the path."""
+    """Return the file that ships under a path that is missing; else the path."""
     return path if path.exists() else shipped_file(path) or path
 
 

@@ -74,7 +74,7 @@ class Outcome:
 
     @property
     def has_failed(self) -> bool:
-        """Whether its result is not there."""
+        """Whether its result is missing."""
         return self.code not in _SUCCESS
 
 

@@ -191,7 +191,7 @@ def test_errors(tmp_path, data, small):
         Ablations(**given, seeds=())
     with pytest.raises(ConfigError, match="seed is given by --seeds"):
         Ablations(**given, overrides=(("seed", "3"),))
-    with pytest.raises(DataError, match="labelled: is not there; render it with: monodvps scenes --split train"):
+    with pytest.raises(DataError, match="labelled: is missing; render it with: monodvps scenes --split train"):
         Ablations(**{**given, "data": tmp_path})
     with pytest.raises(ConfigError, match="cannot be read"):
         wanted = Ablations(**{**given, "configs": tmp_path})

@@ -251,7 +251,7 @@ def test_several_cameras_must_be_chosen_from(tmp_path):
         open_source(tmp_path / "bag")
     source = open_source(tmp_path / "bag", image_topic="/right/image_raw")
     assert source.topics.image == "/right/image_raw"
-    with pytest.raises(DataError, match=r"topic /up/image is not there.*its topics: /left/depth \(sensor_msgs"):
+    with pytest.raises(DataError, match=r"topic /up/image is missing.*its topics: /left/depth \(sensor_msgs"):
         open_source(tmp_path / "bag", image_topic="/up/image")
     with pytest.raises(DataError, match=r"topic /left/depth is of type sensor_msgs/msg/Image; expected .*CameraInfo"):
         open_source(tmp_path / "bag", image_topic="/left/image_raw", camera_info_topic="/left/depth")

@@ -172,7 +172,7 @@ class TestDrives:
         common = ("--data", tmp_path, "--split", "test")
         (tmp_path / "other.json").write_text("{}")
         for words, why in (
-            (("--weights", weights), "drive_000002 is not there (2 of 2 drives)"),
+            (("--weights", weights), "drive_000002 is missing (2 of 2 drives)"),
             (("scale.camera_height_m=2",), "is that of each drive"),
             (("stray",), "'stray' is not a setting"),
             (("--baseline", tmp_path / "other.json"), "is not a result of monodvps evaluate"),

@@ -130,7 +130,7 @@ def test_absent_file(tmp_path):
 def test_shipped_weights_that_are_not_there(monkeypatch):
     monkeypatch.setattr("monodvps_ros.network.weights.SHIPPED_NAMES", ("none",))
     for weights in ("", "none"):
-        with pytest.raises(WeightsError, match=r"no weights ship with this build \(.*none.safetensors is not there\)"):
+        with pytest.raises(WeightsError, match=r"no weights ship with this build \(.*none.safetensors is missing\)"):
             load_network(weights)
 
 

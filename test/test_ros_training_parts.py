@@ -48,7 +48,7 @@ def test_the_parameters_make_the_job(given, tmp_path):
     assert list(job.data) == list(job.validation) == [str(given / "bag")]
     assert len(job.data[str(given / "bag")]) == 6
     assert prepare(_config(given, tmp_path / "out")).config.max_steps == 100000
-    with pytest.raises(DataError, match="topic /no/image is not there"):
+    with pytest.raises(DataError, match="topic /no/image is missing"):
         prepare(_config(given, tmp_path / "out", image_topic="/no/image"))
 
 

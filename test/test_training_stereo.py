@@ -285,7 +285,7 @@ class TestBag:
             ({"baseline_m": 0.0}, "expected P[3] = -fx * baseline below 0"),
             ({"right_focal": 90.0}, "those of a rectified pair are the same"),
             ({"late_ns": 20_000_000}, "the recording contains nothing at their time"),
-            ({"right": "/other/image_rect"}, "topic /stereo/right/image_rect is not there"),
+            ({"right": "/other/image_rect"}, "topic /stereo/right/image_rect is missing"),
         ],
         ids=["baseline", "focal", "late", "topic"],
     )

@@ -33,7 +33,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         the file (a camera orientation in its metadata is not applied, K would not fit then).
 
     Raises:
-        DataError: the file is not there or cannot be read as an image.
+        DataError: the file is missing or cannot be read as an image.
     """
     pixels = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
@@ -51,7 +51,7 @@ def read_map(path: Path, dtypes: Iterable[type], channels: int = 1) -> NDArray[A
         (H, W) or (H, W, 3) of the file's dtype.
 
     Raises:
-        DataError: the file is not there, cannot be read, or has another dtype or number of channels.
+        DataError: the file is missing, cannot be read, or has another dtype or number of channels.
     """
     values = _read(path, cv2.IMREAD_UNCHANGED)
     found = 1 if values.ndim == 2 else values.shape[2]

@@ -118,7 +118,7 @@ def read_label_file(path: Path, space: LabelSpace, data: Path) -> LabelFile:
 
     Raises:
         DataError: it cannot be read, has an unknown key, a value that is not 0..255, a class that the label space has
-            not, or a class in two different groups; or a folder that it names is not there.
+            not, or a class in two different groups; or a folder that it names is missing.
     """
     read = read_yaml(path)
     if not isinstance(read, dict) or not read.keys() <= set(_KEYS) or not ({"values", "moving"} & read.keys()):

@@ -97,7 +97,7 @@ class BagRightImages:
         rectified: whether the right images are rectified: auto, true or false.
 
     Raises:
-        DataError: a topic is not there; or the right camera_info has no baseline.
+        DataError: a topic is missing; or the right camera_info has no baseline.
     """
 
     def __init__(

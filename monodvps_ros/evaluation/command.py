@@ -158,7 +158,7 @@ def _open(request: Request) -> list[_Recording]:
     missing = [drive for drive in drives if not is_written(drive, request.data, as_bag=True)]
     if missing:
         raise DataError(
-            f"{request.data / missing[0].folder}: {missing[0].name} is not there ({len(missing)} of {len(drives)} "
+            f"{request.data / missing[0].folder}: {missing[0].name} is missing ({len(missing)} of {len(drives)} "
             f"drives); render them with: monodvps scenes --split {request.split} --out {request.data}"
         )
     return [

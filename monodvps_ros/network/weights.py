@@ -84,7 +84,7 @@ def load_network(weights: str | Path, device: str | torch.device = "cpu", for_in
 
     Raises:
         WeightsError: there is no such file, it is damaged, it is not of this package, or it does not fit.
-        DeviceError: the device is not there.
+        DeviceError: the device is not available.
     """
     if str(weights) == "random":
         network = _random_network()
@@ -268,7 +268,7 @@ def weights_file(weights: str | Path) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    raise WeightsError(f"no weights ship with this build ({candidates[-1]} is not there); give a file, or 'random'")
+    raise WeightsError(f"no weights ship with this build ({candidates[-1]} is missing); give a file, or 'random'")
 
 
 def _check_shapes(path: Path, config: NetworkConfig, header: Mapping[str, Any]) -> None:

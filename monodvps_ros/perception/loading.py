@@ -49,6 +49,6 @@ def load_pose(config: PipelineConfig, device: torch.device | None = None) -> Pos
 
     Raises:
         DeviceError: the device is absent.
-        WeightsError: the file is damaged, or not there.
+        WeightsError: the file is damaged or missing.
     """
     return None if config.model else load_pose_network(config.weights, device or resolve_device(config.device))

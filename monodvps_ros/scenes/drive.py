@@ -47,7 +47,7 @@ class Drive:
 
     Raises:
         ConfigError: the seed is negative, or the drive is too long for its ids.
-        DeviceError: the configured device is not there.
+        DeviceError: the configured device is not available.
     """
 
     def __init__(self, config: SceneConfig, seed: int) -> None:

@@ -107,7 +107,7 @@ def written_fingerprint(drive: SplitDrive, out: Path, as_bag: bool) -> Fingerpri
     """Take the fingerprint of a drive that `write_drives` wrote.
 
     Raises:
-        DataError: it is not there, or cannot be read.
+        DataError: it is missing, or cannot be read.
     """
     if as_bag:
         return fingerprint(open_source(out / drive.folder / drive.name))

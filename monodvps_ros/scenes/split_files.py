@@ -43,7 +43,7 @@ def write_drives(
 
     Raises:
         DataError: a file cannot be written.
-        DeviceError: the device is not there.
+        DeviceError: the device is not available.
     """
     if jobs == 1:
         for drive in drives:

@@ -28,7 +28,7 @@ def write_bag(drive: Drive, folder: Path, progress: Progress = iter, storage: st
 
     Args:
         drive: what to write.
-        folder: that takes the recording; made where it is not there.
+        folder: that takes the recording; made if it is missing.
         progress: is given the samples and hands them on; shows how far it is.
         storage: mcap or sqlite3.
 

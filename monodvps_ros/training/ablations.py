@@ -81,7 +81,7 @@ class Ablations:
         for part in parts:
             if not (self.data / part).is_dir():
                 raise DataError(
-                    f"{self.data / part}: is not there; render it with: monodvps scenes --split "
+                    f"{self.data / part}: is missing; render it with: monodvps scenes --split "
                     f"{part.partition('/')[0]} --out {self.data}"
                 )
 

@@ -58,7 +58,7 @@ def find_camera(reader: BagReader, image_topic: str | None, camera_info_topic: s
         camera_info_topic: of the camera_info; None takes ``camera_info`` beside the images.
 
     Raises:
-        DataError: the topic is not there or of another type, or there is none or more than one to choose from.
+        DataError: the topic is missing or of another type, or there is none or more than one to choose from.
     """
     topics = _types(reader)
     if image_topic is None:
