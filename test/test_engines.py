@@ -130,6 +130,7 @@ def test_a_program_runs_only_when_it_is_allowed(tmp_path, caplog):
     ],
 )
 def test_an_engine_that_does_not_run_a_file_is_refused(tmp_path, name, engine, says):
+    (tmp_path / name).touch()
     with pytest.raises(ConfigError, match=says):
         load_model(PipelineConfig(weights=str(tmp_path / name), engine=engine), CPU)
 
