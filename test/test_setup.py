@@ -233,7 +233,7 @@ def test_jazzy_from_wheels_has_a_folder_of_its_own_and_stays_jazzy(environment, 
     place = environment.place_of(None, "jazzy")
     assert (place.at, place.sourced, place.ros) == (checkout / ".jazzy", None, "jazzy from PyPI")
     interpreter = environment.Interpreter(sys.executable, sys.version_info[:2], True, True, False, "1.26.4")
-    monkeypatch.setattr(environment.prerequisites, "check", lambda at, sourced: interpreter)
+    monkeypatch.setattr(environment.prerequisites, "check", lambda at, sourced, wheels: interpreter)
     environment.set_up(place, set())
     assert steps.take() == [VENV, WHEELS, PACKAGES, BUILD]
     assert steps.commands[WHEELS][-2:] == ["-r", str(checkout / "tools" / "jazzy.txt")]
