@@ -334,7 +334,7 @@ def test_timings_name_the_stages_only_when_asked():
     assert not pipeline().step(frame()).timings_ms
     timings = pipeline(timing=True).step(frame()).timings_ms
     assert list(timings) == [
-        "upload", "resize", "network", "upsample", "grouping", "tracker", "scale",
+        "upload", "resize", "network", "upsample", "scale", "grouping", "tracker",
         *(output.field for output in Output), "download",
     ]  # fmt: skip
     assert all(value >= 0 for value in timings.values())

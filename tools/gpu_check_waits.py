@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class WaitCounter(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.found: Counter[str] = Counter()
-        self._last_download: int | None = None
+        self._last_download: FrameType | None = None  # held, so that no other takes its identity
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count, and call."""
@@ -56,7 +57,7 @@ class WaitCounter(TorchFunctionMode):
         if name == "to" and not kwargs.get("non_blocking", False):
             waits = any(isinstance(value, (str, torch.device)) for value in (*args[1:], *kwargs.values()))
         if name == "numpy" and (download := _download()) is not None:
-            waits, self._last_download = download != self._last_download, download
+            waits, self._last_download = download is not self._last_download, download
         if waits:
             self.found[_caller()] += 1
         return func(*args, **kwargs)
@@ -71,16 +72,15 @@ def _frames() -> list[Any]:
     return [frame for frame, _ in traceback.walk_stack(None)]
 
 
-def _download() -> int | None:
+def _download() -> FrameType | None:
     """Which call of `to_host` this is a part of; None: of none."""
-    calls = (id(frame) for frame in _frames() if frame.f_code.co_name == "to_host")
-    return next(calls, None)
+    return next((frame for frame in _frames() if frame.f_code.co_name == "to_host"), None)
 
 
 def _caller() -> str:
     for frame in _frames():
         path = Path(frame.f_code.co_filename)
-        if path.parent.name in _STEPS and frame.f_code.co_name not in ("to_host", "<listcomp>"):
+        if path.parent.name in _STEPS and path.stem != "device" and frame.f_code.co_name != "<listcomp>":
             return f"{path.stem}.{frame.f_code.co_name}"
     return "elsewhere"
 

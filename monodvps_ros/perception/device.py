@@ -2,9 +2,10 @@
 """Which device to compute on, and how much memory that takes."""
 
 import ctypes
+import itertools
 import mmap
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,31 @@ def to_host(*tensors: Tensor) -> list[NDArray[Any]]:
     for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
         torch.cuda.current_stream(device).synchronize()
     return [copy.numpy() for copy in copies]
+
+
+class Download:
+    """Tensors that come to the host together: the device is waited for once, when the first of them is asked for."""
+
+    def __init__(self) -> None:
+        self._pending: list[tuple[tuple[Tensor, ...], list[NDArray[Any]]]] = []
+
+    def add(self, *tensors: Tensor) -> Callable[[], list[NDArray[Any]]]:
+        """Add tensors, which may not change any more; returns what gives their arrays."""
+        arrays: list[NDArray[Any]] = []
+        self._pending.append((tensors, arrays))
+
+        def take() -> list[NDArray[Any]]:
+            if any(held is arrays for _, held in self._pending):
+                self._fetch()
+            return arrays
+
+        return take
+
+    def _fetch(self) -> None:
+        found = iter(to_host(*(tensor for tensors, _ in self._pending for tensor in tensors)))
+        for tensors, arrays in self._pending:
+            arrays.extend(itertools.islice(found, len(tensors)))
+        self._pending = []
 
 
 def process_memory_mb() -> float:

@@ -5,9 +5,12 @@ One `Pipeline` follows one camera; several may share one model. The same `step` 
 the evaluation and the demo.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import PipelineConfig
@@ -16,7 +19,7 @@ from monodvps_ros.geometry import canonical_factor, crop_intrinsics, disparity_t
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.network import PoseNetwork
 from monodvps_ros.outputs import ALL_OUTPUTS, Odometry, Output, Perception, ScaleEstimate, Stage
-from monodvps_ros.perception.device import resolve_device, to_device
+from monodvps_ros.perception.device import Download, resolve_device, to_device
 from monodvps_ros.perception.finite import (
     all_finite,
     count_not_finite,
@@ -41,11 +44,12 @@ from monodvps_ros.types import CameraFrame, NetworkOutput, PerceptionModel
 class _Seen:
     """What the network sees, by pixel; attributes as of `FrameResult`."""
 
-    output: NetworkOutput
     unseen: Tensor | None
     semantic: Tensor
     probability: Tensor | None
     grouping: Grouping | None
+    inverse_depth: Tensor
+    fit: Callable[[], list[NDArray[np.float64]]] | None  # of the road: as `fit_road_height`, and its number of pixels
     problem: str = ""
 
 
@@ -159,8 +163,7 @@ class Pipeline:
         output = self._infer(network_input)
         timer.done("network")
         seen, tracked = self._track(output, small, unseen, needs, plan, timer)
-        inverse_depth = self._inverse_depth(seen.output)
-        scale = self._find_scale(inverse_depth, seen if Stage.SCALE in needs else None, plan)
+        scale = self._find_scale(seen if Stage.SCALE in needs else None, plan)
         timer.done("scale")
         odometry = self._follow(network_input if Stage.MOTION in needs else None, frame, plan, scale)
         problems = (seen.problem, "" if self._odometry is None else self._odometry.problem)
@@ -171,7 +174,7 @@ class Pipeline:
             config=self.config,
             image=image,
             unseen=seen.unseen,
-            inverse_depth=inverse_depth,
+            inverse_depth=seen.inverse_depth,
             semantic=seen.semantic,
             probability=seen.probability,
             grouping=seen.grouping,
@@ -249,18 +252,29 @@ class Pipeline:
         return torch.float16 if cuda and precision != "float32" else None
 
     def _see(
-        self, output: NetworkOutput, unseen: Tensor | None, needs: frozenset[Stage], plan: Plan, timer: StageTimer
+        self,
+        output: NetworkOutput,
+        unseen: Tensor | None,
+        needs: frozenset[Stage],
+        plan: Plan,
+        timer: StageTimer,
+        download: Download,
     ) -> _Seen:
-        """Classify pixels, and group them into segments where tracking needs them; void where `unseen`."""
+        """Classify, fit the road, and group pixels into segments where tracking needs them; void where `unseen`."""
         semantic, probability = classify(output, plan.network_size, Stage.PROBABILITY in needs)
         timer.done("upsample")
+        inverse_depth, fit = self._inverse_depth(output), None
+        if Stage.SCALE in needs and self._scale.needs_road and plan.road_rays is not None:
+            is_road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
+            fit = download.add(_fit_road(inverse_depth, is_road, plan.road_rays))
+            timer.done("scale")
         grouping = None
         if Stage.TRACKING in needs:
             grouping = group(output, semantic, self.model.label_space, self.config.grouping)
             if unseen is not None:
                 grouping = replace(grouping, codes=grouping.codes.masked_fill(unseen, 0))
             timer.done("grouping")
-        return _Seen(output, unseen, semantic, probability, grouping)
+        return _Seen(unseen, semantic, probability, grouping, inverse_depth, fit)
 
     def _track(
         self,
@@ -272,18 +286,18 @@ class Pipeline:
         timer: StageTimer,
     ) -> tuple[_Seen, TrackedInstances | None]:
         """See and track, without a trace in what follows of numbers that are not finite."""
-        finite = all_finite(output)
-        seen = self._see(output, unseen, needs, plan, timer)
+        finite, download = all_finite(output), Download()
+        seen = self._see(output, unseen, needs, plan, timer, download)
         tracked = flow = None
         if seen.grouping is None:
             self._clear_motion()
         else:
             flow = self._flow(output, small, plan)
-            tracked = self._tracker.update(seen.grouping, flow, finite)  # None where not finite
+            tracked = self._tracker.update(seen.grouping, flow, finite, download)  # None where not finite
         if tracked is None and not bool(finite):
             counts = count_not_finite(output)
             mended, no_class = without_not_finite(output, counts, plan.network_size)
-            seen = self._see(mended, no_class if unseen is None else unseen | no_class, needs, plan, timer)
+            seen = self._see(mended, no_class if unseen is None else unseen | no_class, needs, plan, timer, download)
             seen = replace(seen, problem=describe(counts))
             if seen.grouping is not None and spares_tracks(counts):
                 tracked = self._tracker.update(seen.grouping, flow)
@@ -334,21 +348,13 @@ class Pipeline:
             return torch.where((depth > 0) & (depth < torch.inf), depth, torch.nan).reciprocal()
         return disparity_to_inverse_depth(output.disparities[0].float(), *self.model.depth_range_m)
 
-    def _find_scale(self, inverse_depth: Tensor, seen: _Seen | None, plan: Plan) -> ScaleEstimate:
-        """Find metres per unit of the network's depth; the road is measured where `seen` is given and it counts."""
+    def _find_scale(self, seen: _Seen | None, plan: Plan) -> ScaleEstimate:
+        """Find metres per unit of the network's depth, by the road where `seen` is given and fits it."""
         if seen is not None and seen.problem:
             return self._explained(self._scale.estimate(self._metric_factor(plan)), plan)
-        if seen is None or not self._scale.needs_road or plan.road_rays is None:
+        if seen is None or seen.fit is None:
             return self._estimate_scale(plan)
-        is_road = seen.semantic == self._road
-        if seen.unseen is not None:
-            is_road &= ~seen.unseen
-        road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
-        sampled = resize_live(inverse_depth, plan.network_size)[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE].flatten()
-        points = road.sum() * ROAD_STRIDE**2
-        height, spread, agree, tilt, count = torch.cat(
-            (fit_road_height(sampled, plan.road_rays, road), points.double()[None])
-        ).tolist()
+        height, spread, agree, tilt, count = seen.fit()[0].tolist()
         return self._estimate_scale(plan, (height, spread, agree, tilt), int(count))
 
     def _estimate_scale(
@@ -370,3 +376,11 @@ class Pipeline:
         if not canonical:
             return 1.0
         return None if plan.network_intrinsics is None else float(canonical_factor(plan.network_intrinsics, canonical))
+
+
+def _fit_road(inverse_depth: Tensor, is_road: Tensor, rays: Tensor) -> Tensor:
+    """(5,) what `fit_road_height` returns for the road of an (h, w) map, and the number of its pixels."""
+    road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
+    sampled = resize_live(inverse_depth, (is_road.shape[0], is_road.shape[1]))[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE]
+    points = road.sum() * ROAD_STRIDE**2
+    return torch.cat((fit_road_height(sampled.flatten(), rays, road), points.double()[None]))

@@ -2,7 +2,7 @@
 """From the results of a frame to the outputs asked for, at the published size: one function for each output."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,14 +17,14 @@ from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, 
 from monodvps_ros.outputs import Box3D, Odometry, Output, Perception, ScaleEstimate, Segment
 from monodvps_ros.perception.boxes import fit_boxes, ground_of
 from monodvps_ros.perception.code_maps import look_up
-from monodvps_ros.perception.device import to_device, to_host
+from monodvps_ros.perception.device import Download, to_device
 from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.metric_scale import find_road_plane
 from monodvps_ros.perception.overlay import draw_overlay
 from monodvps_ros.perception.plan import Plan
 from monodvps_ros.perception.pointcloud import as_points, pack_cloud
 from monodvps_ros.perception.rendering import draw_panoptic, instance_colors
-from monodvps_ros.perception.segments import measure_segments
+from monodvps_ros.perception.segments import SegmentStatistics, measure_segments
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import TrackedInstances
 from monodvps_ros.types import CameraFrame
@@ -50,6 +50,7 @@ class FrameResult:
         scale: metres per unit of the network's depth.
         odometry: pose of the camera; None where there is none.
         problem: what of the networks' outputs is not finite; empty where all is.
+        download: of what is computed on the device.
     """
 
     frame: CameraFrame
@@ -66,6 +67,7 @@ class FrameResult:
     scale: ScaleEstimate
     odometry: Odometry | None
     problem: str = ""
+    download: Download = field(default_factory=Download)
 
     @cached_property
     def depth_m(self) -> Tensor:
@@ -102,6 +104,12 @@ class FrameResult:
     def colors(self) -> NDArray[np.uint8]:
         """Colours by code (S, 3)."""
         return instance_colors(self.codes.class_id, self.codes.instance_id, self.labels)
+
+    @cached_property
+    def measured(self) -> Callable[[], list[NDArray[Any]]]:
+        """Gives area, box, score, median depth and centroid by code, as `SegmentStatistics`, on the host."""
+        found = _measured_segments(self)
+        return self.download.add(found.area_px, found.box_px, found.score, found.median_depth_m, found.centroid_m)
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -144,8 +152,11 @@ def publish(result: FrameResult, wanted: frozenset[Output], timer: StageTimer) -
             outputs[output.field] = _COMPUTE[output](result)
             timer.done(output.field)
     on_device = [name for name, value in outputs.items() if isinstance(value, Tensor)]
-    for name, values in zip(on_device, to_host(*(outputs[name] for name in on_device)), strict=True):
+    take = result.download.add(*(outputs[name] for name in on_device))
+    for name, values in zip(on_device, take(), strict=True):
         outputs[name] = _VIEWS[name](values) if name in _VIEWS else values
+    if Output.SEGMENTS in wanted:
+        outputs[Output.SEGMENTS.field] = result.segments
     timer.done("download")
     return Perception(
         stamp_ns=result.frame.stamp_ns,
@@ -172,9 +183,11 @@ def _confidence(result: FrameResult) -> Tensor:
 
 def _overlay(result: FrameResult) -> NDArray[np.uint8]:
     assert result.grouping is not None
-    codes, image = to_host(result.published(result.grouping.codes.int()), result.published_image)
+    take = result.download.add(result.published(result.grouping.codes.int()), result.published_image)
+    segments = result.segments
+    codes, image = take()
     is_thing = (np.arange(len(result.colors)) > 0) & (np.arange(len(result.colors)) <= result.grouping.capacity)
-    return draw_overlay(image, codes, result.colors, is_thing, result.segments)
+    return draw_overlay(image, codes, result.colors, is_thing, segments)
 
 
 def _boxes(result: FrameResult) -> tuple[Box3D, ...]:
@@ -212,25 +225,21 @@ def _cloud(result: FrameResult) -> Tensor | None:
     )
 
 
-def _segments(result: FrameResult) -> tuple[Segment, ...]:
-    assert result.grouping is not None and result.probability is not None and result.tracked is not None
-    plan, codes, tracked = result.plan, result.codes, result.tracked
+def _measured_segments(result: FrameResult) -> SegmentStatistics:
+    assert result.grouping is not None and result.probability is not None
+    plan, codes = result.plan, result.grouping.codes
     depth = result.depth_at(plan.network_size)
     if not result.scale.is_known:
         depth = torch.full_like(depth, torch.nan)
-    statistics = measure_segments(
-        result.grouping.codes, len(codes.panoptic), plan.grid, result.probability, depth, plan.network_rays
-    )
+    return measure_segments(codes, len(result.codes.panoptic), plan.grid, result.probability, depth, plan.network_rays)
+
+
+def _segments(result: FrameResult) -> tuple[Segment, ...]:
+    assert result.grouping is not None and result.tracked is not None
+    codes, tracked, columns = result.codes, result.tracked, result.measured()
     segments = []
-    found = np.flatnonzero((statistics.area_px.numpy() > 0) & (codes.class_id != VOID_CLASS_ID))
-    columns = (
-        statistics.area_px,
-        statistics.box_px,
-        statistics.score,
-        statistics.median_depth_m,
-        statistics.centroid_m,
-    )
-    rows = zip(found.tolist(), *(column.numpy()[found].tolist() for column in columns), strict=True)
+    found = np.flatnonzero((columns[0] > 0) & (codes.class_id != VOID_CLASS_ID))
+    rows = zip(found.tolist(), *(column[found].tolist() for column in columns), strict=True)
     for code, area_px, (x_min, y_min, x_max, y_max), score, median_depth_m, (x, y, z) in rows:
         is_instance = code <= result.grouping.capacity
         class_id = int(codes.class_id[code])
@@ -258,7 +267,7 @@ _COMPUTE: dict[Output, Callable[[FrameResult], Any]] = {
     Output.COLOR: _color,
     Output.SEMANTIC: lambda result: result.published(result.classes),
     Output.CONFIDENCE: _confidence,
-    Output.SEGMENTS: lambda result: result.segments,
+    Output.SEGMENTS: lambda result: result.measured,  # segments, once they are on the host
     Output.CLOUD: _cloud,
     Output.IMAGE: lambda result: result.published_image,
     Output.OVERLAY: _overlay,

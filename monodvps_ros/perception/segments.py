@@ -12,13 +12,12 @@ from torch import Tensor
 
 from monodvps_ros.perception import code_maps
 from monodvps_ros.perception.code_maps import sums, sums_by_row
-from monodvps_ros.perception.device import to_host
 from monodvps_ros.shapes import check_shapes
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentStatistics:
-    """One row for each code 0..S-1 of a code map, on the CPU.
+    """One row for each code 0..S-1 of a code map, on its device.
 
     Attributes:
         area_px: (S,) int64 pixels of the published map.
@@ -74,15 +73,14 @@ def measure_segments(
         rays: (2, h, w) float32 x / z and y / z at the network's size; None where K is not known.
 
     Returns:
-        Statistics on the CPU; depth and centroid are taken over the network's pixels.
+        Statistics; depth and centroid are taken over the network's pixels.
 
     Raises:
         ShapeError: the maps differ in size.
     """
     check_shapes(codes=(codes, "h w"), probability=(probability, "h w"), depth_m=(depth_m, "h w"), rays=(rays, "2 h w"))
     measure = _measure_sorted if code_maps.follows_data(codes) else _measure_scattered
-    parts = to_host(*measure(codes, count, grid, probability, depth_m, rays))
-    return SegmentStatistics(*(torch.from_numpy(part) for part in parts))
+    return SegmentStatistics(*measure(codes, count, grid, probability, depth_m, rays))
 
 
 def _measure_sorted(

@@ -23,7 +23,7 @@ from monodvps_ros.config import TrackerConfig
 from monodvps_ros.labels import MAX_INSTANCE_ID
 from monodvps_ros.perception import code_maps
 from monodvps_ros.perception.code_maps import look_up, sums
-from monodvps_ros.perception.device import to_device, to_host
+from monodvps_ros.perception.device import Download, to_device
 from monodvps_ros.perception.grouping import Grouping
 from monodvps_ros.perception.remembered import RememberedMasks
 from monodvps_ros.shapes import check_shapes
@@ -72,7 +72,11 @@ class Tracker:
         return self._map is not None
 
     def update(
-        self, grouping: Grouping, flow_px: Tensor | None = None, valid: Tensor | None = None
+        self,
+        grouping: Grouping,
+        flow_px: Tensor | None = None,
+        valid: Tensor | None = None,
+        download: Download | None = None,
     ) -> TrackedInstances | None:
         """Update with one frame; call it for every frame, also without instances.
 
@@ -81,6 +85,7 @@ class Tracker:
             flow_px: (2, h, w) (dx, dy) from this frame to the previous one, pixels of the (h, w) map;
                 None compares the masks without warping.
             valid: () bool on the device, read with the table of overlaps; false leaves the tracker as it is.
+            download: what else is to come to the host with the table of overlaps.
 
         Returns:
             Ids, class and age of each of the K instances; None where not `valid`.
@@ -88,7 +93,7 @@ class Tracker:
         Raises:
             ShapeError: the map's size changed without a reset, or the flow is of another size.
         """
-        instances, detected, row_of = self._compare(grouping, flow_px, valid)
+        instances, detected, row_of = self._compare(grouping, flow_px, valid, download or Download())
         if row_of is None:
             return None
         if self._remembered is None:
@@ -105,12 +110,12 @@ class Tracker:
 
     def recognise(self, grouping: Grouping, flow_px: Tensor | None = None) -> TrackedInstances:
         """Find known objects in a frame that shall leave no trace; new ones are absent. Arguments as of `update`."""
-        _, _, row_of = self._compare(grouping, flow_px, None)
+        _, _, row_of = self._compare(grouping, flow_px, None, Download())
         assert row_of is not None
         return self._tracked(row_of)
 
     def _compare(
-        self, grouping: Grouping, flow_px: Tensor | None, valid: Tensor | None
+        self, grouping: Grouping, flow_px: Tensor | None, valid: Tensor | None, download: Download
     ) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64] | None]:
         """Return (h, w) instances, the class of each, and the row of the track of each; no rows where not `valid`."""
         check_shapes(
@@ -122,7 +127,7 @@ class Tracker:
         capacity = grouping.capacity
         instances = torch.where(grouping.codes <= capacity, grouping.codes, 0)
         read = [grouping.instance_class, self._meetings(instances, capacity, flow_px)]
-        detected, table, *said = to_host(*read, *([] if valid is None else [valid]))
+        detected, table, *said = download.add(*read, *([] if valid is None else [valid]))()
         if said and not said[0]:
             return instances, detected, None
         return instances, detected, self._match(instances, capacity, detected, table)

@@ -196,7 +196,8 @@ def _stack(parts: list[Tensor]) -> Tensor:
         return torch.stack(parts)
     shape = (len(parts), *parts[0].shape)
     memory = torch.UntypedStorage._new_shared(math.prod(shape) * parts[0].element_size())
-    return torch.stack(parts, out=torch.empty(0, dtype=parts[0].dtype).set_(memory, 0, shape))
+    flat = torch.empty(0, dtype=parts[0].dtype).set_(memory)
+    return torch.stack(parts, out=flat.view(shape))
 
 
 def _intrinsics(sample: Sample) -> Tensor:
