@@ -167,7 +167,7 @@ def _is_8uc1(first: tuple[str, str, int, Any] | None) -> bool:
 
 
 def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:
-    found = f"is of type {topics[name]}" if name in topics else "is not there, or contains no message"
+    found = f"is of type {topics[name]}" if name in topics else "is missing, or contains no message"
     return f"{reader.path}: topic {name} {found}; expected {' or '.join(types)}; its topics: {_listed(reader, topics)}"
 
 
