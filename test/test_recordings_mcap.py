@@ -27,7 +27,7 @@ from monodvps_ros.data import open_source
 from monodvps_ros.data.bag import BagReader, parts
 from monodvps_ros.errors import DataError
 
-CHUNK, MESSAGE_INDEX, STATISTICS = 0x06, 0x07, 0x0B
+MESSAGE, CHUNK, MESSAGE_INDEX, STATISTICS = 0x05, 0x06, 0x07, 0x0B
 
 
 def check_whole(path, count=5):
@@ -223,6 +223,21 @@ def test_a_record_whose_length_is_wrong_costs_what_is_up_to_the_next_chunk(tmp_p
     found = numbers(source)
     assert len(found) == 5 and found[-1] == 5
     assert any("contain no complete record" in sentence for sentence in source.damage)
+
+
+@pytest.mark.parametrize("options", [{"use_chunking": False}, {"enable_crcs": False}], ids=str)
+@pytest.mark.parametrize("length", [0, 5, 21])
+def test_records_that_are_too_short_are_told(tmp_path, options, length):
+    path = write_mcap(tmp_path / "drive.mcap", camera(stamps(4)), **options)
+    data = path.read_bytes()
+    records = list(mcap_records(data))
+    kind = CHUNK if "enable_crcs" in options else MESSAGE
+    offset, _, record = [entry for entry in records if entry[1] == kind][3]
+    short = struct.pack("<BQ", kind, length) + bytes(length)
+    path.write_bytes(data[:offset] + short + data[offset + len(record) :])
+    source = open_source(path)
+    assert len(numbers(source)) == 3
+    assert any(f"record at byte {offset} cannot be read: it is too short" in sentence for sentence in source.damage)
 
 
 def test_a_second_file_behind_the_first_is_told(tmp_path):

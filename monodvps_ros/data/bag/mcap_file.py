@@ -38,6 +38,12 @@ _MESSAGE = struct.Struct("<HIQQ")
 _MESSAGE_INDEX = struct.Struct("<HI")
 _FOOTER_BYTES = 9 + 20 + len(MCAP_MAGIC)
 _OPCODES = {int(opcode) for opcode in Opcode} | set(range(0x80, 0x100))  # the latter are private, and skipped
+#: Of the content of records, by opcode; of a chunk without its content.
+_LEAST_BYTES: dict[int, int] = {
+    Opcode.CHUNK: _CHUNK.size + 12,
+    Opcode.MESSAGE_INDEX: _MESSAGE_INDEX.size,
+    Opcode.MESSAGE: _MESSAGE.size,
+}
 _LATEST = 2**64 - 1
 _DEFINITIONS = {"ros2msg": "ros2msg", "ros2idl": "ros2idl", "omgidl": "ros2idl", "": ""}
 
@@ -136,6 +142,8 @@ class McapFile:
     def _note(self, opcode: int, position: int, end: int) -> None:
         """Take what is needed of the record at the file's place."""
         try:
+            if end - position < _RECORD.size + _LEAST_BYTES.get(opcode, 0):
+                raise ValueError("it is too short")
             if opcode == Opcode.CHUNK:
                 start_ns, _, size, _ = _CHUNK.unpack(self._file.read(_CHUNK.size))
                 self._chunks.append(_Chunk(position + _RECORD.size, end, start_ns, min(size, MOST_CHUNK_BYTES)))
@@ -282,7 +290,7 @@ class McapFile:
         *_, checksum = _CHUNK.unpack(self._file.read(_CHUNK.size))
         compression = self._file.read(min(int.from_bytes(self._file.read(4), "little"), 64)).decode()
         self._file.seek(8, 1)  # the content's length, which the record's says as well
-        compressed = self._file.read(chunk.end - self._file.tell())
+        compressed = self._file.read(max(0, chunk.end - self._file.tell()))
         content, trouble = _decompressed(compression, compressed)
         if checksum and crc32(content) != checksum:  # what is in it may be anything
             raise ValueError(trouble or "its checksum does not match")
