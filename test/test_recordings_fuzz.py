@@ -89,7 +89,7 @@ def hits_picture_header(data, changes):
 def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path, caplog):
     data = whole(name)
     place = st.integers(0, len(data) - 1)
-    span = st.tuples(place, st.integers(1, 64))
+    span = st.tuples(place, st.integers(1, 300))
     path = tmp_path / name
     path.write_bytes(data)
     assert read(path) == (FRAMES, [])
@@ -103,6 +103,7 @@ def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path, caplog):
             st.lists(st.tuples(place, st.sampled_from([b"\0" * 8, b"\xff" * 8, b"\0" * 64, b"\x01" + b"\0" * 7]))
                      , min_size=1, max_size=2),
             span.map(lambda cut: [(cut[0], cut[1])]),  # a stretch that is missing
+            st.tuples(place, st.tuples(st.binary(min_size=1, max_size=50))).map(lambda more: [more]),  # bytes between
             place.map(lambda end: [(end, -1)]),  # a missing end
         )
     )  # fmt: skip
@@ -113,6 +114,8 @@ def test_whatever_happens_to_a_file_is_told(name, whole, tmp_path, caplog):
                 del changed[at:]
             elif isinstance(change, int):
                 del changed[at : at + change]
+            elif isinstance(change, tuple):
+                changed[at:at] = change[0]
             else:
                 changed[at : at + len(change)] = change
         path.write_bytes(changed)

@@ -326,6 +326,18 @@ def test_frames_that_the_decoder_holds_where_reading_ends_are_given(tmp_path, mo
     assert any("nothing more" in sentence for sentence in source.damage)
 
 
+def test_zeros_behind_an_mp4_are_padding_and_others_are_told(tmp_path):
+    path = write_video(tmp_path / "a.mp4", range(0, 1200, 100), options={"movflags": "frag_keyframe+empty_moov"})
+    data = path.read_bytes()
+    path.write_bytes(data + bytes(3000))
+    check_whole(path, range(0, 1200, 100))
+    last = data.rindex(b"moof") - 4
+    path.write_bytes(data[:last] + bytes(64) + data[last + 64 :])
+    source = open_source(path)
+    assert len(numbers(source)) == 10
+    assert any(f"byte {last} begins no box" in sentence for sentence in source.damage)
+
+
 @pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "dash+frag_keyframe+empty_moov", "cmaf+frag_keyframe"])
 def test_fragments_are_whole_whatever_their_header_says_of_the_end(tmp_path, flags):
     path = write_video(tmp_path / "a.mp4", range(0, 1200, 100), options={"movflags": flags})

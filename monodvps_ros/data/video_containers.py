@@ -22,6 +22,7 @@ _CHILDREN = {
     _BLOCK_GROUP: {0xA1, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8} | _ANYWHERE,
 }
 _LONGEST_HEADER = 12
+_PIECE_BYTES = 1 << 20
 
 
 _TS_BYTES, _TS_SYNC, _TS_NULL = 188, 0x47, 0x1FFF
@@ -222,8 +223,8 @@ def mp4_problem(file: BinaryIO) -> str:
         file.seek(position)
         head = file.read(32)
         length, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], 8
-        if not head.strip(b"\0"):  # padding
-            return ""
+        if not head.strip(b"\0"):
+            return "" if _is_padding(file) else f"byte {position} begins no box"
         if length == 1:
             length, begin = int.from_bytes(head[8:16], "big"), 16
         end = position + length if length else limit
@@ -240,6 +241,14 @@ def mp4_problem(file: BinaryIO) -> str:
             end = position + begin
         position = end
     return ""
+
+
+def _is_padding(file: BinaryIO) -> bool:
+    """Whether nothing but zeros follows."""
+    while piece := file.read(_PIECE_BYTES):
+        if piece.strip(b"\0"):
+            return False
+    return True
 
 
 def _trun_bytes(head: bytes) -> int:
