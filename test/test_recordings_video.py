@@ -262,6 +262,7 @@ def test_a_frame_of_a_transport_stream_whose_start_is_lost_is_told(tmp_path, cod
         ([0, 1, 2.5, 3.5, 5, 6], ""),  # fields are shown longer, as of films
         ([0, 1, 2, 4, 6, 8], ""),  # another rate
         ([0, 1.2, 1.9, 3.1, 5, 6], ""),  # no constant rate
+        ([0, 1, 4, 5], "2 are missing, the first after 1.000 s"),
         ([0, 1, 3], ""),
         ([], ""),
     ],
@@ -324,6 +325,15 @@ def test_frames_that_the_decoder_holds_where_reading_ends_are_given(tmp_path, mo
     source = open_source(path)
     assert numbers(source) == list(range(8))
     assert any("nothing more" in sentence for sentence in source.damage)
+
+
+def test_a_first_fragment_that_is_lost_is_told(tmp_path):
+    path = write_video(tmp_path / "a.mp4", range(0, 1200, 100), options={"movflags": "frag_keyframe+empty_moov"})
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"moof", b"moog", 1))
+    source = open_source(path)
+    assert len(numbers(source)) == 8
+    assert any(f"the box at byte {data.index(b'moof') - 4} is of an unknown type" in text for text in source.damage)
 
 
 def test_zeros_behind_an_mp4_are_padding_and_others_are_told(tmp_path):

@@ -30,7 +30,7 @@ _TS_BLOCK = 1 << 15  # packets that are looked at at once
 _MOST_UNITS = 1.5
 #: Of a constant rate: gaps are whole numbers of the usual one up to this share of it; at least so many gaps are needed,
 #: and at most this share may be longer.
-_JITTER, _LEAST_GAPS, _MOST_HOLES = 0.05, 4, 0.05
+_JITTER, _LEAST_GAPS, _MOST_HOLES = 0.05, 3, 0.05
 _PS_PACK, _PS_END = 0xBA, 0xB9
 #: Boxes of MP4 fragments by the one that contains them; those of others are not looked into.
 _BOXES = {
@@ -50,7 +50,24 @@ _BOXES = {
         b"free",
     },
 }
-_AFTER_FRAGMENT = {b"moof", b"mdat", b"styp", b"sidx", b"ssix", b"emsg", b"prft", b"mfra", b"uuid", b"free", b"skip"}
+_AFTER_FRAGMENT = {
+    b"moof",
+    b"mdat",
+    b"styp",
+    b"sidx",
+    b"ssix",
+    b"emsg",
+    b"prft",
+    b"mfra",
+    b"uuid",
+    b"free",
+    b"skip",
+    b"moov",
+    b"udta",
+    b"meta",
+    b"wide",
+}
+_MADE_OF_FRAGMENTS = b"mvex"  # in the header of such files
 _TRUN_FIELDS, _TRUN_OF_SAMPLES = 0x005, 0xF00  # bits of its flags: fields of four bytes, once and for each sample
 
 
@@ -234,7 +251,7 @@ def mp4_problem(file: BinaryIO) -> str:
             return f"the box at byte {position} is of an unknown type"
         if kind == b"trun" and end - position != _trun_bytes(head):
             return f"the box at byte {position} does not have the length of its samples"
-        if kind == b"moof":
+        if kind == b"moov" and _MADE_OF_FRAGMENTS in head[begin:] + file.read(min(length, _PIECE_BYTES)):
             inside = [(_AFTER_FRAGMENT, size)]
         if kind in _BOXES:
             inside.append((_BOXES[kind], end))
