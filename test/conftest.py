@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share: a DDS domain of their own, and where real data lies."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -30,6 +31,12 @@ def pytest_runtest_makereport():
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what the imports made, a million objects that stay: a tenth of the tests' time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -265,6 +265,7 @@ def test_maps_come_back_as_written_and_the_rest_is_0(tmp_path):
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(clip, tmp_path, monkeypatch, capsys):
     honest = TrainingModule.losses
 
