@@ -116,7 +116,7 @@ def test_an_unusable_camera_info_leaves_the_images(tmp_path, caplog, changes, wo
         samples = list(source)
     assert [sample.frame.intrinsics for sample in samples] == [None] * 3
     assert samples[0].frame.calibration.content() == given.content()
-    assert caplog.text.count(words) == 1 and sum(source.without_k.values()) == 3
+    assert caplog.text.count(words) == 1
 
 
 def test_width_0_takes_the_image_s_size(tmp_path):

@@ -3,7 +3,6 @@
 
 import dataclasses
 import logging
-from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +28,13 @@ class CameraSamples:
         where: path and topic, for what is logged.
         rectified: auto, true or false, as `CameraReader` takes it.
         topic: of the images.
-
-    Attributes:
-        problems: how many images have no known K, by the reason.
     """
 
     def __init__(self, where: str, rectified: str = "auto", topic: str = "") -> None:
         self._where = where
         self._reader = CameraReader(rectified, topic)
         self._flow_reported, self._depth_check = False, DepthCheck()
-        self.problems: Counter[str] = Counter()
+        self._reported: set[str] = set()
 
     def join(
         self,
@@ -61,9 +57,9 @@ class CameraSamples:
             self._depth_check.warn(truth.depth_m, f"{self._where} at {stamp_ns} ns")
         camera = self._reader.read(calibration, (image.shape[0], image.shape[1]))
         if calibration is not None and camera.problem:
-            if camera.problem not in self.problems:
+            if camera.problem not in self._reported:
                 log.warning("%s: %s; K is not known: no cloud, and no scale from the road", self._where, camera.problem)
-            self.problems[camera.problem] += 1
+            self._reported.add(camera.problem)
         frame = CameraFrame(image, stamp_ns, frame_id, camera.intrinsics, camera.rectification, camera.calibration)
         if camera.rectification is None:
             return frame, truth

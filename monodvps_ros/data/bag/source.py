@@ -50,7 +50,6 @@ class BagSource:
     Attributes:
         damage: what of the recording cannot be read or is left out, in sentences; whole once it was read to its end.
         unpaired: truth messages without an image of their stamp, counted while reading, by name in `FrameTruth`.
-        without_k: images whose camera_info is no use, counted while reading, by the reason.
 
     Raises:
         DataError: as `BagReader` and `find_camera` say.
@@ -69,7 +68,6 @@ class BagSource:
         self._labels = labels
         self._sequence = sequence_name(path)
         self.unpaired: dict[str, int] = {}
-        self.without_k: dict[str, int] = {}
         with BagReader(path) as reader:
             self.damage = tuple(reader.damage)
             self.topics: CameraTopics = find_camera(reader, image_topic, camera_info_topic)
@@ -122,7 +120,6 @@ class BagSource:
     def _makers(self) -> Iterator[Callable[[], Sample]]:
         where = f"{self.path} {self.topics.image}"
         camera = CameraSamples(where, self._rectified, self.topics.image)
-        self.without_k = camera.problems
         with BagReader(self.path) as reader:
             pairing, left_out = BagPairing(reader, self.topics, self._unstamped), LeftOut()
             pairs = in_order(pairing, lambda pair: stamp_ns(pair[0]), left_out)
