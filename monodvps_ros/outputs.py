@@ -112,7 +112,7 @@ OUTPUT_TOPICS = (
     _derived("detections", DETECTIONS_TYPE, Output.SEGMENTS, "", "box, class and track id of each instance"),
     _derived("detections_3d", DETECTIONS_3D_TYPE, Output.BOXES, "", "upright boxes; optical frame, metres"),
     _derived("markers", MARKERS_TYPE, Output.BOXES, "", "these boxes with class, track id and distance"),
-    _derived("odometry", ODOMETRY_TYPE, Output.ODOMETRY, "", "pose, metres; weights with a pose network"),
+    _derived("odometry", ODOMETRY_TYPE, Output.ODOMETRY, "", "pose of the camera since the start, metres"),
     _derived("rectified/image/compressed", COMPRESSED_TYPE, Output.IMAGE, JPEG_FORMAT, "rectified/image"),
     _derived("overlay/compressed", COMPRESSED_TYPE, Output.OVERLAY, JPEG_FORMAT, "overlay"),
     _derived("panoptic/color/compressed", COMPRESSED_TYPE, Output.COLOR, JPEG_FORMAT, "panoptic/color"),
@@ -275,7 +275,7 @@ class Perception:
         image: (H, W, 3) uint8, the camera's image, rectified.
         overlay: (H, W, 3) uint8, that image with masks, track ids and distances.
         boxes: boxes of the instances that have enough depth in metres, nearest first; empty without K.
-        odometry: pose of the camera; None while the scale is unknown, and for weights without a pose network.
+        odometry: pose of the camera; None while the scale is unknown, or K where corners are followed.
         problem: NaN and infinite numbers that the network gave, and what became of them; empty where it gave none.
         timings_ms: milliseconds by stage; empty unless timing is on.
     """

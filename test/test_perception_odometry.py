@@ -14,7 +14,8 @@ from monodvps_ros.data.message_fields import output_fields, transforms_of
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.outputs import OUTPUT_TOPICS, Output, ScaleEstimate, ScaleState
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.odometry import OdometryEstimator
+from monodvps_ros.perception.odometry import NetworkMotion, OdometryEstimator
+from monodvps_ros.perception.views import View
 from monodvps_ros.types import CameraFrame
 
 IMAGE = torch.zeros(1, 3, 32, 64)
@@ -35,14 +36,19 @@ class Motion:
 
 
 def _follow(estimator, count, scale=METRES, intrinsics=None, first=0, **config):
-    return [
-        estimator.update(IMAGE, (first + number) * 10**8, intrinsics, scale, OdometryConfig(**config), "optical")
-        for number in range(count)
+    nothing, everywhere = torch.zeros(1, 1, 32, 64), torch.ones(32, 64, dtype=torch.bool)
+    views = [
+        View((first + number) * 10**8, IMAGE, nothing, everywhere, everywhere, intrinsics) for number in range(count)
     ]
+    return [estimator.update(view, scale, OdometryConfig(**config), "optical") for view in views]
+
+
+def _estimator(motion, canonical_focal_px=0.0):
+    return OdometryEstimator(NetworkMotion(motion, canonical_focal_px))
 
 
 def test_a_camera_that_drives_ahead_goes_along_x():
-    poses = _follow(OdometryEstimator(Motion(), 0.0), 4)
+    poses = _follow(_estimator(Motion()), 4)
     assert [pose.pose[:3, 3].tolist() for pose in poses] == [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]]
     assert (poses[0].frame_id, poses[0].child_frame_id) == ("odom", "optical")
     assert poses[0].linear_m_s.tolist() == [0, 0, 0]
@@ -53,7 +59,7 @@ def test_a_camera_that_drives_ahead_goes_along_x():
 def test_a_square_to_the_left_ends_where_it_began():
     """Each step a metre ahead, then a quarter turn left: seen from the camera, points turn right, about +y."""
     turn = Motion((0, math.pi / 2, 0), (-1.0, 0, 0))  # what lay a metre ahead lies at the camera, turned
-    poses = _follow(OdometryEstimator(turn, 0.0), 5, child_frame="base_link")
+    poses = _follow(_estimator(turn), 5, child_frame="base_link")
     places = [pose.pose[:3, 3].round(6).tolist() for pose in poses]
     assert places == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]]
     np.testing.assert_allclose(poses[4].pose, np.eye(4), atol=1e-6)
@@ -64,7 +70,7 @@ def test_a_square_to_the_left_ends_where_it_began():
 
 def test_a_motion_that_is_not_finite_is_left_out_and_the_next_is_from_the_frame_before():
     motion = Motion()
-    estimator = OdometryEstimator(motion, 0.0)
+    estimator = _estimator(motion)
     _follow(estimator, 2)
     found, motion.found = motion.found, (torch.zeros(1, 3), torch.full((1, 3), torch.nan))
     assert _follow(estimator, 1, first=2) == [None]
@@ -76,7 +82,7 @@ def test_a_motion_that_is_not_finite_is_left_out_and_the_next_is_from_the_frame_
 
 
 def test_the_covariance_grows():
-    variances = [pose.covariance for pose in _follow(OdometryEstimator(Motion(), 0.0), 6)]
+    variances = [pose.covariance for pose in _follow(_estimator(Motion()), 6)]
     assert (variances[0] == 0).all()
     for before, after in pairwise(variances):
         assert (np.diag(after) > np.diag(before)).all()
@@ -87,16 +93,16 @@ def test_the_covariance_grows():
 
 def test_motions_are_in_the_metres_of_the_scale():
     intrinsics = np.array([[200.0, 0, 32], [0, 200, 16], [0, 0, 1]])
-    metric = OdometryEstimator(Motion(translation=(0, 0, -2.0)), 400.0)  # half as far for half the focal length
+    metric = _estimator(Motion(translation=(0, 0, -2.0)), 400.0)  # half as far for half the focal length
     assert _follow(metric, 2, ScaleEstimate(0.5, 1.0, ScaleState.METRIC), intrinsics)[1].pose[0, 3] == 1.0
     metric.reset()
     assert _follow(metric, 2, ScaleEstimate(0.6, 1.0, ScaleState.ROAD), intrinsics)[1].pose[0, 3] == pytest.approx(1.2)
-    up_to_scale = OdometryEstimator(Motion(translation=(0, 0, -0.1)), 0.0)
+    up_to_scale = _estimator(Motion(translation=(0, 0, -0.1)))
     assert _follow(up_to_scale, 2, ScaleEstimate(15.0, 1.0, ScaleState.ROAD))[1].pose[0, 3] == pytest.approx(1.5)
 
 
 def test_without_metres_there_is_none_and_it_begins_anew():
-    estimator = OdometryEstimator(Motion(), 0.0)
+    estimator = _estimator(Motion())
     assert _follow(estimator, 3)[2].pose[0, 3] == 2
     assert _follow(estimator, 2, UNKNOWN, first=3) == [None, None]
     again = _follow(estimator, 2, first=5)
@@ -104,8 +110,33 @@ def test_without_metres_there_is_none_and_it_begins_anew():
     assert (again[0].covariance == 0).all()
 
 
-def _pipeline(pose_network):
-    settings = {"device": "cpu", "scale.mode": "fixed", "scale.fixed_factor": 2.0, "tracker.flow": "none"}
+def test_a_motion_that_is_not_seen_goes_on_as_before_and_is_uncertain():
+    class Sometimes:
+        needs_intrinsics, problem = False, ""
+
+        def reset(self):
+            ahead = np.eye(4)
+            ahead[2, 3] = 1.0
+            self.motions = iter([None, ahead, None])
+
+        def since_last(self, view, scale):
+            return next(self.motions)
+
+    places = _follow(OdometryEstimator(Sometimes()), 3)
+    assert [pose.pose[0, 3] for pose in places] == [0, 1, 2]
+    seen, guessed = places[1].covariance[0, 0], places[2].covariance[0, 0] - places[1].covariance[0, 0]
+    assert seen == pytest.approx(0.21**2)
+    assert guessed == pytest.approx(1.01**2)
+
+
+def _pipeline(pose_network, source="auto"):
+    settings = {
+        "device": "cpu",
+        "scale.mode": "fixed",
+        "scale.fixed_factor": 2.0,
+        "tracker.flow": "none",
+        "odometry.source": source,
+    }
     return Pipeline(FlatWorld(), load(PipelineConfig, None, settings), pose_network)
 
 
@@ -127,9 +158,22 @@ def test_the_pipeline_begins_anew_after_a_jump_back_and_after_frames_without_dem
     assert way((5, 6)) == [0, 2]
     pipeline.reset()  # as the node does after a gap
     assert way((7, 8)) == [0, 2]
-    without = _pipeline(None)
+    without = _pipeline(None, "network")
     assert not without.has_odometry
     assert _steps(without, (1, 2))[1].odometry is None
+
+
+def test_without_a_pose_network_corners_are_followed_where_k_is_known():
+    pipeline = _pipeline(None)
+    assert pipeline.has_odometry
+    assert _steps(pipeline, (1, 2))[1].odometry is None  # no K
+    intrinsics = np.array([[64.0, 0, 32], [0, 64, 16], [0, 0, 1]])
+    image = np.zeros((32, 64, 3), np.uint8)
+    places = [
+        pipeline.step(CameraFrame(image, stamp, "optical", intrinsics=intrinsics), frozenset({Output.ODOMETRY}))
+        for stamp in (3, 4)
+    ]
+    assert places[1].odometry.pose[0, 3] == 0.0
 
 
 def test_messages_hold_the_pose_in_the_fixed_frame():

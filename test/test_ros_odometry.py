@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Odometry over real DDS: from the pose network of a weights file, and what is said where there is none."""
+"""Odometry over real DDS: from the pose network of a weights file, and what is said without one."""
 
 import numpy as np
 import pytest
@@ -66,10 +66,11 @@ def test_poses_are_composed_and_begin_anew_after_a_gap(weights):
 
 
 def test_weights_without_a_pose_network_say_so():
-    with Bench(outputs=("odometry", "depth/image"), pipeline__weights="random") as bench:
+    with Bench(outputs=("odometry", "depth/image"), pipeline__weights="random",
+               pipeline__odometry__source="network") as bench:  # fmt: skip
         bench.frame(0)
         bench.wait_for("depth/image", 0)
-        bench.wait_for_status(diagnostics.WARN, "no odometry: these weights have no pose network")
+        bench.wait_for_status(diagnostics.WARN, "no odometry: pipeline.odometry.source is 'network'")
         bench.ignore("odometry")
         bench.frame(1)
         bench.wait_for("depth/image", 1)

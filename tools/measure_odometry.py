@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.config import PipelineConfig
+from monodvps_ros.config import PipelineConfig, ScaleConfig
 from monodvps_ros.data import open_source
 from monodvps_ros.metrics.odometry_errors import odometry_errors
 from monodvps_ros.outputs import Output
@@ -30,13 +30,12 @@ _RANSAC_PX = 1.0
 _FEWEST = 8  # matches
 
 
-def follow(samples: list[Sample], weights: str) -> NDArray[np.float64]:
-    """Return the poses (N, 4, 4) of the pipeline's odometry."""
-    config = PipelineConfig(weights=weights, device="cpu", engine="torch")
-    pose_network = load_pose(config)
-    if pose_network is None:
-        raise SystemExit(f"{weights or 'the default weights'}: no pose network; give weights that have one")
-    pipeline = Pipeline(load_model(config), config, pose_network)
+def follow(samples: list[Sample], weights: str, camera_height_m: float) -> NDArray[np.float64]:
+    """Return the poses (N, 4, 4) of the pipeline's odometry: by the pose network of the weights, or by corners."""
+    config = PipelineConfig(
+        weights=weights, device="cpu", engine="torch", scale=ScaleConfig(camera_height_m=camera_height_m)
+    )
+    pipeline = Pipeline(load_model(config), config, load_pose(config))
     found = [pipeline.step(sample.frame, frozenset({Output.ODOMETRY})).odometry for sample in samples]
     return np.array([odometry.pose for odometry in found if odometry is not None])
 
@@ -75,13 +74,16 @@ def orb_poses(samples: list[Sample], true: NDArray[np.float64]) -> NDArray[np.fl
     return np.array(poses)
 
 
-def measure(recording: Path, weights: str, lengths_m: list[float]) -> Iterator[str]:
+def measure(recording: Path, weights: str, camera_height_m: float, lengths_m: list[float]) -> Iterator[str]:
     """Yield a line of figures for each way."""
     samples = [sample for sample in open_source(recording) if sample.truth.world_from_camera is not None]
     true = np.array([sample.truth.world_from_camera for sample in samples])
     way = float(np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum())
     yield f"{recording.name}: {len(samples)} frames, {way:.0f} m"
-    for name, found in (("weights", follow(samples, weights)), ("ORB, true scale", orb_poses(samples, true))):
+    ways = {"weights": follow(samples, weights, 0.0)}
+    if camera_height_m > 0.0:
+        ways["weights and camera height"] = follow(samples, weights, camera_height_m)
+    for name, found in {**ways, "ORB, true scale": orb_poses(samples, true)}.items():
         errors = odometry_errors(true, found, lengths_m)
         yield (
             f"  {name}: {100 * errors.translation:.1f} m, {100 * math.degrees(errors.rotation_rad_m):.1f} degrees "
@@ -93,13 +95,14 @@ def main() -> None:
     """Measure each recording."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recordings", type=Path, nargs="+", help="Recordings with poses.")
-    parser.add_argument("--weights", default="", help="Weights file with a pose network; empty: the default weights.")
+    parser.add_argument("--weights", default="", help="Weights file; empty: the default weights.")
+    parser.add_argument("--camera-height-m", type=float, default=0.0, help="Above the road; 0: not known.")
     parser.add_argument(
         "--lengths", type=float, nargs="+", default=[10.0, 20.0, 40.0], help="Of the stretches, metres."
     )
     given = parser.parse_args()
     for recording in given.recordings:
-        for line in measure(recording, given.weights, given.lengths):
+        for line in measure(recording, given.weights, given.camera_height_m, given.lengths):
             print(line, flush=True)
 
 

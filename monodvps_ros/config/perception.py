@@ -83,8 +83,14 @@ class ScaleConfig(Config):
 
 @dataclass(frozen=True)
 class OdometryConfig(Config):
-    """Visual odometry, for weights with a pose network."""
+    """Visual odometry."""
 
+    source: str = setting(
+        "auto",
+        "What sees the motion: the pose network of the weights, or corners tracked from frame to frame with the"
+        " network's depth; auto: the pose network where the weights have one.",
+        choices=("auto", "network", "corners"),
+    )
     frame: str = setting("odom", "Fixed frame of the odometry; its origin is where the camera was at the start.")
     child_frame: str = setting(
         "",

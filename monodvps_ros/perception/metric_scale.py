@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import ScaleConfig
+from monodvps_ros.geometry.resizing import resize_live
 from monodvps_ros.outputs import ScaleEstimate, ScaleState
 from monodvps_ros.perception import code_maps
 from monodvps_ros.shapes import check_shapes
@@ -87,6 +88,23 @@ def fit_road_height(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> Tens
     tilt = torch.rad2deg(torch.acos((plane[1] / length.clamp(min=1e-30)).clamp(-1.0, 1.0)))
     height = torch.where(length > 0, 1.0 / length.clamp(min=1e-30), torch.nan)
     return torch.stack((height, spread, agree, tilt))
+
+
+def fit_road(inverse_depth: Tensor, is_road: Tensor, rays: Tensor) -> Tensor:
+    """Measure the camera's height by the road of an (h, w) map, sampled at every ROAD_STRIDE-th pixel.
+
+    Args:
+        inverse_depth: (1, 1, H, W) of any size.
+        is_road: (h, w) bool.
+        rays: (N, 3) of the sampled pixels, as for `fit_road_plane`.
+
+    Returns:
+        (5,) float64: what `fit_road_height` returns, and the number of pixels of road.
+    """
+    road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
+    sampled = resize_live(inverse_depth, (is_road.shape[0], is_road.shape[1]))[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE]
+    points = road.sum() * ROAD_STRIDE**2
+    return torch.cat((fit_road_height(sampled.flatten(), rays, road), points.double()[None]))
 
 
 def find_road_plane(depth_m: Tensor, rays: Tensor, is_road: Tensor, min_points: int) -> NDArray[np.float64] | None:

@@ -17,6 +17,7 @@ from monodvps_ros.config import PipelineConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.geometry import canonical_factor, crop_intrinsics, disparity_to_inverse_depth
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
+from monodvps_ros.labels import VOID_CLASS_ID
 from monodvps_ros.network import PoseNetwork
 from monodvps_ros.outputs import ALL_OUTPUTS, Odometry, Output, Perception, ScaleEstimate, Stage
 from monodvps_ros.perception.device import Download, resolve_device, to_device
@@ -30,13 +31,14 @@ from monodvps_ros.perception.finite import (
 )
 from monodvps_ros.perception.flow import DisFlow
 from monodvps_ros.perception.grouping import Grouping, classify, group
-from monodvps_ros.perception.metric_scale import ROAD_STRIDE, ScaleEstimator, fit_road_height, why_unknown
-from monodvps_ros.perception.odometry import OdometryEstimator
+from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road, why_unknown
+from monodvps_ros.perception.odometry import make_odometry
 from monodvps_ros.perception.plan import Plan, make_plan
 from monodvps_ros.perception.publishing import FrameResult, publish
 from monodvps_ros.perception.rectification import DeviceRectification
 from monodvps_ros.perception.timing import StageTimer
 from monodvps_ros.perception.tracker import TrackedInstances, Tracker
+from monodvps_ros.perception.views import View
 from monodvps_ros.types import CameraFrame, NetworkOutput, PerceptionModel
 
 
@@ -77,10 +79,13 @@ class Pipeline:
         self.check(self.config)
         labels = model.label_space
         self._road = labels.class_id("road")
+        may_move = [*labels.is_thing.tolist(), *(True for _ in range(len(labels), VOID_CLASS_ID + 1))]
+        self._may_move = torch.tensor(may_move, device=self.device)
         self._tracker = Tracker(len(labels), self.config.tracker)
         self._scale = ScaleEstimator(self.config.scale)
         self._dis = DisFlow()
-        self._odometry = None if pose_network is None else OdometryEstimator(pose_network, model.canonical_focal_px)
+        self._pose_network = pose_network
+        self._odometry = make_odometry(self.config.odometry, pose_network, model.canonical_focal_px)
         self._plan: Plan | None = None
         self._rectification: DeviceRectification | None = None
         self.resets = 0
@@ -89,7 +94,7 @@ class Pipeline:
 
     @property
     def has_odometry(self) -> bool:
-        """Whether there is a pose network."""
+        """Whether the odometry has what it needs: all but `odometry.source: network` without a pose network."""
         return self._odometry is not None
 
     def reset(self) -> None:
@@ -124,7 +129,9 @@ class Pipeline:
         for name in ("device", "weights", "model", "engine", "precision", "threads", "allow_programs"):
             if getattr(config, name) != getattr(self.config, name):
                 raise ConfigError(f"{name} cannot change while running; make a new pipeline")
-        self.config = config
+        source, self.config = self.config.odometry.source, config
+        if config.odometry.source != source:
+            self._odometry = make_odometry(config.odometry, self._pose_network, self.model.canonical_focal_px)
         self._tracker.config = config.tracker
         if config.scale != self._scale.config:
             self._scale = ScaleEstimator(config.scale)
@@ -165,7 +172,8 @@ class Pipeline:
         seen, tracked = self._track(output, small, unseen, needs, plan, timer)
         scale = self._find_scale(seen if Stage.SCALE in needs else None, plan)
         timer.done("scale")
-        odometry = self._follow(network_input if Stage.MOTION in needs else None, frame, plan, scale)
+        odometry = self._follow(seen, network_input if Stage.MOTION in needs else None, frame, plan, scale)
+        timer.done("odometry")
         problems = (seen.problem, "" if self._odometry is None else self._odometry.problem)
         result = FrameResult(
             frame=frame,
@@ -225,8 +233,7 @@ class Pipeline:
     def _clear(self) -> None:
         self._last_stamp_ns = None
         self._scale.reset()
-        if self._odometry is not None:
-            self._odometry.reset()
+        self._pause_odometry()
         self._tracker.reset()
         self._clear_motion()
 
@@ -266,7 +273,7 @@ class Pipeline:
         inverse_depth, fit = self._inverse_depth(output), None
         if Stage.SCALE in needs and self._scale.needs_road and plan.road_rays is not None:
             is_road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
-            fit = download.add(_fit_road(inverse_depth, is_road, plan.road_rays))
+            fit = download.add(fit_road(inverse_depth, is_road, plan.road_rays))
             timer.done("scale")
         grouping = None
         if Stage.TRACKING in needs:
@@ -324,22 +331,31 @@ class Pipeline:
     def _pause(self) -> None:
         """Clear what follows from frame to frame, since nobody wants this one."""
         self._clear_motion()
-        if self._odometry is not None:
-            self._odometry.reset()
+        self._pause_odometry()
 
     def _follow(
-        self, network_input: Tensor | None, frame: CameraFrame, plan: Plan, scale: ScaleEstimate
+        self, seen: _Seen, image: Tensor | None, frame: CameraFrame, plan: Plan, scale: ScaleEstimate
     ) -> Odometry | None:
         """Add this frame to the odometry, which starts again after frames for which it was not wanted."""
-        if self._odometry is None:
+        if image is None or self._odometry is None:
+            self._pause_odometry()
             return None
-        if network_input is None:
-            self._odometry.reset()
-            return None
-        config = self.config.odometry
-        return self._odometry.update(
-            network_input, frame.stamp_ns, plan.network_intrinsics, scale, config, frame.frame_id
+        is_seen = torch.ones_like(seen.semantic, dtype=torch.bool) if seen.unseen is None else ~seen.unseen
+        view = View(
+            stamp_ns=frame.stamp_ns,
+            image=image,
+            inverse_depth=seen.inverse_depth,
+            is_static=~self._may_move[seen.semantic] & is_seen,
+            is_road=(seen.semantic == self._road) & is_seen,
+            intrinsics=plan.network_intrinsics,
+            camera_height_m=self.config.scale.camera_height_m,
         )
+        return self._odometry.update(view, scale, self.config.odometry, frame.frame_id)
+
+    def _pause_odometry(self) -> None:
+        """Let odometry start again, since nobody wants it for this frame."""
+        if self._odometry is not None:
+            self._odometry.reset()
 
     def _inverse_depth(self, output: NetworkOutput) -> Tensor:
         """(1, 1, h, w) inverse depth in the network's unit; interpolated instead of depth, which would smear edges."""
@@ -376,11 +392,3 @@ class Pipeline:
         if not canonical:
             return 1.0
         return None if plan.network_intrinsics is None else float(canonical_factor(plan.network_intrinsics, canonical))
-
-
-def _fit_road(inverse_depth: Tensor, is_road: Tensor, rays: Tensor) -> Tensor:
-    """(5,) what `fit_road_height` returns for the road of an (h, w) map, and the number of its pixels."""
-    road = is_road[::ROAD_STRIDE, ::ROAD_STRIDE].flatten().float()
-    sampled = resize_live(inverse_depth, (is_road.shape[0], is_road.shape[1]))[0, 0, ::ROAD_STRIDE, ::ROAD_STRIDE]
-    points = road.sum() * ROAD_STRIDE**2
-    return torch.cat((fit_road_height(sampled.flatten(), rays, road), points.double()[None]))

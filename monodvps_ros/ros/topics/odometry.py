@@ -29,21 +29,21 @@ class TransformPublisher:
         self._told: set[str] = set()
         self.problem = ""
 
-    def demand(self, wanted: frozenset[Output], publish_tf: bool, has_pose: bool) -> frozenset[Output]:
+    def demand(self, wanted: frozenset[Output], publish_tf: bool, has_source: bool) -> frozenset[Output]:
         """Return the outputs to compute, and say once what cannot be.
 
         Args:
             wanted: outputs with subscribers.
             publish_tf: whether TF is asked for.
-            has_pose: whether the weights have a pose network.
+            has_source: whether something sees the motion.
         """
         self.problem = ""
         if not publish_tf and Output.ODOMETRY not in wanted:
             return wanted
-        if not has_pose:
+        if not has_source:
             self._report(
-                f"no {topic_of(Output.ODOMETRY)}: these weights have no pose network; train one with "
-                "loss.photometric above 0 (config/shipped/street_4_motion.yaml), and use the .safetensors file"
+                f"no {topic_of(Output.ODOMETRY)}: pipeline.odometry.source is 'network' and these weights have no pose "
+                "network; use auto or corners, or a .safetensors file with one"
             )
             return wanted
         if publish_tf and loaded_class(TRANSFORMS_TYPE) is None:
