@@ -99,5 +99,6 @@ def test_every_key_of_the_report_is_described():
     assert [key for key in keys if f"`{key}`" not in text] == []
 
 
-def test_the_picture_is_small():
-    assert (ROOT / "docs" / "pictures" / "demo.png").stat().st_size < 400_000
+@pytest.mark.parametrize("name", ["demo.jpg", "street.jpg"])
+def test_pictures_are_small(name):
+    assert (ROOT / "docs" / "pictures" / name).stat().st_size < 400_000

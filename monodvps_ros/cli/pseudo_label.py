@@ -24,7 +24,7 @@ _Words = Annotated[
 _Teacher = Annotated[
     str | None,
     typer.Option(
-        help="Teacher of classes and instances: a MonoDVPS weights file, 'shipped', or a panoptic model of the Hugging "
+        help="Teacher of classes and instances: 'street', 'drives', another MonoDVPS weights file, or a panoptic model of the Hugging "
         "Face hub, such as mask2former-cityscapes. Default: none; frames keep their labels."
     ),
 ]
@@ -55,7 +55,7 @@ _DepthTeacher = Annotated[
     typer.Option(
         help="Teacher of depth. In metres: 'stereo' (right images: a second topic, or image_right/ and baseline_m of "
         "a folder), 'lidar' (a PointCloud2), 'topic' (depth images). In metres if metric, otherwise up to scale and "
-        "shift: a MonoDVPS weights file, 'shipped', or a depth model of the Hugging Face hub, such as "
+        "shift: 'street', another MonoDVPS weights file, or a depth model of the Hugging Face hub, such as "
         "depth-anything-v2-metric."
     ),
 ]
