@@ -24,8 +24,8 @@ _Words = Annotated[
 _Teacher = Annotated[
     str | None,
     typer.Option(
-        help="Teacher of classes and instances: 'street', 'drives', another MonoDVPS weights file, or a panoptic model of the Hugging "
-        "Face hub, such as mask2former-cityscapes. Default: none; frames keep their labels."
+        help="Teacher of classes and instances: 'street', 'drives', another MonoDVPS weights file, or a panoptic "
+        "model of the Hugging Face hub, such as mask2former-cityscapes. Default: none; frames keep their labels."
     ),
 ]
 _Config = Annotated[
