@@ -38,6 +38,11 @@ ARGUMENTS = (
         "weights", default_value="", description="Weights file to start from; empty: as in params_file."
     ),
     DeclareLaunchArgument(
+        "rectified",
+        default_value="",
+        description="Whether the images are rectified: auto, true or false; empty: as in params_file.",
+    ),
+    DeclareLaunchArgument(
         "validate",
         default_value="",
         description="Comma-separated data with ground truth for validation; empty: as in params_file.",
@@ -81,7 +86,9 @@ def parameters(values: dict[str, str]) -> dict[str, object]:
     Raises:
         ConfigError: max_steps is not a number of steps, or resume is neither true nor false.
     """
-    chosen: dict[str, object] = {name: values[name] for name in ("out", "config", "weights") if values[name]}
+    chosen: dict[str, object] = {
+        name: values[name] for name in ("out", "config", "weights", "rectified") if values[name]
+    }
     for name in ("data", "validate"):
         if values[name]:
             chosen[name] = [path.strip() for path in values[name].split(",")]

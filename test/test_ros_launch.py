@@ -221,6 +221,7 @@ def test_training_takes_its_arguments_as_parameters_where_they_are_given():
     given = dict.fromkeys((argument.name for argument in loaded.ARGUMENTS), "")
     assert loaded.parameters(given) == {}
     given |= {"data": "one, two", "out": "o", "validate": "three", "max_steps": "7", "resume": "True", "weights": "w"}
+    given["rectified"] = "true"
     assert loaded.parameters(given) == {
         "data": ["one", "two"],
         "out": "o",
@@ -228,6 +229,7 @@ def test_training_takes_its_arguments_as_parameters_where_they_are_given():
         "max_steps": 7,
         "resume": True,
         "weights": "w",
+        "rectified": "true",
     }
     for name in ("resume", "max_steps"):
         with pytest.raises(ConfigError, match=f"launch argument {name} is 'perhaps'"):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import ImageTopicOption
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.files import owned, partials
 
@@ -68,6 +68,7 @@ def export(
     calibrate: _Calibrate = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of --calibrate to use, spread over it.")] = 128,
     image_topic: ImageTopicOption = None,
+    rectified: RectifiedOption = "auto",
 ) -> None:
     """Export a checkpoint with its model card to a file that the node and the other commands run.
 
@@ -75,7 +76,7 @@ def export(
     precision starts at once. int8 is calibrated on frames of your camera.
     """
     if engine is not None:
-        _prepare(checkpoint, out, engine, precision, calibrate, image_topic, frames)
+        _prepare(checkpoint, out, engine, precision, calibrate, image_topic, rectified, frames)
         return
     if not checkpoint or out is None:
         raise ConfigError("--checkpoint and --out are needed without --engine; give both")
@@ -111,6 +112,7 @@ def _prepare(
     precision: str,
     calibrate: Path | None,
     image_topic: str | None,
+    rectified: str,
     frames: int,
 ) -> None:
     """Convert weights for an engine, check them, and say how far it agrees with torch."""
@@ -134,7 +136,8 @@ def _prepare(
         model = load_engine(config, torch.device("cpu"))
     else:
         network = load_network(weights)
-        inputs = calibration_inputs(open_source(calibrate, image_topic=image_topic), network, frames)
+        source = open_source(calibrate, image_topic=image_topic, rectified=rectified)
+        inputs = calibration_inputs(source, network, frames)
         path = make_int8(weights, inputs, out)
         model = (
             load_engine(config, torch.device("cpu")) if out is None else open_graph(path, config, torch.device("cpu"))
