@@ -18,6 +18,7 @@ from monodvps_ros.benchmark import busy
 from monodvps_ros.cli.main import main
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.engines import selection
+from monodvps_ros.engines.cache import cache_folder
 from monodvps_ros.engines.selection import Choice, candidates
 from monodvps_ros.errors import ConfigError, WeightsError
 from monodvps_ros.network import load_network
@@ -173,6 +174,15 @@ def test_threads_are_those_wanted_or_torchs_own():
         assert torch.get_num_threads() == before
     finally:
         torch.set_num_threads(before)
+
+
+def test_without_a_home_the_cache_is_of_the_process(monkeypatch, caplog):
+    for name in ("MONODVPS_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # of a user whom nobody knows
+    first = cache_folder("random")
+    assert first.parent.is_dir() and first == cache_folder("random")
+    assert "environment variable HOME is not set: " in caplog.text and "set MONODVPS_CACHE" in caplog.text
 
 
 def test_an_int8_graph_must_be_made_first(own_cache, tmp_path):

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where converted graphs are kept, by the content of what they were made from."""
 
+import atexit
 import hashlib
+import logging
 import os
+import shutil
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
 
 from monodvps_ros.errors import WeightsError
 from monodvps_ros.network import weights_file
+
+log = logging.getLogger(__name__)
 
 #: Names the folder of the cache; else it lies under $XDG_CACHE_HOME, or ~/.cache.
 CACHE_VARIABLE = "MONODVPS_CACHE"
@@ -43,4 +50,16 @@ def _root() -> Path:
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monodvps_ros"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monodvps_ros"
+    except RuntimeError:  # as in a container that runs as a user whom nobody knows there
+        return _of_this_process()
+
+
+@cache
+def _of_this_process() -> Path:
+    log.warning("environment variable HOME is not set: what is converted is kept until the end only; set %s to a folder",
+                CACHE_VARIABLE)  # fmt: skip
+    folder = Path(mkdtemp(prefix="monodvps_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
