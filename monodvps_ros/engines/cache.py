@@ -58,7 +58,7 @@ def _root() -> Path:
 
 @cache
 def _of_this_process() -> Path:
-    log.warning("environment variable HOME is not set: what is converted is kept until the end only; set %s to a folder",
+    log.warning("environment variable HOME is not set: converted graphs are lost at the end; set %s to a folder",
                 CACHE_VARIABLE)  # fmt: skip
     folder = Path(mkdtemp(prefix="monodvps_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
