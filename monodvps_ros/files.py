@@ -107,8 +107,9 @@ def shipped_file(name: Path | str) -> Path | None:
     Such files lie beside the package in its source tree, or in the share folder of a colcon workspace or a Python
     environment.
     """
-    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), *Path(__file__).parents]
-    folders = [Path(__file__).parents[1], *(Path(prefix) / "share" / "monodvps_ros" for prefix in prefixes)]
+    named = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    prefixes = [*named, *Path(__file__).parents]
+    folders = [Path(__file__).parents[1], *(prefix / "share" / "monodvps_ros" for prefix in prefixes)]
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 

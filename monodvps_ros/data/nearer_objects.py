@@ -7,6 +7,7 @@ image along the row. What it hides of itself is taken to stay the same.
 """
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ def copy_nearer(sample: Sample, labels: LabelSpace, generator: np.random.Generat
     is_object = truth.panoptic == panoptic_id
     matrix = _enlargement(is_object, intrinsics, factor, generator)
 
-    def moved(values: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
+    def moved(values: NDArray[Any], interpolation: int) -> NDArray[Any]:
         size = values.shape[1::-1]
         return np.asarray(cv2.warpAffine(values, matrix, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT))
 

@@ -242,7 +242,8 @@ def _network_depth(corners: Points, view: View, scale: ScaleEstimate) -> NDArray
     inverse_depth, (height, width) = view.inverse_depth[0, 0].cpu().numpy(), view.image.shape[-2:]
     rows = (corners[:, 1] * (inverse_depth.shape[0] / height)).astype(np.intp)
     columns = (corners[:, 0] * (inverse_depth.shape[1] / width)).astype(np.intp)
-    return scale.factor / np.maximum(inverse_depth[rows, columns].astype(np.float64), 1e-9)
+    depth_m: NDArray[np.float64] = scale.factor / np.maximum(inverse_depth[rows, columns].astype(np.float64), 1e-9)
+    return depth_m
 
 
 def _road_depth(corners: Points, camera_height_m: float, intrinsics: NDArray[np.float64]) -> NDArray[np.float64]:
