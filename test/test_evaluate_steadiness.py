@@ -73,6 +73,21 @@ def test_instances_are_followed_whatever_their_ids(drive):
     assert switched["ids_per_instance"] == pytest.approx(kept["ids_per_instance"] + 1.0, abs=0.3)
 
 
+def test_of_an_instance_that_falls_apart_one_part_is_followed(drive):
+    steadiness = Steadiness(CITYSCAPES)
+    for place, sample in enumerate(drive):
+        panoptic = sample.truth.panoptic.copy()
+        for number in np.unique(panoptic[panoptic % 1000 > 0]).tolist() if place >= 3 else ():
+            rows, columns = np.nonzero(panoptic == number)
+            upper = rows < np.median(rows)
+            panoptic[rows[upper], columns[upper]] = number + 400
+        found = segments(panoptic, lambda number: number)
+        steadiness.add(sample.frame.image, perceived(sample.frame, sample.truth.depth_m, panoptic, found))
+    result = steadiness.result()
+    assert result["standing_instances"] > 0
+    assert result["frames_per_standing_instance"] <= len(drive)
+
+
 def test_nothing_static_is_no_figure(drive):
     steadiness = Steadiness(CITYSCAPES)
     assert steadiness.result()["flicker"] is None

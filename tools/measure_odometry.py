@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.config import PipelineConfig, ScaleConfig
 from monodvps_ros.data import open_source
+from monodvps_ros.errors import DataError, MonoDVPSError
 from monodvps_ros.metrics.odometry_errors import odometry_errors
 from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
@@ -77,6 +78,8 @@ def orb_poses(samples: list[Sample], true: NDArray[np.float64]) -> NDArray[np.fl
 def measure(recording: Path, weights: str, camera_height_m: float, lengths_m: list[float]) -> Iterator[str]:
     """Yield a line of figures for each way."""
     samples = [sample for sample in open_source(recording) if sample.truth.world_from_camera is not None]
+    if len(samples) < 2:
+        raise DataError(f"{recording}: has no poses; a folder needs poses.txt, a recording transforms on /tf")
     true = np.array([sample.truth.world_from_camera for sample in samples])
     way = float(np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum())
     yield f"{recording.name}: {len(samples)} frames, {way:.0f} m"
@@ -101,6 +104,14 @@ def main() -> None:
         "--lengths", type=float, nargs="+", default=[10.0, 20.0, 40.0], help="Of the stretches, metres."
     )
     given = parser.parse_args()
+    try:
+        report(given)
+    except MonoDVPSError as error:
+        raise SystemExit(str(error)) from error
+
+
+def report(given: argparse.Namespace) -> None:
+    """Print the lines of each recording."""
     for recording in given.recordings:
         for line in measure(recording, given.weights, given.camera_height_m, given.lengths):
             print(line, flush=True)

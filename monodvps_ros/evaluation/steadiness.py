@@ -149,8 +149,9 @@ class Steadiness:
     def _follow(
         self, before: _Frame, now: _Frame, flow: NDArray[np.float32], off_px: NDArray[np.float32] | None
     ) -> None:
-        """Continue the chains of instances that overlap with one of the previous frame, moved by flow."""
+        """Continue the chain of each instance of the previous frame by what overlaps it most, moved by flow."""
         moved = _sampled(before.ids.astype(np.float32), flow, cv2.INTER_NEAREST).astype(np.int64)
+        shares: dict[int, tuple[float, int]] = {}  # earlier id to the share and id of what overlaps it most
         for number in np.unique(now.ids[now.ids > 0]).tolist():
             mask = now.ids == number
             others, counts = np.unique(moved[mask & (moved > 0)], return_counts=True)
@@ -160,6 +161,9 @@ class Steadiness:
             union = mask.sum() + (moved == other).sum() - counts.max()
             if counts.max() < _LEAST_OVERLAP * union or other not in before.chains:
                 continue
+            shares[other] = max(shares.get(other, (0.0, 0)), (float(counts.max() / union), number))
+        for other, (_, number) in shares.items():
+            mask = now.ids == number
             chain = now.chains[number] = before.chains[other]
             chain.ids.add(number)
             chain.frames += 1
