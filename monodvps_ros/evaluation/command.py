@@ -258,7 +258,8 @@ def _title(request: Request) -> str:
 def _print(request: Request, result: Result, baseline: Result | None, name: str) -> None:
     console = Console(markup=False, highlight=False)
     shown = request.scalings[-1].value
-    title = f"{result['dataset']}: {result['frames']} frames in {result['sequences']} sequence{'' if result['sequences'] == 1 else 's'}"
+    plural = "" if result["sequences"] == 1 else "s"
+    title = f"{result['dataset']}: {result['frames']} frames in {result['sequences']} sequence{plural}"
     if request.against and baseline is not None:
         after, before = at_scaling(result, shown), at_scaling(baseline, shown)
         title += f", {result['reference']}, depth scaling {shown}"
