@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import TINY
 
+from monodvps_ros.cli import describe
 from monodvps_ros.cli.main import main
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import NetworkConfig, TrainingConfig
@@ -30,6 +31,13 @@ def test_it_names_each_part_with_its_counts(capsys, monkeypatch):
     assert parameters.pop("total") == sum(parameters.values())
 
 
+@pytest.fixture
+def not_counted(monkeypatch):
+    """Leave out the table, which takes a second."""
+    monkeypatch.setattr(describe, "measure_complexity", lambda config: [])
+
+
+@pytest.mark.usefixtures("not_counted")
 def test_it_reads_a_config_file(capsys, monkeypatch, tmp_path):
     config = tmp_path / "a.yaml"
     config.write_text("network: {encoder: mobilenetv3_small_050, input_width: 320}\n")
@@ -38,6 +46,7 @@ def test_it_reads_a_config_file(capsys, monkeypatch, tmp_path):
     assert "mobilenetv3_small_050, output stride 16, 192 x 320" in printed.out
 
 
+@pytest.mark.usefixtures("not_counted")
 def test_it_shows_the_card_of_weights(capsys, monkeypatch, tmp_path):
     torch.manual_seed(0)
     file = tmp_path / "w.safetensors"
