@@ -51,13 +51,6 @@ class AugmentationConfig(Config):
         at_least=1.0,
         at_most=4.0,
     )
-    copy_nearer: float = setting(
-        0.0,
-        "Probability of copying an object of a sample to a nearer place, enlarged, where its depth is measured and"
-        " the camera known; for training without terms of motion.",
-        at_least=0.0,
-        at_most=1.0,
-    )
 
     def check(self) -> None:
         """Check the order of the scales."""

@@ -260,7 +260,7 @@ def _in_camera(points: Points, depth_m: NDArray[np.float64], intrinsics: NDArray
 
 
 def _focal(intrinsics: NDArray[np.float64]) -> NDArray[np.float64]:
-    return intrinsics[[0, 1], [0, 1]]
+    return np.array([intrinsics[0, 0], intrinsics[1, 1]], np.float64)
 
 
 def _gray(image: Tensor) -> NDArray[np.uint8]:

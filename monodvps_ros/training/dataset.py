@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from monodvps_ros.config import TrainingConfig
-from monodvps_ros.data.nearer_objects import copy_nearer
 from monodvps_ros.data.targets import panoptic_targets
 from monodvps_ros.data.transforms import apply_color_jitter, apply_geometry, draw_color_jitter, draw_geometry
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import DataError
 from monodvps_ros.geometry import scale_length
 from monodvps_ros.labels import VOID_PANOPTIC_ID
 from monodvps_ros.losses import Need, Objective, TrainingBatch
@@ -55,7 +54,6 @@ class TrainingDataset(Dataset[dict[str, Any]]):
 
     Raises:
         DataError: no frame can be used by any term.
-        ConfigError: `augmentation.copy_nearer` with terms that look at neighbouring frames.
     """
 
     def __init__(self, store: FrameStore, config: TrainingConfig, objective: Objective) -> None:
@@ -64,11 +62,6 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         needs = {term.need for term in objective.active}
         metric = objective.canonical_focal_px > 0
         self._moves = Need.MOTION in needs  # otherwise neighbours are not read
-        if self._moves and config.augmentation.copy_nearer:
-            raise ConfigError(
-                f"augmentation.copy_nearer is {config.augmentation.copy_nearer}: neighbouring frames do not have the "
-                "copies; set it to 0, or the weights of the terms of motion (loss.photometric, loss.flow)"
-            )
         self._reads = objective.reads  # other maps are not computed
         self._size = (config.network.input_height, config.network.input_width)
         self._given = [needs_met(store.entries, number, config.max_gap_s, metric) for number in range(len(store))]
@@ -101,10 +94,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         given = self._given[number]
         has_motion = Need.MOTION in given
         places = [number + step if has_motion else number for step in NEIGHBOURS] if self._moves else []
-        stored = self.store.sample(number)
-        if generator.random() < augmentation.copy_nearer:
-            stored = copy_nearer(stored, self.store.labels, generator)
-        target = apply_geometry(stored, geometry)
+        target = apply_geometry(self.store.sample(number), geometry)
         sources = [apply_geometry(self.store.sample(place, with_truth=False), geometry) for place in places]
         images = [frame.frame.image for frame in (target, *sources)]
         return {
