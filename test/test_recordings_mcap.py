@@ -269,6 +269,14 @@ def test_times_that_a_chunk_claims_do_not_matter(tmp_path, index_types, claimed)
     check_whole(path)
 
 
+@pytest.mark.parametrize("chunk_size", [1000, 5000, 1 << 20])
+@pytest.mark.parametrize("options", [{}, {"index_types": IndexType.NONE}, {"use_chunking": False}], ids=str)
+@pytest.mark.parametrize("received", [[0] * 12, [START + number // 5 * 10**9 for number in range(12)]])
+def test_messages_of_one_time_of_receipt_keep_their_order(tmp_path, chunk_size, options, received):
+    path = write_mcap(tmp_path / "drive.mcap", camera(stamps(12), received), chunk_size=chunk_size, **options)
+    check_whole(path, 12)
+
+
 def test_few_parts_are_held_at_once_even_where_all_say_the_same_time(monkeypatch):
     held, most = set(), []
 

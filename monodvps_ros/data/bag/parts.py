@@ -5,7 +5,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import count
 from typing import Protocol, TypeAlias
 
 #: Parts that overlap in time are held in memory together up to this many bytes; beyond it they are no longer merged.
@@ -71,20 +70,21 @@ class Storage(Protocol):
 
 
 def merged(parts: Iterable[Part]) -> Iterator[Entry]:
-    """Read parts, merged by time; each is opened when its first message is due."""
-    waiting = deque(sorted(parts, key=lambda part: part.start_ns))
+    """Read parts, merged by time, and where times are the same in the order of the parts.
+
+    Each part is opened when its first message is due.
+    """
+    waiting = deque(enumerate(sorted(parts, key=lambda part: part.start_ns)))
     heap: list[tuple[int, int, Entry, Iterator[Entry], int]] = []
     held = 0
-    for number in count():
-        if waiting and (not heap or (waiting[0].start_ns <= heap[0][0] and held < MOST_HELD_BYTES)):
-            part = waiting.popleft()
+    while waiting or heap:
+        if waiting and (not heap or (waiting[0][1].start_ns < heap[0][0] and held < MOST_HELD_BYTES)):
+            number, part = waiting.popleft()
             reading, size = part.read(), part.held_bytes
             held += size
-        elif heap:
-            _, _, due, reading, size = heappop(heap)
-            yield due
         else:
-            return
+            _, number, due, reading, size = heappop(heap)
+            yield due
         entry = next(reading, None)
         if entry is None:
             held -= size
