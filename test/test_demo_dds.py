@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +33,7 @@ from monodvps_ros.demo.processes import Child
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.msg import PanopticSegment, PanopticSegments
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play, play
-from monodvps_ros.ros.nodes.recorder import LARGE_QUEUE_DEPTH
+from monodvps_ros.ros.nodes.recorder import LARGE_QUEUE_DEPTH, MAX_DRAIN_S
 from monodvps_ros.ros_environment import shipped_profile
 from monodvps_ros.types import CameraFrame, Sample
 
@@ -234,6 +235,30 @@ class TestRecorder:
         assert [message.data[0] for topic, _, message, _ in recorded if topic == "/image"] == [
             *range(LARGE_QUEUE_DEPTH)
         ]
+
+    def test_a_launch_that_ends_need_not_wait_for_topics_that_never_fall_silent(self, node, tmp_path):
+        ticks, ended = node.create_publisher(Header, "ticks", 10), threading.Event()
+
+        def tick():
+            while not ended.wait(0.05):
+                ticks.publish(Header(frame_id="tick"))
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        try:
+            with recorder(tmp_path, "ticks") as child:
+                end = time.monotonic() + 60
+                while child.latest("counts") is None and time.monotonic() < end:
+                    time.sleep(0.05)
+                begun = time.monotonic()
+                os.kill(child.pid, signal.SIGINT)
+                os.kill(child.pid, signal.SIGTERM)
+                assert child.wait(30) == 0, child.last_lines()
+                assert time.monotonic() - begun < MAX_DRAIN_S
+        finally:
+            ended.set()
+            thread.join()
+        assert {message.frame_id for _, _, message, _ in read(tmp_path / "bag")} == {"tick"}
 
     def test_latched_topics_are_recorded_though_they_were_published_before(self, node, tmp_path):
         qos = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)

@@ -135,7 +135,7 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
             with BackgroundWriter(writer, MOST_WAITING_BYTES) as background:
                 recorder = Recorder(node, background, topics, optional)
                 _spin(executor, recorder, background, lambda: bool(stop_requests) or _stdin_ended())
-                _drain(executor, recorder)
+                _drain(executor, recorder, lambda: signal.SIGTERM in stop_requests[1:])
         _report("stopped", counts=recorder.counts)
         _log(f"{background.written.total()} messages recorded to {writer.path}{_lost(background)}")
     finally:
@@ -165,9 +165,14 @@ def _spin(
             _log(f"the disk is too slow{_lost(writer)}")
 
 
-def _drain(executor: SingleThreadedExecutor, recorder: Recorder) -> None:
+def _drain(executor: SingleThreadedExecutor, recorder: Recorder, hurried: Callable[[], bool]) -> None:
+    """Write what is on its way, until all is quiet; a launch that ends sends SIGTERM in the end, and then kills."""
     begin_s = recorder.last_receipt_s = time.monotonic()
-    while time.monotonic() - recorder.last_receipt_s < QUIET_S and time.monotonic() - begin_s < MAX_DRAIN_S:
+    while (
+        time.monotonic() - recorder.last_receipt_s < QUIET_S
+        and time.monotonic() - begin_s < MAX_DRAIN_S
+        and not hurried()
+    ):
         executor.spin_once(timeout_sec=0.05)
 
 
