@@ -204,6 +204,20 @@ def test_sparse_poses_make_no_more_than_a_few_images_wait():
     assert given == 5 * MOST_WAITING
 
 
+def test_a_camera_info_that_comes_once_and_late_is_that_of_all_images(tmp_path):
+    """As of a latched topic that the recorder found late."""
+    info, frames = calibration(d=()), 3 * MOST_WAITING
+    with BagWriter(tmp_path / "bag") as writer:
+        for index in range(frames):
+            at = START + index * STEP
+            writer.image("/cam/image_raw", at, "cam", np.zeros((*SIZE, 3), np.uint8), "rgb8")
+            if index == 2 * MOST_WAITING:
+                writer.calibration("/cam/camera_info", at, "cam", info)
+    samples = list(open_source(tmp_path / "bag"))
+    assert len(samples) == frames
+    assert all(np.array_equal(sample.frame.intrinsics, K) for sample in samples)
+
+
 def test_that_no_camera_info_has_the_stamp_is_told_once(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         samples = list(open_source(write(tmp_path / "bag", calibration(d=()), count=4, info_stamp=lambda _: 5)))

@@ -3,11 +3,14 @@
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.bag.messages import read_transforms, stamp_ns, take_receipt
 from monodvps_ros.data.bag.topics import TF_TOPIC, CameraTopics
+from monodvps_ros.errors import DataError
 
 POSE = "world_from_camera"
 CAMERA_INFO = "camera_info"
@@ -60,6 +63,7 @@ class BagPairing:
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Give image messages, in the order of the recording, and their partners."""
         waiting: deque[Any] = deque()
+        self._info = self._first_info()
         for topic, _, received_ns, message in self._reader.messages([self._image_topic, *self._names]):
             if self._unstamped and topic != TF_TOPIC:
                 take_receipt(message, received_ns)
@@ -74,6 +78,16 @@ class BagPairing:
         for image in waiting:
             yield image, self._partners(image)
         self._drop_held()
+
+    def _first_info(self) -> Any:
+        """Return the first camera_info, which may come later than images can wait for it; None where there is none."""
+        topics = [topic for topic, name in self._names.items() if name == CAMERA_INFO]
+        with suppress(DataError):  # none can be read, which is told in the end
+            for _, _, received_ns, info in islice(self._reader.messages(topics) if topics else [], 1):
+                if self._unstamped:
+                    take_receipt(info, received_ns)
+                return info
+        return None
 
     def _before_jump(self, waiting: deque[Any], image_ns: int) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Give the images before a jump back once time goes on from it, which is not so of one image out of order."""
@@ -133,7 +147,7 @@ class BagPairing:
         for name, held in self._held.items():
             until = sorted(other for other in held if other <= stamp)
             if name == CAMERA_INFO:
-                self._info = held[until[-1]] if until else self._info or (held[min(held)] if held else None)
+                self._info = held[until[-1]] if until else self._info
                 if self._info is not None:
                     partners[CAMERA_INFO] = self._info
                     self.other_infos += stamp_ns(self._info) != stamp
