@@ -79,9 +79,23 @@ def test_a_split_file_without_content_costs_itself(tmp_path, caplog):
 
 def test_a_file_that_metadata_names_is_missing(tmp_path):
     path = split_bag(tmp_path, "mcap")
+    whole = len(list(open_source(path)))
     (path / "split_9.mcap").unlink()
+    source = open_source(path)
+    assert 0 < len(list(source)) < whole
+    assert any(f"names files that do not exist: {path}/split_9.mcap" in sentence for sentence in source.damage)
+    for file in path.glob("*.mcap"):
+        file.unlink()
     with pytest.raises(DataError, match=r"names files that do not exist: .*split_9\.mcap"):
         open_source(path)
+
+
+def test_a_storage_file_that_was_renamed_is_read_and_told(tmp_path):
+    path = write_frames(tmp_path / "bag", stamps(3))
+    storage_file(path).rename(path / "kept.mcap")
+    source = open_source(path)
+    assert [sample.frame.stamp_ns for sample in source] == stamps(3)
+    assert list(source.damage) == [f"{path}: metadata.yaml names files that do not exist: {path}/bag.mcap"]
 
 
 def test_a_missing_end_is_said_and_all_before_it_is_read(tmp_path, storage, caplog):

@@ -151,7 +151,7 @@ class BagReader:
     def _open(self) -> None:
         metadata = read_metadata(self.path)
         refused: DataError | None = None
-        for path in storage_files(self.path, metadata):
+        for path in storage_files(self.path, metadata, self._report):
             try:
                 storage = open_file(path, self._folder, self._report)
             except (DataError, OSError) as error:

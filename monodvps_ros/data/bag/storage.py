@@ -95,11 +95,16 @@ def promised(metadata: dict[str, Any]) -> dict[tuple[str, str], int]:
         return {}
 
 
-def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
+def storage_files(path: Path, metadata: dict[str, Any], report: Callable[[str], None]) -> list[Path]:
     """List the storage files of a recording: those that ``metadata.yaml`` names, then others of their kind.
 
+    Args:
+        path: of the recording.
+        metadata: what ``metadata.yaml`` says.
+        report: called with a sentence where it names files that do not exist, beside others that do.
+
     Raises:
-        DataError: there are none, they are of ROS 1, or ``metadata.yaml`` is damaged or names others.
+        DataError: there are none, or they are of ROS 1.
     """
     if not path.exists():
         raise DataError(f"{path}: does not exist")
@@ -119,7 +124,11 @@ def storage_files(path: Path, metadata: dict[str, Any]) -> list[Path]:
     named = list(dict.fromkeys(path / PureWindowsPath(str(name)).name for name in names))  # parts with / or \\
     missing = [str(file) for file in named if not file.is_file()]
     if missing:
-        raise DataError(f"{path}: metadata.yaml names files that do not exist: {', '.join(missing)}")
+        problem = f"{path}: metadata.yaml names files that do not exist: {', '.join(missing)}"
+        if not found:
+            raise DataError(problem)
+        report(problem)
+        named = [file for file in named if file.is_file()]
     others = [file for file in found if file not in named and (not named or file.suffix == named[0].suffix)]
     if named and others:
         log.warning("%s: metadata.yaml does not name %s; they are read as well", path, ", ".join(map(str, others)))
