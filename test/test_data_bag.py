@@ -321,3 +321,16 @@ def test_a_folder_of_recordings_is_a_source_of_sequences(tmp_path):
     write_frames(tmp_path / "all" / "slow", stamps(2, SECOND))
     with pytest.raises(DataError, match="rates from 1 to 10 Hz"):
         open_source(tmp_path / "all")
+
+
+def test_a_recording_of_a_folder_that_cannot_be_read_costs_itself(tmp_path):
+    for name in ("drive_1", "drive_2", "drive_3"):
+        write_frames(tmp_path / "all" / name, stamps(2))
+    storage_file(tmp_path / "all/drive_2").write_bytes(b"")
+    source = open_source(tmp_path / "all")
+    assert [(s.sequence, s.index) for s in source] == [("drive_1", 0), ("drive_1", 1), ("drive_3", 0), ("drive_3", 1)]
+    assert len(source.damage) == 1 and "drive_2.mcap: is 0 bytes long" in source.damage[0]
+    for name in ("drive_1", "drive_3"):
+        storage_file(tmp_path / "all" / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"drive_1\.mcap: is 0 bytes long"):
+        open_source(tmp_path / "all")

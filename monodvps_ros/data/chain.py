@@ -21,13 +21,14 @@ class ChainedSource:
     Args:
         path: where they lie, for error messages.
         sources: at least one.
+        refused: why others that lie there cannot be read, in sentences; they stand in `damage`.
 
     Raises:
         DataError: their rates differ by more than a tenth.
     """
 
-    def __init__(self, path: Path, sources: Sequence[SampleSource]) -> None:
-        self._sources = sources
+    def __init__(self, path: Path, sources: Sequence[SampleSource], refused: Sequence[str] = ()) -> None:
+        self._sources, self._refused = sources, refused
         rates = sorted(source.rate_hz for source in sources)
         if rates[-1] > rates[0] * (1 + _RATE_TOLERANCE):
             raise DataError(
@@ -56,7 +57,7 @@ class ChainedSource:
     @property
     def damage(self) -> list[str]:
         """What cannot be read of all."""
-        return [sentence for source in self._sources for sentence in damage_of(source)]
+        return [*self._refused, *(sentence for source in self._sources for sentence in damage_of(source))]
 
     def __iter__(self) -> Iterator[Sample]:
         """Read the first source from its first frame, then the others; goes on where they do."""
