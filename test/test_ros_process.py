@@ -36,7 +36,7 @@ class Process:
     """The node's process and the lines it says."""
 
     def __init__(self, *arguments):
-        self.others = set(Path("/dev/shm").glob("fastdds_*"))
+        self.others = set(Path("/dev/shm").glob("fast*_*"))
         command = [*NODE, *(word for argument in arguments for word in ("-p", argument))]
         environment = {**os.environ, "RCUTILS_LOGGING_USE_STDOUT": "0", "RCUTILS_COLORIZED_OUTPUT": "0"}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -76,7 +76,7 @@ class Process:
         It also opens those of every process that it writes to: what was there before it is not its own.
         """
         maps = Path(f"/proc/{self.process.pid}/maps").read_text()
-        opened = {Path(name) for name in re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE)}
+        opened = {Path(name) for name in re.findall(r"/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16}$", maps, re.MULTILINE)}
         return opened - self.others
 
     def end(self):
