@@ -27,6 +27,8 @@ from rclpy.signals import SignalHandlerOptions
 from safetensors.torch import save_file
 from sensor_msgs.msg import Image
 
+from monodvps_ros.ros_environment import PROFILE_VARIABLES
+
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 NODE = [sys.executable, "-m", "monodvps_ros.ros.executables.perception_node", "--ros-args"]
@@ -172,6 +174,42 @@ def test_a_signal_while_it_processes_images(number):
         assert not [line for line in node.lines if "Traceback" in line or "ERROR" in line]
         [first] = [line for line in node.lines if "first frame out" in line]
         assert re.search(r"[0-9.]+ s after start, [0-9]+ ms after it came in", first)
+
+
+@pytest.mark.slow
+def test_after_it_was_stopped_for_3_s_it_hears_all_again(monkeypatch):
+    """As with a debugger, or a computer that was suspended; started without a launch file, so without its profile."""
+    for name in PROFILE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with Process("pipeline.weights:=random", "pipeline.scale.mode:=fixed") as node, peer("/") as (watcher, executor):
+        said = set()
+        watcher.create_subscription(Image, "/depth/image", lambda message: said.add(message.header.stamp.sec), 10)
+        images = watcher.create_publisher(Image, "/image", 10)
+        message = Image(height=720, width=960, step=2880, encoding="rgb8")  # 2 MB
+        message.data.frombytes(bytes(720 * 2880))
+
+        def answers(seconds, timeout_s=20.0):
+            """Publish images of these stamps, each when the one before is answered; return the stamps answered."""
+            for second in seconds:
+                message.header.stamp.sec = second
+                images.publish(message)
+                end = time.monotonic() + timeout_s
+                while second not in said and time.monotonic() < end:
+                    executor.spin_once(0.02)
+            return said & set(seconds)
+
+        node.wait_for("FASTDDS_DEFAULT_PROFILES_FILE is not set; using")
+        end = time.monotonic() + 60.0
+        while not (images.get_subscription_count() and any("first frame" in line for line in list(node.lines))):
+            assert time.monotonic() < end, node.lines
+            answers([int(time.monotonic())], 0.5)
+        node.process.send_signal(signal.SIGSTOP)
+        answers(range(10**8, 10**8 + 30), 0.1)  # 60 MB in 3 s
+        node.process.send_signal(signal.SIGCONT)
+        after = range(2 * 10**8, 2 * 10**8 + 10)
+        assert answers(after) == set(after)
+        node.process.send_signal(signal.SIGINT)
+        assert node.end() == 0
 
 
 @pytest.fixture(scope="module")
