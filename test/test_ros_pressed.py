@@ -18,12 +18,14 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 
-from rclpy.lifecycle import TransitionCallbackReturn
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.parameter import Parameter
 from ros_bench import TYPES, Bench, BoxModel, picture, wait_until
 
 ROUNDS = int(os.environ.get("MONODVPS_ROUNDS", "1"))
-SUCCESS = TransitionCallbackReturn.SUCCESS
+_DOWN, _CLEAN = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+_CONFIGURE, _ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(120 + 300 * ROUNDS)]
 
@@ -54,6 +56,13 @@ def serve(bench, index, topic="depth/image"):
     return bench.wait_for(topic, index)
 
 
+def leave(bench, visitors):
+    """Destroy subscriptions in the thread that may be waiting for them."""
+    executor, _ = bench.threads[-1]
+    task = executor.create_task(lambda: [bench.peer.destroy_subscription(visitor) for visitor in visitors])
+    wait_until(task.done)
+
+
 def assert_level(before, after, most_mb):
     """Nothing is kept: no descriptors or threads, and no more memory than that."""
     assert after[0] <= before[0] + 2 and after[1] <= before[1], (before, after)
@@ -63,13 +72,13 @@ def assert_level(before, after, most_mb):
 def test_cycles_through_all_states_keep_nothing():
     with Bench(outputs=("depth/image",)) as bench:
         serve(bench, 0)
-        before = None
+        client, before = bench.peer.create_client(ChangeState, "perception/change_state"), None
+        assert client.wait_for_service(20.0)
         for cycle in range(50 * ROUNDS):
-            assert bench.node.trigger_deactivate() == SUCCESS
-            if cycle % 2:
-                assert bench.node.trigger_cleanup() == SUCCESS
-                assert bench.node.trigger_configure() == SUCCESS
-            assert bench.node.trigger_activate() == SUCCESS
+            for transition in (_DOWN, *((_CLEAN, _CONFIGURE) if cycle % 2 else ()), _ACTIVATE):
+                answer = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+                wait_until(answer.done)
+                assert answer.result().success, (cycle, transition)
             if cycle == 10:
                 before = held()
         wait_until(lambda: bench.images.get_subscription_count() == 1)
@@ -104,11 +113,10 @@ def test_subscribers_that_come_and_go():
         before, index = None, 0
         for number in range(20 * ROUNDS):
             came = [topics[(number + step) % len(topics)] for step in (0, 3)]
-            visitors = [bench.peer.create_subscription(TYPES[topic], topic, lambda message: None, 10) for topic in came]
+            visitors = [bench.peer.create_subscription(TYPES[topic], topic, lambda _: None, 10) for topic in came]
             index += 1
             serve(bench, index)
-            for visitor in visitors:
-                bench.peer.destroy_subscription(visitor)
+            leave(bench, visitors)
             bench.received["depth/image"].clear()
             if number == 4:
                 before = held()
