@@ -2,11 +2,12 @@
 """Commands in processes of their own that need no second to import torch: forked from a server that has it."""
 
 import contextlib
+import io
 import multiprocessing
-import os
 import resource
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import yaml
@@ -102,19 +103,18 @@ def seconds_of(words, log):
 
 def _run(words, log, most_bytes):
     """Runs in the child."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    if most_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     from monodvps_ros.cli.main import main
 
-    code = 1
+    said, code = io.StringIO(), 1
     try:
-        code = main(words) or 0
+        if most_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = main(words) or 0
     except SystemExit as ended:
         code = ended.code
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc(file=said)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    Path(log).write_text(said.getvalue())  # also where the limit left no room for it
     sys.exit(code)
