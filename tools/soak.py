@@ -19,13 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.subscription import Subscription
 
 from monodvps_ros.data import open_source
 from monodvps_ros.msg import PanopticSegments
@@ -52,7 +52,7 @@ class Watch(Node):
         self.camera: dict[str, str] = {}
         self.usage: list[tuple[float, int, int]] = []
         self.answers = self.visits = 0
-        self._visitors: list[Subscription] = []
+        self._visitors: list[Any] = []
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.create_subscription(PanopticSegments, "panoptic/segments", self._on_segments, 100)
         self.create_timer(1.0, self._sample)
