@@ -52,7 +52,7 @@ def test_they_run_as_they_stand(tmp_path):
         assert ended.returncode == 0, ended.stderr
         said.append(ended.stdout)
     assert len(said) == 3 and "8 frames labelled" in said[0] and "after 2 steps" in said[1]
-    assert re.search(r"4 frames in 1 sequences, truth", said[2]) and "before" in said[2] and "absRel" in said[2]
+    assert re.search(r"4 frames in 1 sequence, truth", said[2]) and "before" in said[2] and "absRel" in said[2]
     start, better = (load_file(tmp_path / name) for name in ("start.safetensors", "out/better/weights.safetensors"))
     assert any((start[name] != better[name]).any() for name in start), "it has learnt something"
     index = json.loads((tmp_path / "out/better/frames/frames.json").read_text())
