@@ -337,6 +337,7 @@ def test_recordings_one_a_sequence(tmp_path):
         run(tmp_path, Seen())
 
 
+@pytest.mark.slow
 def test_the_command_from_a_drive_to_predictions(tmp_path, capsys):
     from monodvps_ros.cli.predict import predict
     from monodvps_ros.config import NetworkConfig, SceneConfig

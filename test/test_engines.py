@@ -155,6 +155,7 @@ def test_threads_sleep_soon_unless_the_user_says_how_they_wait(monkeypatch, give
     assert found == (given or {"GOMP_SPINCOUNT": str(SPIN_COUNT), "KMP_BLOCKTIME": "1"})
 
 
+@pytest.mark.slow
 def test_a_node_that_runs_a_cached_graph_imports_nothing_that_it_does_not_need():
     code = (
         "import sys, monodvps_ros.perception.loading\n"

@@ -151,6 +151,7 @@ class TestDrives:
         monkeypatch.setattr(command, "split_of", lambda name: drives)
         return drives
 
+    @pytest.mark.slow
     def test_writes_all_numbers_and_compares(self, tmp_path, capsys, drives):
         list(write_drives(drives, tmp_path, as_bag=True))
         weights = write_tiny_weights(tmp_path / "tiny.safetensors")

@@ -169,6 +169,7 @@ class TestMovingCars:
         assert found / (found + wrong) >= 0.9, "precision"
         assert 1 - wrong / parked >= 0.9, "parked cars spared"
 
+    @pytest.mark.slow
     def test_masks_the_moving_and_spares_the_parked(self):
         self.check({23: [18], 22: [30]})
 

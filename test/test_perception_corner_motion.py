@@ -99,7 +99,7 @@ def _view(sample):
 
 
 def test_a_rendered_drive_is_followed():
-    samples = list(Drive(SceneConfig(frames=6, height=192, width=640, rate_hz=10.0), 11))
+    samples = list(Drive(SceneConfig(frames=4, height=192, width=640, rate_hz=10.0), 11))
     source, scale = CornerMotion(), ScaleEstimate(2.0, 1.0, ScaleState.METRIC)
     found = [source.since_last(_view(sample), scale) for sample in samples]
     assert found[0] is None

@@ -182,6 +182,7 @@ def run(*words):
     return end.value.code
 
 
+@pytest.mark.slow
 def test_predict_reads_on_and_says_so_in_its_exit_code(tmp_path, capsys):
     bag = bag_of(tmp_path / "bag", [0, 1, 2, 2, 3, 4])
     assert run("predict", "--input", bag, "--out", tmp_path / "p", "--weights", "random") == 3
@@ -201,6 +202,7 @@ def test_play_publishes_the_rest_and_says_so_in_its_exit_code(tmp_path):
     assert b"the input is incomplete: " in done.stderr and b"1 stamps repeat the one before" in done.stderr
 
 
+@pytest.mark.slow
 def test_evaluate_says_in_its_exit_code_that_frames_are_missing(tmp_path, capsys):
     found = list(camera([START + offset * STEP for offset in (0, 1, 1, 2)]))
     for number, (_, received, seen) in enumerate(found[1::2]):

@@ -73,6 +73,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_drive_appears_whole_and_what_a_kill_left_is_removed(drive, tmp_path):
     seen = []
 
