@@ -40,7 +40,7 @@ class BagDepthImages:
         if not bags:
             raise DataError(f"{path}: is not a recording; depth images are read from rosbag2 only")
         if topic is None:
-            raise DataError(f"{path}: which topic has the depth images? Give it with --depth-topic with --depth-topic")
+            raise DataError(f"{path}: which topic has the depth images? Give it with --depth-topic")
         self._topic, self._check = topic, DepthCheck()
         for bag in bags.values():
             with BagReader(bag) as reader:
