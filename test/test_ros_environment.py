@@ -45,11 +45,15 @@ def test_domains_that_are_refused(clean, text):
         environment.check_environment()
 
 
-def test_middleware(clean, tmp_path):
-    index = tmp_path / "ros/share/ament_index/resource_index/rmw_typesupport"
+def _install(prefix, *names):
+    index = prefix / "share/ament_index/resource_index/rmw_typesupport"
     index.mkdir(parents=True)
-    for name in ("rmw_implementation", "rmw_fastrtps_cpp"):
+    for name in names:
         (index / name).touch()
+
+
+def test_middleware(clean, tmp_path):
+    _install(tmp_path / "ros", "rmw_implementation", "rmw_fastrtps_cpp")
     clean.setenv("AMENT_PREFIX_PATH", f"{tmp_path}/absent:{tmp_path}/ros")
     clean.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     environment.check_environment()
@@ -60,10 +64,7 @@ def test_middleware(clean, tmp_path):
 
 
 def test_a_middleware_that_is_asked_for_must_be_the_chosen_one(clean, tmp_path):
-    index = tmp_path / "ros/share/ament_index/resource_index/rmw_typesupport"
-    index.mkdir(parents=True)
-    for name in ("rmw_fastrtps_cpp", "rmw_zenoh_cpp"):
-        (index / name).touch()
+    _install(tmp_path / "ros", "rmw_fastrtps_cpp", "rmw_zenoh_cpp")
     clean.setenv("AMENT_PREFIX_PATH", f"{tmp_path}/ros")
     clean.setenv("RCL_ASSERT_RMW_ID_MATCHES", "rmw_zenoh_cpp")
     environment.check_environment()

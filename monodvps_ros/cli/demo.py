@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monodvps_ros.cli.options import RectifiedOption
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.files import owned
 
 
@@ -23,9 +23,7 @@ def demo(
         typer.Option(help="Weights file; 'random': untrained weights. Default: the shipped weights."),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to play.")] = None,
-    image_topic: Annotated[
-        str | None, typer.Option(help="Image topic to play, in a recording with several cameras.")
-    ] = None,
+    image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",
     rate: Annotated[
         float, typer.Option(min=0.01, max=100.0, help="Playback speed; 0.5 plays at half the recorded rate.")

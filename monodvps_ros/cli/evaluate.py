@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from monodvps_ros.cli.options import RectifiedOption, Split
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption, Split
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig
 
@@ -65,7 +65,6 @@ _Totals = Annotated[Path | None, typer.Option(help="Write the totals to this fil
 _Report = Annotated[Path | None, typer.Option(help="Write a self-contained HTML report to this file.")]
 _Baseline = Annotated[Path | None, typer.Option(help="JSON file of another evaluation to compare with.")]
 _Worst = Annotated[int, typer.Option(help="Number of worst frames in the report, for each kind of error.", min=0)]
-_ImageTopic = Annotated[str | None, typer.Option(help="Image topic to evaluate, in a recording with several cameras.")]
 _Device = Annotated[str, typer.Option(help="Device for --weights: auto, cpu, cuda or cuda:N.")]
 
 
@@ -91,7 +90,7 @@ def evaluate(
     report: _Report = None,
     baseline: _Baseline = None,
     worst: _Worst = 4,
-    image_topic: _ImageTopic = None,
+    image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",
     device: _Device = "auto",
 ) -> int:

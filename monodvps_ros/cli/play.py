@@ -10,7 +10,7 @@ import typer
 from rclpy.node import Node
 from rich.console import Console
 
-from monodvps_ros.cli.options import RectifiedOption
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.data import open_source
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.data.reading import ReadableSamples
@@ -34,9 +34,7 @@ def play(
     compressed: Annotated[
         bool, typer.Option("--compressed", help="Publish image/compressed (JPEG) instead of image.")
     ] = False,
-    image_topic: Annotated[
-        str | None, typer.Option(help="Image topic to play, in a recording with several cameras.")
-    ] = None,
+    image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to play.")] = None,
     wait_for: Annotated[int, typer.Option(min=0, help="Number of image subscribers to wait for before playing.")] = 1,

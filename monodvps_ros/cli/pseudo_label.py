@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import RectifiedOption, parse_size
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption, parse_size
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
@@ -83,7 +83,6 @@ _Extrinsics = Annotated[
 ]
 
 _KeepLabels = Annotated[bool, typer.Option("--keep-labels", help="Keep the labels of frames that have ground truth.")]
-_ImageTopic = Annotated[str | None, typer.Option(help="Image topic to label, in a recording with several cameras.")]
 
 
 def pseudo_label(
@@ -103,7 +102,7 @@ def pseudo_label(
     depth_within: _DepthWithin = None,
     extrinsics: _Extrinsics = None,
     keep_labels: _KeepLabels = False,
-    image_topic: _ImageTopic = None,
+    image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",
     device: Annotated[str | None, typer.Option(help="Device: auto (CUDA if available), cpu, cuda or cuda:N.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to label.")] = None,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import RectifiedOption
+from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.ros_environment import check_environment
@@ -36,9 +36,7 @@ def view(
     dataset: Annotated[
         str, typer.Option(help="Data set whose classes and layout of pan/ and dep/ apply; see docs/file_formats.md.")
     ] = "cityscapes-dvps",
-    image_topic: Annotated[
-        str | None, typer.Option(help="Image topic to show, in a recording with several cameras.")
-    ] = None,
+    image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to show.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write this .rrd file instead of starting the viewer.")] = None,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.outputs import ScaleEstimate
+from monodvps_ros.perception.flow import to_gray
 from monodvps_ros.perception.views import View
 
 #: Corners that are looked for, how far apart and how much weaker than the best, by OpenCV's measure.
@@ -92,7 +92,7 @@ class CornerMotion:
             (4, 4): carries points of this camera into the one before, metres; None at first, without K, and where too
             few corners agree.
         """
-        gray = _gray(view.image)
+        gray = to_gray(view.image * 255.0)
         before, self._before = self._before, gray
         last, self._last = self._last, None
         matrix = view.intrinsics
@@ -261,9 +261,3 @@ def _in_camera(points: Points, depth_m: NDArray[np.float64], intrinsics: NDArray
 
 def _focal(intrinsics: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([intrinsics[0, 0], intrinsics[1, 1]], np.float64)
-
-
-def _gray(image: Tensor) -> NDArray[np.uint8]:
-    """Return (H, W) uint8 of (1, 3, H, W) in 0..1."""
-    pixels = (image[0].permute(1, 2, 0) * 255.0).round_().to(torch.uint8)
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels.cpu().numpy()), cv2.COLOR_RGB2GRAY), np.uint8)

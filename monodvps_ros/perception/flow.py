@@ -10,6 +10,12 @@ from torch import Tensor
 from monodvps_ros.perception.device import to_device
 
 
+def to_gray(image: Tensor) -> NDArray[np.uint8]:
+    """Return (h, w) uint8, on the CPU, of an image (1, 3, h, w) in 0..255."""
+    rgb = image[0] if image.dtype == torch.uint8 else image[0].round().to(torch.uint8)
+    return np.asarray(cv2.cvtColor(rgb.permute(1, 2, 0).contiguous().cpu().numpy(), cv2.COLOR_RGB2GRAY), np.uint8)
+
+
 class DisFlow:
     """Flow from each frame to the one before, on the CPU."""
 
@@ -33,10 +39,9 @@ class DisFlow:
             (2, h, w) float32 (dx, dy) from this frame to the previous one, pixels, on the image's device; None for the
             first frame, or where the size changed.
         """
-        rgb = image[0] if image.dtype == torch.uint8 else image[0].round().to(torch.uint8)
-        gray = cv2.cvtColor(rgb.permute(1, 2, 0).contiguous().cpu().numpy(), cv2.COLOR_RGB2GRAY)
+        gray = to_gray(image)
         previous = self._before_previous = self._previous
-        self._previous = np.asarray(gray, np.uint8)
+        self._previous = gray
         if previous is None or previous.shape != gray.shape:
             return None
         flow = self._method.calc(gray, previous, np.zeros((*gray.shape, 2), np.float32))

@@ -272,8 +272,7 @@ class Pipeline:
         timer.done("upsample")
         inverse_depth, fit = self._inverse_depth(output), None
         if Stage.SCALE in needs and self._scale.needs_road and plan.road_rays is not None:
-            is_road = semantic == self._road if unseen is None else (semantic == self._road) & ~unseen
-            fit = download.add(fit_road(inverse_depth, is_road, plan.road_rays))
+            fit = download.add(fit_road(inverse_depth, _where_seen(semantic == self._road, unseen), plan.road_rays))
             timer.done("scale")
         grouping = None
         if Stage.TRACKING in needs:
@@ -340,13 +339,12 @@ class Pipeline:
         if image is None or self._odometry is None:
             self._pause_odometry()
             return None
-        is_seen = torch.ones_like(seen.semantic, dtype=torch.bool) if seen.unseen is None else ~seen.unseen
         view = View(
             stamp_ns=frame.stamp_ns,
             image=image,
             inverse_depth=seen.inverse_depth,
-            is_static=~self._may_move[seen.semantic] & is_seen,
-            is_road=(seen.semantic == self._road) & is_seen,
+            is_static=_where_seen(~self._may_move[seen.semantic], seen.unseen),
+            is_road=_where_seen(seen.semantic == self._road, seen.unseen),
             intrinsics=plan.network_intrinsics,
             camera_height_m=self.config.scale.camera_height_m,
         )
@@ -392,3 +390,8 @@ class Pipeline:
         if not canonical:
             return 1.0
         return None if plan.network_intrinsics is None else float(canonical_factor(plan.network_intrinsics, canonical))
+
+
+def _where_seen(mask: Tensor, unseen: Tensor | None) -> Tensor:
+    """(h, w) bool `mask` without the pixels that the camera does not have, if any."""
+    return mask if unseen is None else mask & ~unseen
