@@ -3,6 +3,8 @@
 
 import dataclasses
 import json
+import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from training_clip import SIZE, Clip, K, make_config, make_dataset, make_objecti
 
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.labels import SEMKITTI
-from monodvps_ros.losses import Need
+from monodvps_ros.losses import Need, TrainingBatch
 from monodvps_ros.training.batch import with_float_images
+from monodvps_ros.training.batch_memory import BatchMemory, received
 from monodvps_ros.training.dataset import Draw, TrainingDataset, collate, needs_met
 from monodvps_ros.training.frames import FrameEntry, FrameStore, store_frames
 from monodvps_ros.training.sampler import StepSampler
@@ -93,12 +96,39 @@ def test_loader_processes_collate_the_same_batch_in_shared_memory(tmp_path, monk
     samples = [dataset[Draw(place, place)] for place in (1, 2)]
     plain = collate(samples)
     monkeypatch.setattr("monodvps_ros.training.dataset.get_worker_info", object)
-    shared = collate(samples)
-    for name in ("image", "panoptic", "centers", "center_weights", "offsets_px", "offset_weights", "intrinsics"):
-        value = getattr(shared.truth, name)
-        assert value.is_shared() and torch.equal(value, getattr(plain.truth, name))
-    assert shared.shown.is_shared() and torch.equal(shared.shown, plain.shown)
-    assert not plain.shown.is_shared()
+    sent = collate(samples)
+    arrived = pickle.loads(ForkingPickler.dumps(sent))
+    names = [field.name for field in dataclasses.fields(TrainingBatch)]
+    assert sent.block.is_shared() and not plain.shown.is_shared()
+    for name in names:
+        value, expected = getattr(arrived.truth, name), getattr(plain.truth, name)
+        if isinstance(expected, torch.Tensor):
+            assert torch.equal(value, expected) and value.dtype == expected.dtype, name
+        elif name != "sources":
+            assert value == expected, name
+    pairs = ((arrived.truth.sources, plain.truth.sources), (arrived.shown_sources, plain.shown_sources))
+    assert all(torch.equal(*pair) for both in pairs for pair in zip(*both, strict=True))
+    assert torch.equal(arrived.shown, plain.shown)
+
+
+def test_memory_of_a_batch_is_used_again_when_none_of_its_tensors_is_left():
+    memory = BatchMemory()
+    rows = [torch.arange(3.0), torch.arange(3.0, 6.0)]
+
+    def send(factor):
+        block, places = memory.stack({"flag": [torch.tensor(True)] * 2, "rows": [row * factor for row in rows]})
+        return block.data_ptr(), received(block, places)
+
+    first, tensors = send(1.0)
+    assert tensors["flag"].tolist() == [True, True] and tensors["rows"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    kept = tensors.pop("rows")[1, 1:]
+    del tensors
+    second, others = send(10.0)
+    assert second != first and kept.tolist() == [4, 5]
+    del kept
+    third, again = send(100.0)
+    assert third == first and again["rows"].tolist() == [[0, 100, 200], [300, 400, 500]]
+    assert others["rows"].tolist() == [[0, 10, 20], [30, 40, 50]]
 
 
 def test_ends_and_gaps_have_no_sources(tmp_path):

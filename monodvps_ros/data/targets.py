@@ -6,6 +6,7 @@ is the mean of a mask's coordinates, the Gaussian ends at three standard deviati
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from monodvps_ros.errors import DataError
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.shapes import check_shapes
+
+#: Kinds of panoptic ids; left out are void, and things without an instance id.
+_STUFF, _INSTANCE, _LEFT_OUT, _UNKNOWN = range(4)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,37 +55,50 @@ def panoptic_targets(panoptic: NDArray[np.uint16], labels: LabelSpace, sigma_px:
     if not sigma_px > 0:
         raise DataError(f"sigma_px is {sigma_px}; it must be above 0")
     size = height, width = sizes["H"], sizes["W"]
-    ids = np.flatnonzero(np.bincount(panoptic.ravel(), minlength=VOID_PANOPTIC_ID + 1))  # sorting takes longer
-    place = np.zeros(VOID_PANOPTIC_ID + 1, np.uint16)
-    place[ids] = np.arange(len(ids))
-    inverse = place.take(panoptic)
-    void = ids == VOID_PANOPTIC_ID
-    classes = np.where(void, 0, ids // LABEL_DIVISOR)
-    if (classes >= len(labels)).any():
-        wrong = ids[classes >= len(labels)][0]
+    kinds = _kinds(labels).take(panoptic)
+    if (kinds == _UNKNOWN).any():
+        wrong = panoptic[kinds == _UNKNOWN].min()
         raise DataError(
             f"panoptic id {wrong} is of class {wrong // LABEL_DIVISOR}, but '{labels.name}' has "
             f"{len(labels)} classes; choose the label space of the data"
         )
-    thing = labels.is_thing[classes] & ~void
-    instance = thing & (ids % LABEL_DIVISOR > 0)
-    on_instance = instance.take(inverse)
+    on_instance = kinds == _INSTANCE
     pixels = np.flatnonzero(on_instance)  # of one axis: faster than of two
     rows, columns = np.divmod(pixels.astype(np.int32), width)
-    of_pixel = inverse.ravel().take(pixels)
-    area = np.maximum(np.bincount(of_pixel, minlength=len(ids)), 1)
+    ids, of_pixel = _numbered(panoptic.ravel().take(pixels))
+    area = np.bincount(of_pixel, minlength=len(ids))
     center_y = np.bincount(of_pixel, rows, len(ids)) / area
     center_x = np.bincount(of_pixel, columns, len(ids)) / area
     offsets = np.zeros((2, height * width), np.float32)
     offsets[0, pixels] = center_y.take(of_pixel) - rows
     offsets[1, pixels] = center_x.take(of_pixel) - columns
-    counts = ~(void | (thing & ~instance))
     return PanopticTargets(
-        centers=_heatmap(size, center_y[instance], center_x[instance], sigma_px)[None],
-        center_weights=counts.take(inverse)[None],
+        centers=_heatmap(size, center_y, center_x, sigma_px)[None],
+        center_weights=(kinds != _LEFT_OUT)[None],
         offsets_px=offsets.reshape(2, height, width),
         offset_weights=on_instance[None],
     )
+
+
+@lru_cache(maxsize=4)
+def _kinds(labels: LabelSpace) -> NDArray[np.uint8]:
+    """Return what each panoptic id is: (65536,)."""
+    ids = np.arange(VOID_PANOPTIC_ID + 1)
+    classes, instances = np.divmod(ids, LABEL_DIVISOR)
+    thing = labels.is_thing.take(classes, mode="clip")
+    kinds = np.select(
+        [classes >= len(labels), thing & (instances > 0), thing], [_UNKNOWN, _INSTANCE, _LEFT_OUT], _STUFF
+    )
+    kinds[VOID_PANOPTIC_ID] = _LEFT_OUT
+    return kinds.astype(np.uint8)
+
+
+def _numbered(values: NDArray[np.uint16]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the values that occur, ascending, and for each value its place among them; sorting takes longer."""
+    found = np.flatnonzero(np.bincount(values, minlength=VOID_PANOPTIC_ID + 1))
+    place = np.zeros(VOID_PANOPTIC_ID + 1, np.intp)
+    place[found] = np.arange(len(found))
+    return found, place.take(values)
 
 
 def _heatmap(

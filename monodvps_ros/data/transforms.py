@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.errors import DataError
 from monodvps_ros.geometry import crop_intrinsics, flip_intrinsics, scale_intrinsics
-from monodvps_ros.geometry.resizing import resize_nearest_array
+from monodvps_ros.geometry.resizing import nearest_index
 from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 #: Luma, as of ITU-R BT.601, and two axes of chroma at a right angle, from red, green and blue.
@@ -220,12 +220,18 @@ def apply_color_jitter(image: NDArray[np.uint8], jitter: ColorJitter) -> NDArray
 
 def _part(values: NDArray[Any], geometry: ImageGeometry, interpolation: int | None = None) -> NDArray[Any]:
     """Transform an array (H, W, ...): by OpenCV's interpolation, or to the nearest pixel."""
+    rows = slice(geometry.top, geometry.top + geometry.size[0])
+    columns = slice(geometry.left, geometry.left + geometry.size[1])
+    if interpolation is None and values.shape[:2] != geometry.resized:
+        index_y, index_x = (
+            nearest_index(np.arange(wanted), wanted, given)
+            for wanted, given in zip(geometry.resized, values.shape, strict=False)
+        )
+        seen = index_x[columns]
+        return values.take(index_y[rows], 0).take(seen[::-1] if geometry.mirror else seen, 1)
     if values.shape[:2] != geometry.resized:
-        if interpolation is None:
-            values = resize_nearest_array(values, geometry.resized)
-        else:
-            values = np.asarray(cv2.resize(values, geometry.resized[::-1], interpolation=interpolation))
-    part = values[geometry.top : geometry.top + geometry.size[0], geometry.left : geometry.left + geometry.size[1]]
+        values = np.asarray(cv2.resize(values, geometry.resized[::-1], interpolation=interpolation))
+    part = values[rows, columns]
     if not geometry.mirror:
         return np.ascontiguousarray(part)
     if part.dtype == np.bool_:

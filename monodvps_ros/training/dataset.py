@@ -2,7 +2,6 @@
 """Training samples from stored frames: neighbours, augmentation, targets, and batches of them."""
 
 import ctypes
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from monodvps_ros.geometry import scale_length
 from monodvps_ros.labels import VOID_PANOPTIC_ID
 from monodvps_ros.losses import Need, Objective, TrainingBatch
 from monodvps_ros.training.batch import StepBatch
+from monodvps_ros.training.batch_memory import BatchMemory, Placed, received
 from monodvps_ros.training.frames import FrameEntry, FrameStore
 from monodvps_ros.types import Sample
 
@@ -29,6 +29,8 @@ NEIGHBOURS = (-1, 1)
 _TARGETS = ("centers", "center_weights", "offsets_px", "offset_weights")
 #: Numbers of options in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+#: Of this process of the loader.
+_MEMORY = BatchMemory()
 _FLAGS = tuple(need for need in Need if need is not Need.NOTHING)
 
 
@@ -149,22 +151,46 @@ def _adjacent(entries: Sequence[FrameEntry], number: int, max_gap_s: float) -> b
     return 0 < entries[number].stamp_ns - entries[number - 1].stamp_ns <= 1e9 * max_gap_s
 
 
-def collate(samples: list[dict[str, Any]]) -> StepBatch:
-    """Collate samples into a batch, whose images are uint8 until `TrainingModule.losses` has them on its device."""
+def collate(samples: list[dict[str, Any]]) -> "StepBatch | SharedBatch":
+    """Collate samples into a batch, whose images are uint8 until `TrainingModule.losses` has them on its device.
 
-    def stack(name: str) -> Tensor:
-        return _stack([sample[name] for sample in samples])
+    A process of the loader does it at once in the memory from which training reads the batch.
+    """
+    values = {name: [sample[name] for sample in samples] for name in samples[0]}
+    tensors = {name: values.pop(name) for name, value in samples[0].items() if isinstance(value, Tensor)}
+    if get_worker_info() is not None:
+        return SharedBatch(*_MEMORY.stack(tensors), values)
+    return _batch({name: torch.stack(parts) for name, parts in tensors.items()}, values)
 
-    images, shown = (stack(name).permute(0, 1, 4, 2, 3) for name in ("images", "shown"))
-    maps = [name for name in ("panoptic", *_TARGETS, "depth_m", "inverse_depth") if name in samples[0]]
-    truth = TrainingBatch(
-        image=images[:, 0],
-        sources=tuple(images[:, 1:].unbind(1)),
-        pseudo=torch.tensor([sample["pseudo"] for sample in samples]),
-        names=tuple(sample["name"] for sample in samples),
-        **{name: stack(name) for name in (*maps, "intrinsics")},
-        **{need.value: torch.tensor([sample[need.value] for sample in samples]) for need in _FLAGS},
-    )
+
+@dataclass(frozen=True)
+class SharedBatch:
+    """A batch on its way from a process of the loader; it arrives as a `StepBatch`.
+
+    Attributes:
+        block: shared memory.
+        places: of its tensors, by their names in a sample.
+        values: all else, one for each sample.
+    """
+
+    block: Tensor
+    places: dict[str, Placed]
+    values: dict[str, list[Any]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how the receiving process makes a batch of it."""
+        return _receive, (self.block, self.places, self.values)
+
+
+def _receive(block: Tensor, places: dict[str, Placed], values: dict[str, list[Any]]) -> StepBatch:
+    return _batch(received(block, places), values)
+
+
+def _batch(tensors: dict[str, Tensor], values: dict[str, list[Any]]) -> StepBatch:
+    images, shown = (tensors.pop(name).permute(0, 1, 4, 2, 3) for name in ("images", "shown"))
+    names = tuple(values.pop("name"))
+    flags = {name: torch.tensor(flags) for name, flags in values.items()}
+    truth = TrainingBatch(images[:, 0], sources=tuple(images[:, 1:].unbind(1)), names=names, **tensors, **flags)
     return StepBatch(truth, shown[:, 0], tuple(shown[:, 1:].unbind(1)))
 
 
@@ -178,16 +204,6 @@ def prepare_worker(_: int) -> None:
     if set_option is not None:
         set_option(_MMAP_THRESHOLD, 1 << 25)  # the greatest that it takes
         set_option(_TRIM_THRESHOLD, 1 << 28)
-
-
-def _stack(parts: list[Tensor]) -> Tensor:
-    """Stack tensors; in a process of the loader at once into the memory from which training reads them."""
-    if get_worker_info() is None:
-        return torch.stack(parts)
-    shape = (len(parts), *parts[0].shape)
-    memory = torch.UntypedStorage._new_shared(math.prod(shape) * parts[0].element_size())
-    flat = torch.empty(0, dtype=parts[0].dtype).set_(memory)
-    return torch.stack(parts, out=flat.view(shape))
 
 
 def _intrinsics(sample: Sample) -> Tensor:
