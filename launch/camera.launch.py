@@ -173,6 +173,7 @@ def recorder(values: dict[str, str], cameras: list[LaunchCamera], inputs: bool, 
     if diagnostics:
         optional.append("/diagnostics")
     command = [program_of("recorder"), *(full_name(namespace, name) for name in names), "--out", values["record"]]
+    command.append("--events")  # for the replay, and for the log of this launch
     return ExecuteProcess(
         cmd=[*command, *(word for topic in optional for word in ("--optional", topic))],
         name="recorder",

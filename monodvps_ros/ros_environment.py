@@ -22,6 +22,7 @@ REFUSED = 2
 #: DDS computes its ports from the domain; beyond this they exceed 65535.
 LAST_DOMAIN = 232
 PROFILE = "fastdds_large_messages.xml"
+RECORDER_PROFILE = "fastdds_recorder.xml"
 #: Variables that name a profile of Fast DDS; the second is of older versions.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
@@ -89,15 +90,15 @@ def is_profile_set() -> bool:
     return not os.environ.keys().isdisjoint(PROFILE_VARIABLES)
 
 
-def shipped_profile() -> Path:
-    """Return the profile that ships.
+def shipped_profile(name: str = PROFILE) -> Path:
+    """Return a profile that ships.
 
     Raises:
         ConfigError: it is not installed.
     """
-    path = shipped_file(f"config/{PROFILE}")
+    path = shipped_file(f"config/{name}")
     if path is None:
-        raise ConfigError(f"config/{PROFILE} is not installed; build again")
+        raise ConfigError(f"config/{name} is not installed; build again")
     return path
 
 
@@ -112,11 +113,20 @@ def use_profile(program: str) -> None:
         sys.stderr.write(f"{program}: {PROFILE_VARIABLES[0]} is not set; using {shipped_profile()}\n")
 
 
-def leave_profile() -> None:
-    """Unset the profile that ships: it is the sender's that counts, and to who only receives it costs 67 MB."""
+def use_recorder_profile() -> None:
+    """Set the recorder's profile in place of the one that ships; leave a profile of the user's.
+
+    The one that ships is the sender's that counts, and to who only receives it costs 67 MB.
+
+    Raises:
+        ConfigError: it is not found.
+    """
     for name in PROFILE_VARIABLES:
         if Path(os.environ.get(name, "")).name == PROFILE:
             del os.environ[name]
+    if not is_profile_set():
+        os.environ[PROFILE_VARIABLES[0]] = str(shipped_profile(RECORDER_PROFILE))
+        os.environ.setdefault("RMW_FASTRTPS_USE_QOS_FROM_XML", "1")
 
 
 def _check_domain(text: str) -> None:

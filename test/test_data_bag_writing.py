@@ -64,7 +64,9 @@ def test_chunks_are_compressed_with_zstd_and_hold_the_same(tmp_path):
     assert [*map(bytes, (data for *_, data in raw(plain)))] == [*map(bytes, (data for *_, data in raw(compressed)))]
     assert (compressed / "zstd.mcap").stat().st_size < 0.01 * (plain / "plain.mcap").stat().st_size
     with (compressed / "zstd.mcap").open("rb") as file:
-        chunks = make_reader(file).get_summary().chunk_indexes
+        reader = make_reader(file, validate_crcs=True)
+        chunks = reader.get_summary().chunk_indexes
+        assert [message.data for *_, message in reader.iter_messages()] == [bytes(data) for *_, data in raw(plain)]
     assert {chunk.compression for chunk in chunks} == {"zstd"} and len(chunks) > 1
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Player, recorder and the whole demo over real DDS."""
 
+import array
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
+from ros_bench import wait_until
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -194,13 +196,17 @@ class TestPlayCommand:
 
 def recorder(tmp_path, *topics):
     program = Path(get_package_prefix("monodvps_ros")) / "lib" / "monodvps_ros" / "recorder"
-    command = [str(program), *topics, "--out", str(tmp_path / "bag")]
+    command = [str(program), *topics, "--out", str(tmp_path / "bag"), "--events"]
     return Child("recorder", command, tmp_path / "log", events=True)
 
 
 def read(folder):
     with AnyReader([folder]) as reader:
         return [(c.topic, c.msgtype, reader.deserialize(raw, c.msgtype), raw) for c, _, raw in reader.messages()]
+
+
+def counts_of(child):
+    return (child.latest("counts") or {"counts": {"": 0}})["counts"]
 
 
 class TestRecorder:
@@ -268,6 +274,26 @@ class TestRecorder:
             while child.latest("counts") is None and time.monotonic() < end:
                 time.sleep(0.05)
         assert [message.frame_id for _, _, message, _ in read(tmp_path / "bag")] == ["early"]
+
+    @pytest.mark.slow
+    def test_colours_depth_and_cloud_of_a_1080p_camera_take_less_than_160_mb(self, node, tmp_path):
+        """Each burst is sent when the one before is written, so that nothing of it depends on the machine's load."""
+        topics, noise = ("depth", "color", "ids", "points"), np.random.default_rng(0)
+        sizes_mb = dict(zip(topics, (8, 6, 4, 12), strict=True))
+        publishers = {topic: node.create_publisher(Image, topic, 5) for topic in topics}
+        messages = {
+            topic: Image(data=array.array("B", noise.integers(0, 64, size * 1_000_000, np.uint8).tobytes()))
+            for topic, size in sizes_mb.items()
+        }
+        with recorder(tmp_path, *topics) as child:
+            wait_until(lambda: child.latest("ready") is not None, 60.0, child.last_lines)
+            for count in (1, 2, 3):
+                for topic, publisher in publishers.items():
+                    publisher.publish(messages[topic])
+                wait_until(lambda n=count: set(counts_of(child).values()) == {n}, 60.0, lambda: counts_of(child))
+            status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+            (peak_kb,) = (int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        assert peak_kb < 160_000  # of 125 MB
 
     def test_an_existing_bag_is_refused_with_one_line(self, tmp_path):
         (tmp_path / "bag").mkdir()

@@ -17,6 +17,7 @@ FLOORS = [
         "signals",
         "threads",
         "files",
+        "process_memory",
         "progress",
         "optional",
         "ros_environment",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monodvps_ros.perception.device import release_memory
+from monodvps_ros.process_memory import release_memory
 
 BYTES = bytes(range(256)) * 4096
 

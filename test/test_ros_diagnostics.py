@@ -206,7 +206,7 @@ def test_memory_of_the_gpu_is_told_where_the_device_is_one():
 
 def test_memory_of_the_process_is_what_it_holds_now():
     code = (
-        "import numpy as np; from monodvps_ros.perception.device import process_memory_mb; "
+        "import numpy as np; from monodvps_ros.process_memory import process_memory_mb; "
         "before = process_memory_mb(); held = np.ones(40_000_000, np.uint8); print(process_memory_mb() - before)"
     )  # a process of its own: this one may give memory back in between
     grown_mb = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60).stdout)

@@ -230,19 +230,22 @@ def test_names_that_ros_refuses_are_one_line(tmp_path, program, arguments):
     assert not list(tmp_path.glob(".bag*"))
 
 
-def test_the_profile_is_set_where_the_user_has_set_none_and_left_by_who_only_receives(clean, capsys):
-    for name in environment.PROFILE_VARIABLES:
+def test_a_profile_is_set_where_the_user_has_set_none_and_the_recorder_has_its_own(clean, capsys):
+    for name in (*environment.PROFILE_VARIABLES, "RMW_FASTRTPS_USE_QOS_FROM_XML"):
         clean.delenv(name, raising=False)
     environment.use_profile("node")
     ours = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]
     assert ours.endswith("/fastdds_large_messages.xml") and Path(ours).is_file()
     assert capsys.readouterr().err == f"node: FASTDDS_DEFAULT_PROFILES_FILE is not set; using {ours}\n"
-    environment.leave_profile()
-    assert not environment.is_profile_set()
+    environment.use_recorder_profile()
+    theirs = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]
+    assert theirs.endswith("/fastdds_recorder.xml") and Path(theirs).is_file()
+    assert os.environ["RMW_FASTRTPS_USE_QOS_FROM_XML"] == "1"
+    del os.environ["FASTDDS_DEFAULT_PROFILES_FILE"], os.environ["RMW_FASTRTPS_USE_QOS_FROM_XML"]
     clean.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
     environment.use_profile("node")
-    environment.leave_profile()
-    assert "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ
+    environment.use_recorder_profile()
+    assert os.environ.keys().isdisjoint({"FASTDDS_DEFAULT_PROFILES_FILE", "RMW_FASTRTPS_USE_QOS_FROM_XML"})
     assert os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/mine.xml"
     assert capsys.readouterr().err == ""
 

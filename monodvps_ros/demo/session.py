@@ -114,7 +114,7 @@ class DemoSession:
     def _start_recorder(self) -> Child:
         inputs = [self._publisher.image_topic, self._publisher.camera_info_topic]
         command = [sys.executable, "-m", "monodvps_ros.ros.executables.recorder", "--out", str(self._folder.recording)]
-        command += [*inputs, *self.output_topics, DIAGNOSTICS]
+        command += ["--events", *inputs, *self.output_topics, DIAGNOSTICS]
         return Child("recorder", command, self._folder.log("recorder"), events=True)
 
     def _wait_until_connected(self) -> None:

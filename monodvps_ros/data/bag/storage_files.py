@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
+
+from monodvps_ros.data.bag.mcap_chunks import ChunkWriter
 
 _INFORMATION = "rosbag2_bagfile_information"
 
@@ -58,7 +60,7 @@ class StorageFiles:
     def _begin(self) -> None:
         number = len(self._described)
         stem = f"{self._name}_{number}" if number else self._name
-        self.writer = Writer(self._folder / stem, version=9, storage_plugin=self._plugin)
+        self.writer = ChunkWriter(self._folder / stem, version=9, storage_plugin=self._plugin)
         self.writer.set_compression(self._mode, CompressionFormat.ZSTD)
         self.writer.open()
         suffix = ".mcap" if self._plugin is StoragePlugin.MCAP else ".db3"

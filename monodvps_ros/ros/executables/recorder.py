@@ -5,7 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from monodvps_ros.ros_environment import leave_profile, run_checked
+from monodvps_ros.process_memory import share_freed_memory
+from monodvps_ros.ros_environment import run_checked, use_recorder_profile
 
 #: Files of this size are moved, copied and repaired in a moment.
 SPLIT_MB = 1000
@@ -28,13 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--split-mb", type=int, default=SPLIT_MB, help="begin another file at this size; 0: never (%(default)s)"
     )
+    parser.add_argument("--events", action="store_true", help="print lines of JSON, for a program that reads them")
     options = parser.parse_args(arguments)
+    share_freed_memory()
 
     def run() -> int:
         from monodvps_ros.data.bag import BagWriter  # noqa: PLC0415 - imports numpy
         from monodvps_ros.ros.nodes.recorder import record  # noqa: PLC0415 - imports rclpy
 
-        leave_profile()
+        use_recorder_profile()
         writer = BagWriter(
             options.out,
             options.storage,
@@ -42,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             split_bytes=options.split_mb * 1_000_000,
             keep_unfinished=True,
         )
-        record(writer, options.topics, options.optional)
+        record(writer, options.topics, options.optional, options.events)
         return 0
 
     return run_checked("recorder", run)

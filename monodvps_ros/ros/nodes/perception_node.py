@@ -18,9 +18,10 @@ from monodvps_ros.config import NodeConfig, PipelineConfig
 from monodvps_ros.engines import thread_count
 from monodvps_ros.errors import MonoDVPSError
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.device import gpu_memory_mb, process_memory_mb, release_memory, resolve_device
+from monodvps_ros.perception.device import gpu_memory_mb, resolve_device
 from monodvps_ros.perception.loading import load_model, load_pose
 from monodvps_ros.perception.worker import Worker
+from monodvps_ros.process_memory import process_memory_mb, release_memory
 from monodvps_ros.ros.management import parameters
 from monodvps_ros.ros.management.diagnostics import CameraHealth, NodeHealth, camera_status, node_status
 from monodvps_ros.ros.nodes.managed_node import ManagedNode

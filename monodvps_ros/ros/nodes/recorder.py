@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records topics to a bag, byte for byte as they arrive.
 
-It tells its parent what it does by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is connected,
+SIGINT, SIGTERM and the end of stdin (the parent is gone) ask it to stop; what has been sent until then is still
+written. stderr is for people: where the recording is, what it waits for, what is lost, how much there is in the end.
+A parent that asks for events is told by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is connected,
 ``{"event": "counts", "counts": {topic: messages}}`` while it records, and ``{"event": "stopped", "counts": ...}`` when
-the bag is closed. SIGINT, SIGTERM and the end of stdin (the parent is gone) ask it to stop; what has been sent until
-then is still written. stderr is for people: where the recording is, now and at the end.
+the bag is closed.
 """
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -26,12 +28,13 @@ from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReli
 from monodvps_ros.data.bag import BackgroundWriter, BagWriter
 from monodvps_ros.errors import DataError
 from monodvps_ros.outputs import IMAGE_TYPE, POINT_CLOUD_TYPE
+from monodvps_ros.process_memory import release_memory
 from monodvps_ros.ros.nodes.running import initialize
 from monodvps_ros.ros.topics.conversions import message_class
 from monodvps_ros.ros_environment import starting_ros
 
 QUEUE_DEPTH = 200  # messages of a topic that wait to be taken
-LARGE_QUEUE_DEPTH = 20  # of a topic whose messages are megabytes
+LARGE_QUEUE_DEPTH = 10  # of a topic whose messages are megabytes
 LARGE_TYPES = (IMAGE_TYPE, POINT_CLOUD_TYPE)
 MOST_WAITING_BYTES = 64_000_000  # of messages that wait to be written
 LOOK_EVERY_S = 0.25  # for topics that have appeared
@@ -39,6 +42,7 @@ QUIET_S = 1.0  # no message for this long after a stop request: recording is com
 MAX_DRAIN_S = 10.0  # recording ends here although messages still arrive
 REPORT_EVERY_S = 0.25
 TELL_LOSS_EVERY_S = 5.0
+TELL_MISSING_AFTER_S = 10.0
 
 
 class Recorder:
@@ -57,7 +61,7 @@ class Recorder:
         self._node = node
         self._writer = writer
         self._subscriptions: dict[str, Any] = {}
-        self._required = {node.resolve_topic_name(topic) for topic in topics}
+        self._required = [*dict.fromkeys(node.resolve_topic_name(topic) for topic in topics)]
         self._topics = [node.resolve_topic_name(topic) for topic in [*topics, *optional]]
         self.last_receipt_s = time.monotonic()
 
@@ -69,9 +73,16 @@ class Recorder:
     @property
     def ready(self) -> bool:
         """True once every topic that is not optional has a subscription that is connected to a publisher."""
-        return self._required <= self._subscriptions.keys() and all(
-            self._subscriptions[topic].get_publisher_count() > 0 for topic in self._required
-        )
+        return not self.missing
+
+    @property
+    def missing(self) -> list[str]:
+        """Topics that are not optional and have no subscription that is connected to a publisher."""
+        return [
+            topic
+            for topic in self._required
+            if topic not in self._subscriptions or not self._subscriptions[topic].get_publisher_count()
+        ]
 
     def subscribe(self) -> None:
         """Subscribe to the topics that have appeared since the last call.
@@ -107,13 +118,14 @@ class Recorder:
         self.last_receipt_s = time.monotonic()
 
 
-def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = ()) -> None:
+def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (), events: bool = False) -> None:
     """Record topics to a bag until a signal or the end of stdin asks to stop.
 
     Args:
         writer: of the bag; not entered yet.
         topics: names of the topics.
         optional: names of more topics, recorded from when they are published; "ready" does not wait for them.
+        events: tell the parent by lines of JSON on stdout.
 
     Raises:
         ConfigError: rclpy cannot start, or refuses the name of a topic.
@@ -134,9 +146,10 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
             _log(f"recording to {writer.path}; until it is closed, the data are in {writer.unfinished}")
             with BackgroundWriter(writer, MOST_WAITING_BYTES) as background:
                 recorder = Recorder(node, background, topics, optional)
-                _spin(executor, recorder, background, lambda: bool(stop_requests) or _stdin_ended())
+                report = _report if events else _say_ready
+                _spin(executor, recorder, background, report, lambda: bool(stop_requests) or _stdin_ended())
                 _drain(executor, recorder, lambda: signal.SIGTERM in stop_requests[1:])
-        _report("stopped", counts=recorder.counts)
+        report("stopped", counts=recorder.counts)
         _log(f"{background.written.total()} messages recorded to {writer.path}{_lost(background)}")
     finally:
         executor.shutdown()
@@ -144,22 +157,30 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
 
 
 def _spin(
-    executor: SingleThreadedExecutor, recorder: Recorder, writer: BackgroundWriter, stopped: Callable[[], bool]
+    executor: SingleThreadedExecutor,
+    recorder: Recorder,
+    writer: BackgroundWriter,
+    report: Callable[..., None],
+    stopped: Callable[[], bool],
 ) -> None:
     reported, reported_s, looked_s, was_ready = recorder.counts, 0.0, 0.0, False
-    lost, told_s = 0, 0.0
+    lost, told_s, missing_from_s = 0, 0.0, time.monotonic() + TELL_MISSING_AFTER_S
     while not stopped():
         if not was_ready or time.monotonic() - looked_s > LOOK_EVERY_S:
             recorder.subscribe()
             looked_s = time.monotonic()
         if not was_ready and recorder.ready:
-            _report("ready")
+            report("ready")
+            release_memory()  # of what only the start needed
             was_ready = True
+        if not was_ready and time.monotonic() > missing_from_s:
+            missing_from_s = math.inf
+            _log(f"waiting for a publisher of {', '.join(recorder.missing)}")
         executor.spin_once(timeout_sec=0.05)
         writer.check()
         if time.monotonic() - reported_s > REPORT_EVERY_S and recorder.counts != reported:
             reported, reported_s = recorder.counts, time.monotonic()
-            _report("counts", counts=reported)
+            report("counts", counts=reported)
         if writer.lost.total() != lost and time.monotonic() - told_s > TELL_LOSS_EVERY_S:
             lost, told_s = writer.lost.total(), time.monotonic()
             _log(f"the disk is too slow{_lost(writer)}")
@@ -198,6 +219,11 @@ def _stdin_ended() -> bool:
         except PermissionError:  # a regular file, or /dev/null
             return False
         return bool(selector.select(timeout=0)) and not os.read(sys.stdin.fileno(), 1)
+
+
+def _say_ready(event: str, **_: Any) -> None:
+    if event == "ready":
+        _log("all topics are connected; Ctrl-C ends the recording")
 
 
 def _report(event: str, **more: Any) -> None:

@@ -15,8 +15,8 @@ from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.geometry.camera_model import CameraModel, CameraReader
 from monodvps_ros.outputs import Output, ScaleEstimate
 from monodvps_ros.perception import Pipeline
-from monodvps_ros.perception.device import release_memory
 from monodvps_ros.perception.statistics import FAILED, UNDECODABLE, Statistics
+from monodvps_ros.process_memory import release_memory
 from monodvps_ros.ros.management.diagnostics import several_publishers
 from monodvps_ros.ros.topics.camera_input import JUMPED, CameraInput, Received
 from monodvps_ros.ros.topics.conversions import compressed_image_array, image_array, stamp_to_ns

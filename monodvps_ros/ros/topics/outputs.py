@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 
 from monodvps_ros.data.message_fields import output_fields
 from monodvps_ros.outputs import OUTPUT_TOPICS, Output, OutputTopic, Perception
-from monodvps_ros.perception.device import release_memory
+from monodvps_ros.process_memory import release_memory
 from monodvps_ros.ros.topics.conversions import make_message, message_class
 from monodvps_ros.ros.topics.message_packages import loaded_class
 
