@@ -56,8 +56,9 @@ def test_training_starts_from_a_pose_network_of_the_same_architecture_alone(save
     same, other = PoseNetwork(ENCODER, shrink=2, metric=True), PoseNetwork(ENCODER, shrink=2)
     before = {name: value.clone() for name, value in other.state_dict().items()}
     assert load_pose_weights(same, file) and not load_pose_weights(other, file)
-    assert all(torch.equal(value, same.state_dict()[name]) for name, value in pose_network.state_dict().items())
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in before.items())
+    filled, kept = same.state_dict(), other.state_dict()
+    assert all(torch.equal(value, filled[name]) for name, value in pose_network.state_dict().items())
+    assert all(torch.equal(value, kept[name]) for name, value in before.items())
 
 
 def test_files_without_a_pose_network_say_so(saved, tmp_path):

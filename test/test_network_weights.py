@@ -51,8 +51,8 @@ def _rewrite(file, change_header=None, change_tensors=None):
 def test_round_trip(file, network):
     loaded = load_network(file, for_inference=False)
     assert loaded.config == network.config
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], tensor)
+    found = loaded.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())
     assert "mobilenetv3_small_050" in loaded.description
     assert "synthetic" in loaded.description
     card = read_card(file)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig
+from monodvps_ros.network.blank import without_values
 from monodvps_ros.network.monodvps import MonoDVPS
 
 _FLOW_MODULES = ("flow_decoder", *(f"flow_decoder.project.{level}" for level in range(3)))
@@ -38,7 +39,7 @@ def measure_complexity(config: NetworkConfig) -> list[PartCost]:
     Raises:
         ConfigError: the encoder cannot be built so.
     """
-    with torch.device("meta"):
+    with without_values():
         network = MonoDVPS(config).eval()
         image = torch.zeros(1, 3, config.input_height, config.input_width)
     training, live = _count(network, image, finest_only=False), _count(network, image, finest_only=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from monodvps_ros.errors import ConfigError, WeightsError
+from monodvps_ros.network.blank import without_values
 from monodvps_ros.network.depthwise import with_fast_training
 
 #: Strides of the maps that decoders ask for, beside the last one.
@@ -80,7 +80,7 @@ def _feature_info(name: str, output_stride: int) -> tuple[dict[str, Any], ...]:
         near = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see timm.list_models()"
         raise ConfigError(f"network.encoder '{name}' is not a timm model; similar names: {near}")
     try:
-        with torch.device("meta"):
+        with without_values():
             model: Any = timm.create_model(name, features_only=True, **_stride_option(output_stride))
     except (AssertionError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
         advice = "set network.output_stride to 32" if output_stride != 32 else "choose another encoder"

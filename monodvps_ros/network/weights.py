@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from monodvps_ros.config import NetworkConfig, to_dict
 from monodvps_ros.errors import ConfigError, DeviceError, WeightsError, shortened
 from monodvps_ros.files import written_whole
+from monodvps_ros.network.blank import without_values
 from monodvps_ros.network.header import (
     HEADER_KEY,
     POSE_KEY,
@@ -274,7 +275,7 @@ def weights_file(weights: str | Path) -> Path:
 def _check_shapes(path: Path, config: NetworkConfig, header: Mapping[str, Any]) -> None:
     """Compare a file's tensors with the network that its header describes, before memory is allocated for it."""
     try:
-        with torch.device("meta"):
+        with without_values():
             wanted = _all_learnt(MonoDVPS(config), make_pose_network(path, header))
         with safe_open(path, framework="pt") as file:
             stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

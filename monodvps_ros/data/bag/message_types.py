@@ -2,6 +2,7 @@
 """The types of messages: those that a recording defines, those of ROS, and this package's own."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from rosbags.interfaces import Nodetype
 from rosbags.interfaces.typing import Typesdict
@@ -14,8 +15,18 @@ from monodvps_ros.data.bag.parts import Channel
 _IDL_SEPARATOR = "=" * 80 + "\n"
 
 
-def known_types() -> Typestore:
-    """Return the types of the standard messages, as of ROS 2 Kilted."""
+@cache
+def standard_types() -> Typestore:
+    """Return the types of the standard messages, as of ROS 2 Kilted, which nothing may be added to.
+
+    There is one store for all recordings, because it takes long to compile what reads a type.
+    """
+    return get_typestore(Stores.ROS2_KILTED)
+
+
+@cache
+def written_types() -> Typestore:
+    """Return the one store of all that is written: the standard types, and what `require_type` adds."""
     return get_typestore(Stores.ROS2_KILTED)
 
 
@@ -36,7 +47,7 @@ class RecordedTypes:
             Exception: of rosbags: the definition cannot be read.
         """
         if type_name not in self._stores:
-            known = known_types()
+            known = standard_types()
             self._stores[type_name] = known if type_name in known.fielddefs else self._defined(type_name, known)
         return self._stores[type_name]
 

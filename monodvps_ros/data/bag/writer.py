@@ -18,7 +18,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin
 
 from monodvps_ros.data.bag import messages
-from monodvps_ros.data.bag.message_types import known_types, require_type
+from monodvps_ros.data.bag.message_types import require_type, written_types
 from monodvps_ros.data.bag.storage_files import StorageFiles
 from monodvps_ros.data.message_fields import Fields, image_fields
 from monodvps_ros.errors import DataError
@@ -69,7 +69,7 @@ class BagWriter:
         self.unfinished = partial_path(path, _KEPT if keep_unfinished else "")
         self._how = STORAGES[storage], compressed, split_bytes
         self._keep = keep_unfinished
-        self._typestore = known_types()
+        self._typestore = written_types()
         self._connections: dict[tuple[str, str], Connection] = {}
 
     def __enter__(self) -> "BagWriter":
