@@ -58,6 +58,18 @@ class MissingDependencyError(MonoDVPSError, ImportError):
     """An optional dependency is not installed; the message gives the command that installs it."""
 
 
+def counted(number: int, one: str, many: str = "", spec: str = "") -> str:
+    """Return a number with its noun, and what depends on it, in singular or plural, as messages say it.
+
+    Args:
+        number: how many there are.
+        one: what follows 1.
+        many: what follows any other number; empty for `one` with an s.
+        spec: how the number is written, as for `format`.
+    """
+    return f"{number:{spec}} {one if number == 1 else many or one + 's'}"
+
+
 def shown(value: Any) -> str:
     """Return a value as messages show it: its `repr` in at most 200 characters, however large the value is."""
     return shortened(_brief.repr(value))

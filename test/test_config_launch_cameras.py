@@ -52,7 +52,7 @@ def test_names_in_the_parameter_file_count(tmp_path):
     file = tmp_path / "robot.yaml"
     file.write_text("/**:\n  ros__parameters:\n    cameras: [front, left]\n")
     assert [camera.name for camera in launch_cameras({"params_file": str(file)})] == ["front", "left"]
-    with pytest.raises(ConfigError, match="image has 1 values for the 2 cameras front, left: '/cam'"):
+    with pytest.raises(ConfigError, match="image has 1 value for the 2 cameras front, left: '/cam'"):
         launch_cameras({"params_file": str(file), "image": "/cam"})
     file.write_text('/**:\n  ros__parameters:\n    cameras: [""]\n')
     assert launch_cameras({"params_file": str(file)}) == [LaunchCamera()]
@@ -63,7 +63,7 @@ def test_names_in_the_parameter_file_count(tmp_path):
     [
         ({"image": "/a,/b"}, "image has 2 values but cameras names none"),
         ({"camera_height": "1,2"}, "camera_height has 2 values but cameras names none"),
-        ({"cameras": "a,b", "image": "/x"}, "image has 1 values for the 2 cameras a, b"),
+        ({"cameras": "a,b", "image": "/x"}, "image has 1 value for the 2 cameras a, b"),
         ({"cameras": "a,b", "rectified": "auto,true,true"}, "rectified has 3 values"),
         ({"cameras": "a,a"}, "each name must be given once"),
         ({"cameras": "a,1"}, "'1' must be letters"),

@@ -137,7 +137,7 @@ def test_a_folder_s_camera_may_have_distortion(tmp_path):
     (sample,) = open_source(tmp_path, rectified="true")
     assert sample.frame.rectification is None
     for change, words in (
-        ({"d": [0.1]}, "1 coefficients for 'equidistant'"),
+        ({"d": [0.1]}, "'equidistant' has 1 coefficient: "),
         ({"d": "no"}, "'d' is 'no'; expected finite numbers"),
         ({"distortion_model": "odd"}, "distortion model 'odd' is not known"),
         ({"K": K.T.ravel().tolist()}, "K is transposed"),

@@ -12,7 +12,7 @@ from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.formats import formats, prediction_layout
 from monodvps_ros.data.instance_ids import InstanceIds
 from monodvps_ros.data.predictions import frame_name, open_predictions, whole_frames, write_prediction
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError, DataError, counted
 from monodvps_ros.evaluation.prediction import MANIFEST, BagPrediction, FolderPrediction, Run
 from monodvps_ros.labels import CITYSCAPES, SEMKITTI, encode_panoptic
 from monodvps_ros.outputs import Perception, ScaleEstimate, ScaleState
@@ -99,7 +99,7 @@ def test_refusals_of_the_reader(tmp_path, layout):
     with pytest.raises(DataError, match=r"is 3 x 3 .* but the panoptic prediction is 2 x 3"):
         list(open_predictions(tmp_path, layout.name))
     depth.unlink()
-    with pytest.raises(DataError, match=rf"frame {NAME} has not all of its parts \(1 such frames\)"):
+    with pytest.raises(DataError, match=rf"frame {NAME} has not all of its parts \(1 such frame\)"):
         open_predictions(tmp_path, layout.name)
 
 
@@ -260,8 +260,8 @@ def test_an_interrupted_prediction_goes_on_as_if_nothing_had_been(tmp_path, fail
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     assert kept.items() <= contents(tmp_path / "cut").items()
     lines = prediction.summary(1.0)
-    assert f"{10 - fail_at} frames written, {fail_at - 1} kept" in lines[0]
-    assert f"{10 - fail_at} frames have no depth: the scale is unknown: no road" in lines[1]
+    assert f"{counted(10 - fail_at, 'frame')} written, {fail_at - 1} kept" in lines[0]
+    assert f"{counted(10 - fail_at, 'frame has', 'frames have')} no depth: the scale is unknown: no road" in lines[1]
 
 
 def test_depth_is_not_written_in_another_unit_than_metres(tmp_path):

@@ -134,7 +134,7 @@ def test_what_has_no_partner_is_counted_and_listed(tmp_path):
     assert said["frames"] == 3
     assert said["unpaired"]["ground_truth"] == {"count": 1, "names": [stems[2][0]]}
     assert said["unpaired"]["predictions"] == {"count": 1, "names": ["000009_000000_else_0_0"]}
-    assert "1 true frames without a prediction" in done.output
+    assert "1 true frame without a prediction" in done.output
 
 
 def test_nothing_in_common_is_an_error(tmp_path):

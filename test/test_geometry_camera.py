@@ -104,7 +104,7 @@ def test_binning_keeps_a_point_on_its_pixel():
         ({"d": DISTORTED, "r": [2.0, 0, 0, 0, 1, 0, 0, 0, 1]}, "R is not a rotation"),
         ({"height": 240, "width": 320}, "for an image of 320x240 but the image is 640x480"),
         ({"d": DISTORTED, "distortion_model": "thin_prism"}, "distortion model 'thin_prism'"),
-        ({"d": [0.1] * 6}, "6 coefficients for 'plumb_bob'"),
+        ({"d": [0.1] * 6}, "'plumb_bob' has 6 coefficients"),
         ({"k": [4.2, 0, 320, 0, 4.2, 240, 0, 0, 1], "p": [0.0] * 12}, "K is not in pixels: focal lengths of 4.2"),
         ({"k": [1e6, 0, 320, 0, 1e6, 240, 0, 0, 1], "p": [0.0] * 12}, r"K is not in pixels: focal lengths of 1e\+06"),
         (

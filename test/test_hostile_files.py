@@ -158,4 +158,4 @@ def test_brackets_in_a_path_are_no_markup(tmp_path, capfd):
         main(["predict", "--input", str(folder), "--weights", "random", "--out", str(tmp_path / "[bold]out")])
     captured = capfd.readouterr()
     assert ended.value.code == 0
-    assert f"{folder}: 1 frames" in captured.err and "[bold]out" in captured.out + captured.err
+    assert f"{folder}: 1 frame" in captured.err and "[bold]out" in captured.out + captured.err

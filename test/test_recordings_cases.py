@@ -41,7 +41,7 @@ class Case:
 
 CASES = {
     "01_mcap_without_message_index/input.mcap": Case(5),
-    "03_one_repeated_stamp/input": Case(5, 6, "skipped: 1 stamps repeat the one before"),
+    "03_one_repeated_stamp/input": Case(5, 6, "skipped: 1 stamp repeats the one before"),
     "06_original_cityscapes_instance_train_ids/truth": Case(refused="is instance 1 of 'road', which is stuff"),
     "07_fisheye_recording_through_play/input": Case(20),
     "08_mcap_with_one_foreign_topic/input.mcap": Case(4),

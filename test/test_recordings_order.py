@@ -56,10 +56,10 @@ def bag_of(path, offsets, received=None):
 @pytest.mark.parametrize(
     ("offsets", "kept", "told"),
     [
-        ([0, 1, 2, 2, 3, 4], [0, 1, 2, 4, 5], "1 stamps repeat the one before"),
-        ([0, 1, 3, 2, 4], [0, 1, 2, 4], "1 stamps go back"),
+        ([0, 1, 2, 2, 3, 4], [0, 1, 2, 4, 5], "1 stamp repeats the one before"),
+        ([0, 1, 3, 2, 4], [0, 1, 2, 4], "1 stamp goes back"),
         ([0, None, 1, None, 2], [0, 2, 4], "2 stamps are 0"),
-        ([0, 1, -START, 2], [0, 1, 3], "1 stamps are 0 or below"),  # sec is negative
+        ([0, 1, -START, 2], [0, 1, 3], "1 stamp is 0 or below"),  # sec is negative
     ],
 )
 def test_frames_out_of_order_are_left_out_and_the_rest_is_read(tmp_path, offsets, kept, told):
@@ -144,7 +144,7 @@ def test_a_frame_that_cannot_be_decoded_is_left_out(tmp_path):
     samples = ReadableSamples(open_source(write_bag(tmp_path / "bag", found).parent), "the recording")
     assert numbers(samples) == [0, 1, 3, 4]
     assert (samples.read, samples.left_out) == (4, 1)
-    assert "1 frames cannot be read; the first: " in samples.damage[0] and "rgb9" in samples.damage[0]
+    assert "1 frame cannot be read; the first: " in samples.damage[0] and "rgb9" in samples.damage[0]
 
 
 def test_a_first_frame_of_another_encoding_does_not_hide_the_camera(tmp_path):
@@ -199,7 +199,7 @@ def test_play_publishes_the_rest_and_says_so_in_its_exit_code(tmp_path):
     done = subprocess.run(command, capture_output=True, check=False, timeout=120)
     assert done.returncode == 3, done.stderr
     assert b"3 frames published" in done.stdout
-    assert b"the input is incomplete: " in done.stderr and b"1 stamps repeat the one before" in done.stderr
+    assert b"the input is incomplete: " in done.stderr and b"1 stamp repeats the one before" in done.stderr
 
 
 @pytest.mark.slow
@@ -212,7 +212,7 @@ def test_evaluate_says_in_its_exit_code_that_frames_are_missing(tmp_path, capsys
         found.append(("/cam/truth/depth", received, depth))
     bag = write_bag(tmp_path / "bag", sorted(found, key=lambda entry: entry[1])).parent
     assert run("evaluate", "--data", bag, "--weights", "random", "--json", tmp_path / "result.json") == 3
-    assert "1 stamps repeat the one before" in capsys.readouterr().err
+    assert "1 stamp repeats the one before" in capsys.readouterr().err
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["frames"] == 3 and len(result["damage"]) == 1
 
@@ -232,7 +232,7 @@ def test_what_is_missing_goes_into_the_stored_frames(tmp_path):
     bag = bag_of(tmp_path / "bag", [0, 1, 2, 2, 3, 4])
     store = store_frames([open_source(bag)], (16, 24), tmp_path / "frames", "")
     assert (len(store), store.skipped) == (5, 1)
-    assert "1 stamps repeat the one before" in store.damage[0]
+    assert "1 stamp repeats the one before" in store.damage[0]
     assert [entry.follows_previous for entry in store.entries] == [False, True, True, True, True]
     assert FrameStore(tmp_path / "frames").damage == store.damage
 
@@ -288,14 +288,14 @@ class Longer:
 class Nothing(Longer):
     """Of its only frame the stamp is 0."""
 
-    damage = ("it: skipped: 1 stamps are 0 or below",)
+    damage = ("it: skipped: 1 stamp is 0 or below",)
 
     def __iter__(self):
         return iter(())
 
 
 def test_the_reason_is_told_where_nothing_is_left():
-    with pytest.raises(DataError, match="the source has no readable frame: it: skipped: 1 stamps are 0 or below"):
+    with pytest.raises(DataError, match="the source has no readable frame: it: skipped: 1 stamp is 0 or below"):
         list(ReadableSamples(Nothing(), "the source"))
 
 

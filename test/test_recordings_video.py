@@ -256,7 +256,7 @@ def test_a_frame_of_a_transport_stream_whose_start_is_lost_is_told(tmp_path, cod
 @pytest.mark.parametrize(
     ("times", "told"),
     [
-        ([0, 1, 2, 4, 5, 6], "1 are missing, the first after 2.000 s"),
+        ([0, 1, 2, 4, 5, 6], "1 is missing, the first after 2.000 s"),
         ([5, 6, 7, 8, 12, 13, 14, 15], "3 are missing, the first after 3.000 s"),
         ([0, 1, 2, 3, 4, 5], ""),
         ([0, 1, 2.5, 3.5, 5, 6], ""),  # fields are shown longer, as of films

@@ -311,7 +311,7 @@ def test_an_unreadable_image_is_left_out_and_said(clip, tmp_path, capsys):
         main(_command(damaged, given, tmp_path / "out")[3:])
     assert end.value.code == 3
     said = capsys.readouterr().err
-    assert "5 frames, 2 usable; 1 skipped; 1 frames cannot be read; the first: " in said
+    assert "5 frames, 2 usable; 1 skipped; 1 frame cannot be read; the first: " in said
     assert "000001.png" in said
     store = FrameStore(tmp_path / "out" / "frames")
     assert [entry.index for entry in store.entries] == [0, 2, 3, 4, 5]

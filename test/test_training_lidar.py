@@ -244,7 +244,7 @@ class TestCommand:
         assert self.label(data, tmp_path / "labels", "lidar") == 0
         said = capsys.readouterr()
         assert "in metres, by LiDAR" in said.err
-        assert "2 frames labelled" in said.out and "1 frames have no depth; the recording contains nothing" in said.out
+        assert "2 frames labelled" in said.out and "1 frame has no depth; the recording contains nothing" in said.out
         first, second, third = open_source(tmp_path / "labels")
         # (1, -0.5, 10): u = 32 + 5, v = 24 - 2.5 -> 22 (round half to even). (20, 2, -0.5) of the base is -2 m right,
         # 0.5 m down at 20 m: u = 32 - 5, v = 24 + 1.25.

@@ -214,7 +214,7 @@ class TestGoingOn:
         made = labelling(tmp_path / "clip", tmp_path / "labels", source=Clip(4, broken=(1,)))
         assert [sample.index for sample in made] == [0, 2, 3]
         assert (made.written, made.unreadable) == (3, 1)
-        assert any("1 frames could not be read" in line for line in made.summary())
+        assert any("1 frame could not be read" in line for line in made.summary())
         with pytest.raises(DataError, match="has no readable frame: frame 1 is damaged"):
             list(labelling(tmp_path / "clip", tmp_path / "none", source=Clip(2, broken=(0, 1))))
 

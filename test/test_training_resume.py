@@ -75,7 +75,7 @@ def test_data_that_changed_is_not_gone_on_with_and_is_read_again_by_a_new_run(tm
             names=[str(moved)],
             resume=True,
         )
-    with pytest.raises(DataError, match=r"made with 1 data sources, here are 2; resume with the same data"):
+    with pytest.raises(DataError, match=r"made with 1 data source, this run has 2; resume with the same data"):
         train(given, [open_source(clip)] * 2, tmp_path / "out", names=[str(clip)] * 2, resume=True)
     frames = tmp_path / "out" / "frames"
     before = FrameStore(frames).sample(3).frame.image.astype(float)

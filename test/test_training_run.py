@@ -96,7 +96,7 @@ def test_a_run_of_another_number_of_processes_is_not_resumed(finished, tmp_path)
     assert checkpoint["monodvps_processes"] == 1
     (tmp_path / LAST_CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
     torch.save({**checkpoint, "monodvps_processes": 2}, tmp_path / LAST_CHECKPOINT)
-    with pytest.raises(WeightsError, match=r"made by 2 processes .* and here are 1, .*resume with as many"):
+    with pytest.raises(WeightsError, match=r"made by 2 processes .* and this run has 1, .*resume with as many"):
         train(config, [Clip()], tmp_path, names=["clip"], resume=True)
 
 

@@ -86,7 +86,7 @@ class TestFolder:
         data = stereo_folder(tmp_path / "drive", without_right=(1,))
         assert run("pseudo-label", "--data", data, "--depth-teacher", "stereo", "--out", tmp_path / "labels") == 0
         said = capsys.readouterr()
-        assert "2 frames labelled" in said.out and "1 frames have no depth" in said.out
+        assert "2 frames labelled" in said.out and "1 frame has no depth" in said.out
         assert "in metres, by stereo matching" in said.err
         manifest = json.loads((tmp_path / "labels" / MANIFEST).read_text())
         assert (manifest["teacher"], manifest["inverse_depth"]) == (None, "metric")
@@ -229,7 +229,7 @@ class TestBag:
     def test_the_right_topic_and_the_baseline_of_its_camera_info(self, tmp_path, capsys, late_ns):
         data = stereo_bag(tmp_path / "drive", skip=(1,), late_ns=late_ns)
         assert self.label(data, tmp_path / "labels") == 0
-        assert "1 frames have no depth" in capsys.readouterr().out
+        assert "1 frame has no depth" in capsys.readouterr().out
         first, second, third = (sample.truth.depth_m for sample in open_source(tmp_path / "labels"))
         assert second is None
         for depth_m in (first, third):

@@ -201,7 +201,7 @@ def test_frames_without_their_image_are_counted(tmp_path, capsys):
     images = write_bag(tmp_path / "images", [frame(1)])
     words = ("--data", images, "--image-topic", "/rectified/image", "--save", tmp_path / "a.rrd")
     assert view(bag, *words) == 3
-    assert f"{bag}: 1 frames have no image" in " ".join(capsys.readouterr().err.split())
+    assert f"{bag}: 1 frame has no image" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

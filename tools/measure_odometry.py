@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.config import PipelineConfig, ScaleConfig
 from monodvps_ros.data import open_source
-from monodvps_ros.errors import DataError, MonoDVPSError
+from monodvps_ros.errors import DataError, MonoDVPSError, counted
 from monodvps_ros.metrics.odometry_errors import odometry_errors
 from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
@@ -82,7 +82,7 @@ def measure(recording: Path, weights: str, camera_height_m: float, lengths_m: li
         raise DataError(f"{recording}: has no poses; a folder needs poses.txt, a recording transforms on /tf")
     true = np.array([sample.truth.world_from_camera for sample in samples])
     way = float(np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum())
-    yield f"{recording.name}: {len(samples)} frames, {way:.0f} m"
+    yield f"{recording.name}: {counted(len(samples), 'frame')}, {way:.0f} m"
     ways = {"weights": follow(samples, weights, 0.0)}
     if camera_height_m > 0.0:
         ways["weights and camera height"] = follow(samples, weights, camera_height_m)
@@ -90,7 +90,7 @@ def measure(recording: Path, weights: str, camera_height_m: float, lengths_m: li
         errors = odometry_errors(true, found, lengths_m)
         yield (
             f"  {name}: {100 * errors.translation:.1f} m, {100 * math.degrees(errors.rotation_rad_m):.1f} degrees "
-            f"per 100 m ({errors.stretches} stretches)"
+            f"per 100 m ({counted(errors.stretches, 'stretch', 'stretches')})"
         )
 
 

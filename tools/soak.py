@@ -28,6 +28,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from monodvps_ros.data import open_source
+from monodvps_ros.errors import counted
 from monodvps_ros.msg import PanopticSegments
 from monodvps_ros.outputs import OUTPUT_TOPICS
 from monodvps_ros.ros.management import diagnostics
@@ -119,7 +120,8 @@ def report(minute: int, watch: Watch, published: int) -> None:
     where = ", ".join(f"{count} {reason}" for reason, count in went(camera).items())
     print(
         f"minute {minute:3d}: {memory:7.1f} MB, {threads:.0f} threads, {descriptors:.0f} descriptors; {published} "
-        f"published, {camera[diagnostics.RECEIVED]} received: {where}; {watch.answers} answers; {watch.visits} visits",
+        f"published, {camera[diagnostics.RECEIVED]} received: {where}; {counted(watch.answers, 'answer')}; "
+        f"{counted(watch.visits, 'visit')}",
         flush=True,
     )
 
@@ -137,7 +139,7 @@ def judge(watch: Watch, published: int, lines: list[str]) -> list[str]:
         f"memory {second[0]:.1f} -> {last[0]:.1f} MB ({last[0] / second[0] - 1:+.2%}), threads {second[1]:.0f} -> "
         f"{last[1]:.0f}, descriptors {second[2]:.0f} -> {last[2]:.0f}; {published} published = {received} received + "
         f"{published - received} lost before the node (it knows of {camera[diagnostics.LOST]}); {received} received = "
-        f"{accounted} accounted for; {processed} processed, {watch.answers} answers"
+        f"{accounted} accounted for; {processed} processed, {counted(watch.answers, 'answer')}"
     )
     found = {
         "memory grew": last[0] > second[0] * (1 + MOST_GROWTH),

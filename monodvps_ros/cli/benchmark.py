@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from monodvps_ros.errors import counted
 from monodvps_ros.files import write_text
 
 #: Camera sizes by their names in the report.
@@ -57,8 +58,8 @@ def benchmark(
         torch.set_num_threads(threads)
     console = Console(markup=False)
     console.print(
-        f"{platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__} "
-        f"with {torch.get_num_threads()} threads"
+        f"{platform.machine()}, {counted(os.cpu_count() or 1, 'core')}; Python {platform.python_version()}, "
+        f"torch {torch.__version__} with {counted(torch.get_num_threads(), 'thread')}"
     )
     report: dict[str, Any] = {}
     with_ros = all(importlib.util.find_spec(name) is not None for name in ("rclpy", "monodvps_ros.msg"))
@@ -82,7 +83,12 @@ def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> Non
         found[work] = compare_policies(work, engine, weights, beside)
         unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
         table = Table(title=f"{unit}: best of {ROUNDS} processes, in turn", title_justify="left")
-        for column in ("how threads wait", "alone", f"beside {beside} busy processes", "beside / alone"):
+        for column in (
+            "how threads wait",
+            "alone",
+            f"beside {counted(beside, 'busy process', 'busy processes')}",
+            "beside / alone",
+        ):
             table.add_column(column, justify="left" if column.startswith("how") else "right")
         for name, row in found[work].items():
             table.add_row(name, *(f"{row[key]:.2f}" for key in ("alone", "beside", "ratio")))

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, counted
 from monodvps_ros.files import owned, partials
 
 _ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "aoti": ".pt2"}
@@ -144,7 +144,7 @@ def _prepare(
         )
         same, difference = agreement(model, network, inputs)
         says = (
-            f"; {path}; on {len(inputs)} frames {100 * same:.1f} % of the pixels have the same class as with torch, "
-            f"and the median difference in depth is {100 * difference:.1f} %"
+            f"; {path}; on {counted(len(inputs), 'frame')} {100 * same:.1f} % of the pixels have the same class as "
+            f"with torch, and the median difference in depth is {100 * difference:.1f} %"
         )
     Console(markup=False).print(f"ready: {model.description}{says}", soft_wrap=True)

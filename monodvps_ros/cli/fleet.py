@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from monodvps_ros.data.incomplete import EXIT_INCOMPLETE
+from monodvps_ros.errors import counted
 
 EXIT_FAILED = 1
 TOTALS_FILE, RESULT_FILE = "totals.json", "evaluation.json"
@@ -55,9 +56,8 @@ def fleet(
         console.print(f"{outcome.name}: {state} {outcome.message}".rstrip(), soft_wrap=True)
         incomplete |= outcome.code == EXIT_INCOMPLETE
         failed += [outcome] if outcome.has_failed else []
-    console.print(
-        f"{len(found)} recordings: {count - len(failed)} done, {len(found) - count} kept, {len(failed)} failed"
-    )
+    kept = len(found) - count
+    console.print(f"{counted(len(found), 'recording')}: {count - len(failed)} done, {kept} kept, {len(failed)} failed")
     for outcome in failed:
         console.print(f"failed: {outcome.name}: {outcome.message}", soft_wrap=True)
     whole = [task.out / TOTALS_FILE for task in tasks if task.is_finished]
@@ -73,7 +73,7 @@ def _merge(totals: list[Path], file: Path) -> None:
     result: dict[str, Any] = merge_totals(totals)
     write_result(file, result)
     columns = {f"scaling {scaling}": figures for scaling, figures in result["figures"].items()}
-    title = f"{len(totals)} recordings, {result['frames']} frames"
+    title = f"{counted(len(totals), 'recording')}, {counted(result['frames'], 'frame')}"
     console = Console(markup=False, highlight=False)
     console.print(figures_table(columns, title))
     console.print(f"wrote {file}", soft_wrap=True)

@@ -15,7 +15,7 @@ from monodvps_ros.data import open_source
 from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.schedule import Schedule
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.ros.nodes.player import CameraPublisher, PlayCount, frames_to_play
 from monodvps_ros.ros.nodes.player import play as play_samples
 from monodvps_ros.ros.nodes.running import initialize
@@ -57,7 +57,9 @@ def play(
         node = Node("player", namespace=namespace or None)
         publisher = CameraPublisher(node, compressed)
     try:
-        console.print(f"{publisher.image_topic}: {len(source)} frames at {source.rate_hz * rate:g} Hz", soft_wrap=True)
+        console.print(
+            f"{publisher.image_topic}: {counted(len(source), 'frame')} at {source.rate_hz * rate:g} Hz", soft_wrap=True
+        )
         _wait_for_subscribers(publisher, wait_for, console)
         playing = frames_to_play(samples, loop=loop, rate_hz=source.rate_hz)
         for _ in play_samples(playing, publisher, Schedule(source.rate_hz, rate), count):
@@ -65,7 +67,9 @@ def play(
         publisher.flush()
     finally:
         rclpy.try_shutdown()
-        console.print(f"{count.published} frames published, {count.late} late, {count.without_camera_info} without K")
+        console.print(
+            f"{counted(count.published, 'frame')} published, {count.late} late, {count.without_camera_info} without K"
+        )
     return exit_code(samples.damage)
 
 

@@ -12,7 +12,7 @@ from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.incomplete import EXIT_INCOMPLETE, exit_code
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.files import owned
 from monodvps_ros.progress import tracked
 
@@ -67,7 +67,9 @@ def predict(
     model = load_model(settings, resolve_device(settings.device))
     run = Run(source, Pipeline(model, settings), frames)
     console = Console(markup=False, stderr=True)
-    console.print(f"{input_}: {run.length} frames at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True)
+    console.print(
+        f"{input_}: {counted(run.length, 'frame')} at {source.rate_hz:g} Hz; {model.description}", soft_wrap=True
+    )
     kind = BagPrediction if format_ == "bag" else FolderPrediction
     name = str(input_.resolve()) + ("" if rectified == "auto" else f", rectified: {rectified}")
     with owned(out):

@@ -12,7 +12,7 @@ from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption, parse_si
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError, DataError, counted
 from monodvps_ros.files import owned
 from monodvps_ros.progress import tracked
 from monodvps_ros.types import SampleSource
@@ -169,7 +169,7 @@ def _settings(config: Path | None, words: list[str], size: str | None, given: di
 
 def _run(labelling: Any, data: Path) -> int:
     console = Console(markup=False, stderr=True)
-    console.print(f"{data}: {labelling.length} frames; {labelling.description}", soft_wrap=True)
+    console.print(f"{data}: {counted(labelling.length, 'frame')}; {labelling.description}", soft_wrap=True)
     for _ in tracked(labelling, "labelling", labelling.length, console, transient=False):
         pass
     for line in labelling.summary():

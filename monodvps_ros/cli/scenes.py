@@ -11,7 +11,7 @@ from rich.console import Console
 
 from monodvps_ros.cli.options import Split, parse_size
 from monodvps_ros.config import SceneConfig, settings
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError, DataError, counted
 from monodvps_ros.files import owned
 from monodvps_ros.progress import progress_bar, tracked
 from monodvps_ros.scenes import Drive, write_bag, write_cityscapes_dvps
@@ -102,7 +102,8 @@ def render_drive(drive: Drive, out: Path, as_bag: bool) -> None:
         path = (write_bag if as_bag else write_cityscapes_dvps)(drive, out, _show)
     frames, rows, columns = drive.config.frames, drive.config.height, drive.config.width
     pace = frames / (time.perf_counter() - begin)
-    Console(markup=False).print(f"{path}: {frames} frames of {rows} x {columns}, {pace:.1f} frames/s", soft_wrap=True)
+    done = f"{counted(frames, 'frame')} of {rows} x {columns}, {pace:.1f} frames/s"
+    Console(markup=False).print(f"{path}: {done}", soft_wrap=True)
 
 
 def _refuse_drive_options(context: typer.Context) -> None:
@@ -123,7 +124,8 @@ def render_split(name: str, out: Path, as_bag: bool, device: str, jobs: int) -> 
     drives = list(split(name))
     missing = [drive for drive in drives if not is_written(drive, out, as_bag)]
     frames = sum(drive.config.frames for drive in missing)
-    console.print(f"{name}: {len(drives)} drives, {len(drives) - len(missing)} present; rendering {frames} frames")
+    present = f"{counted(len(drives), 'drive')}, {len(drives) - len(missing)} present"
+    console.print(f"{name}: {present}; rendering {counted(frames, 'frame')}")
     begin, done = time.perf_counter(), 0
     with progress_bar(console, transient=False) as progress:
         task = progress.add_task("rendering", total=frames)

@@ -11,7 +11,7 @@ from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import TrainingConfig, load
 from monodvps_ros.data.incomplete import exit_code
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, counted
 
 
 def train(
@@ -42,8 +42,7 @@ def train(
 ) -> int:
     """Train the network: depth, flow and ego motion from raw video, panoptic segmentation from labels.
 
-    Exit code 3: finished, but frames of the data are missing, damaged or skipped because of their stamps. If these are
-    the majority, training is refused.
+    Exit code 3: finished, but frames of the data are missing, damaged or skipped. If most are, training is refused.
     """
     from monodvps_ros.data import open_source  # noqa: PLC0415 (so that --help does not wait for torch)
     from monodvps_ros.data.formats.pseudo_labels import is_pseudo_labelled  # noqa: PLC0415
@@ -68,7 +67,8 @@ def train(
         devices=devices,
         nodes=nodes,
     )
-    Console(markup=False).print(f"{result.weights} after {result.steps} steps", soft_wrap=True, highlight=False)
+    after = counted(result.steps, "step")
+    Console(markup=False).print(f"{result.weights} after {after}", soft_wrap=True, highlight=False)
     code = exit_code(result.damage)
     if not result.stopped_by:
         return code

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.data.incomplete import exit_code
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, counted
 from monodvps_ros.ros_environment import check_environment
 
 console = Console(markup=False, highlight=False)
@@ -85,4 +85,4 @@ def _live(camera: str, dataset: str, frames: int | None, save: Path | None, conn
 
 
 def _report(count: int, save: Path | None) -> None:
-    console.print(f"{count} frames" + ("" if save is None else f"; open them with: rerun {save}"), soft_wrap=True)
+    console.print(counted(count, "frame") + ("" if save is None else f"; open them with: rerun {save}"), soft_wrap=True)

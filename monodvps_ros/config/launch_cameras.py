@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monodvps_ros.config.nodes import NodeConfig
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, counted
 from monodvps_ros.files import read_yaml
 
 TOPICS = ("image", "camera_info")
@@ -136,10 +136,12 @@ def _for_each(argument: str, text: str, names: Sequence[str]) -> list[str]:
     if not text or (len(given) == 1 and argument not in TOPICS):
         return [text.strip()] * len(names)
     if names == [""]:
-        raise ConfigError(f"launch argument {argument} has {len(given)} values but cameras names none; set cameras too")
+        raise ConfigError(
+            f"launch argument {argument} has {counted(len(given), 'value')} but cameras names none; set cameras too"
+        )
     raise ConfigError(
-        f"launch argument {argument} has {len(given)} values for the {len(names)} cameras {', '.join(names)}: "
-        f"'{text}'; give one for each, in that order"
+        f"launch argument {argument} has {counted(len(given), 'value')} for the {counted(len(names), 'camera')} "
+        f"{', '.join(names)}: '{text}'; give one for each, in that order"
     )
 
 

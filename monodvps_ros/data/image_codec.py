@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monodvps_ros.data.image_size import MAX_PIXELS, is_cut_jpeg, oversized
-from monodvps_ros.errors import EncodingError, shortened
+from monodvps_ros.errors import EncodingError, counted, shortened
 
 Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | NDArray[np.uint8]"
 
@@ -136,7 +136,7 @@ def decode_compressed(data: Bytes, format: str, max_pixels: int = MAX_PIXELS) ->
         pixels = None
     if pixels is None:
         raise EncodingError(
-            f"compressed image of {len(data)} bytes in format '{shortened(format)}' cannot be decoded: "
+            f"compressed image of {counted(len(data), 'byte')} in format '{shortened(format)}' cannot be decoded: "
             f"not a complete {codec or 'JPEG or PNG'} file"
         )
     if pixels.dtype == np.uint16:

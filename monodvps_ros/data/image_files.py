@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.image_size import is_cut_jpeg, oversized
 from monodvps_ros.data.listing import list_folder
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.files import write_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -58,7 +58,8 @@ def read_map(path: Path, dtypes: Iterable[type], channels: int = 1) -> NDArray[A
     names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
     if found != channels or values.dtype not in list(dtypes):
         hint = "; colours, as of a palette, are not ids: convert them to one channel" if found > channels else ""
-        raise DataError(f"{path}: contains {found} channels of {values.dtype}; expected {channels} of {names}{hint}")
+        there = f"{counted(found, 'channel')} of {values.dtype}"
+        raise DataError(f"{path}: contains {there}; expected {channels} of {names}{hint}")
     return np.asarray(values if channels == 1 else cv2.cvtColor(values, cv2.COLOR_BGR2RGB))
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monodvps_ros.errors import DataError, shown
+from monodvps_ros.errors import DataError, counted, shown
 from monodvps_ros.files import read_json, write_bytes
 
 
@@ -30,7 +30,7 @@ def check_manifest(path: Path, expected: dict[str, Any], what: str = "prediction
         key = different[0]
         raise DataError(
             f"{path.parent}: contains {what} that were made with {key} {shown(found.get(key))}, which is now "
-            f"{shown(expected[key])} ({len(different)} differences); choose another folder"
+            f"{shown(expected[key])} ({counted(len(different), 'difference')}); choose another folder"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.errors import EncodingError
+from monodvps_ros.errors import EncodingError, counted
 
 _KINDS = {7: "f4", 8: "f8"}  # of sensor_msgs/PointField
 
@@ -47,7 +47,9 @@ def cloud_points(message: Any) -> NDArray[np.float64]:
     )
     data = np.frombuffer(memoryview(message.data), np.uint8)
     if height * width and data.size < (height - 1) * row_step + width * step:
-        raise EncodingError(f"the cloud has {data.size} bytes; {height} x {width} points of {step} bytes need more")
+        raise EncodingError(
+            f"the cloud has {counted(data.size, 'byte')}; {height} x {width} points of {step} bytes need more"
+        )
     rows = [data[row * row_step : row * row_step + width * step].view(layout) for row in range(height)]
     points = np.concatenate([np.stack([row[name] for name in "xyz"], 1) for row in rows] or [np.zeros((0, 3))])
     points = points.astype(np.float64)

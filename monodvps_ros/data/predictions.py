@@ -24,7 +24,7 @@ from monodvps_ros.data.formats import format_named, prediction_layout
 from monodvps_ros.data.image_files import depth_to_file, read_depth, write_image
 from monodvps_ros.data.listing import entries
 from monodvps_ros.data.predicted_frame import PredictedFrame
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.files import partials
 from monodvps_ros.labels import VOID_CLASS_ID
 from monodvps_ros.types import Sample
@@ -112,7 +112,7 @@ class FolderPredictions:
             if part ^ parts[0]:
                 name = min(part ^ parts[0])
                 raise DataError(
-                    f"{path}: frame {name} has not all of its parts ({len(part ^ parts[0])} such frames); "
+                    f"{path}: frame {name} has not all of its parts ({counted(len(part ^ parts[0]), 'such frame')}); "
                     "run the prediction again to complete it"
                 )
         if not self.names:

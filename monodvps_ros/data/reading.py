@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from monodvps_ros.errors import DataError, MonoDVPSError
+from monodvps_ros.errors import DataError, MonoDVPSError, counted
 from monodvps_ros.types import Sample, SampleSource
 
 #: Where so many frames at the start cannot be read, none is expected to be.
@@ -99,7 +99,7 @@ class ReadableSamples:
                 unreadable += 1
                 first, last = first or str(error), str(error)
                 self.left_out = unreadable
-                self._trouble = f"{unreadable} frames cannot be read; the first: {first}"
+                self._trouble = f"{counted(unreadable, 'frame')} cannot be read; the first: {first}"
                 if not self.read and unreadable == _MOST_TRIES:
                     raise DataError(f"{self._name} has no readable frame: {last}") from None
                 continue
@@ -119,4 +119,4 @@ class ReadableSamples:
         if not self.read:
             raise DataError(f"{self._name} has no readable frame: {last or '; '.join(self.damage) or 'it is empty'}")
         if self.left_out > unreadable and not self.damage:
-            self._trouble = f"{self._name} ends {self.left_out} frames before its length"
+            self._trouble = f"{self._name} ends {counted(self.left_out, 'frame')} before its length"

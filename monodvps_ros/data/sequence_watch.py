@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+from monodvps_ros.errors import counted
+
 T = TypeVar("T")
 
 
@@ -68,8 +70,12 @@ class LeftOut:
 
     def __str__(self) -> str:
         """Say the counts in words; empty where nothing is left out."""
-        parts = {"repeat the one before": self.repeated, "go back": self.backward, "are 0 or below": self.unstamped}
-        return ", ".join(f"{count} stamps {what}" for what, count in parts.items() if count)
+        parts = [
+            (self.repeated, "stamp repeats the one before", "stamps repeat the one before"),
+            (self.backward, "stamp goes back", "stamps go back"),
+            (self.unstamped, "stamp is 0 or below", "stamps are 0 or below"),
+        ]
+        return ", ".join(counted(*part) for part in parts if part[0])
 
 
 def in_order(items: Iterable[T], stamp_of: Callable[[T], int], left_out: LeftOut) -> Iterator[tuple[int, T]]:

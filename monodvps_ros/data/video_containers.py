@@ -11,6 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from monodvps_ros.errors import counted
+
 _EBML, _SEGMENT, _CLUSTER, _BLOCK_GROUP = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xA0
 _ANYWHERE = {0xEC, 0xBF}  # Void, CRC-32
 _TOP = {_EBML, _SEGMENT} | _ANYWHERE
@@ -111,7 +113,7 @@ def matroska_problem(file: BinaryIO) -> str:
         if kind not in known:
             return f"byte {position} is the beginning of an unknown element"
         if end > limit:
-            return f"the element at byte {position} is {end - limit} bytes longer than what contains it"
+            return f"the element at byte {position} is {counted(end - limit, 'byte')} longer than what contains it"
         if kind in _CHILDREN:
             inside.append((_CHILDREN[kind], end, length is None))
             end = position + header
@@ -150,7 +152,7 @@ def missing_in_times(times_s: Sequence[float]) -> str:
     if not holes or (np.abs(periods - steps) > _JITTER).any() or holes > max(1.0, _MOST_HOLES * len(gaps)):
         return ""
     first_s = float(times_s[int(np.argmax(steps > 1))] - times_s[0])
-    return f"by the times of its frames {missing} are missing, the first after {first_s:.3f} s"
+    return f"by the times of its frames {counted(missing, 'is', 'are')} missing, the first after {first_s:.3f} s"
 
 
 def transport_stream_problem(file: BinaryIO, video: int, frames: int) -> str:
@@ -180,9 +182,9 @@ def transport_stream_problem(file: BinaryIO, video: int, frames: int) -> str:
             return f"packets are missing before byte {begin + place * length}"
         units += int(((_streams(packets) == video) & (packets[:, 1] & 0x40 != 0)).sum())
     if size % length:
-        return f"its last {size % length} bytes are not a whole packet"
+        return f"its last {counted(size % length, 'byte is', 'bytes are')} not a whole packet"
     if frames < units < _MOST_UNITS * frames:  # fields of interlaced video may be units of their own
-        return f"{units} frames begin in it, {frames} are found"
+        return f"{units} frames begin in it, {counted(frames, 'is', 'are')} found"
     return ""
 
 
@@ -222,7 +224,7 @@ def program_stream_problem(file: BinaryIO) -> str:
         else:
             end = position + 6 + int.from_bytes(head[4:6], "big")
         position = end
-    return f"its last packet is {position - size} bytes too short" if position > size else ""
+    return f"its last packet is {counted(position - size, 'byte')} too short" if position > size else ""
 
 
 def mp4_problem(file: BinaryIO) -> str:
@@ -246,7 +248,8 @@ def mp4_problem(file: BinaryIO) -> str:
             length, begin = int.from_bytes(head[8:16], "big"), 16
         end = position + length if length else limit
         if end > limit or len(head) < 8 or 0 < length < begin:
-            return f"the box at byte {position} is of {length} bytes, but {limit - position} are there"
+            there = counted(limit - position, "is", "are")
+            return f"the box at byte {position} is of {counted(length, 'byte')}, but {there} there"
         if known is not None and kind not in known:
             return f"the box at byte {position} is of an unknown type"
         if kind == b"trun" and end - position != _trun_bytes(head):

@@ -25,7 +25,7 @@ from monodvps_ros.demo.recording import Recording
 from monodvps_ros.demo.report import RecordedTopic, make_report
 from monodvps_ros.demo.session import DemoSession
 from monodvps_ros.demo.video import write_video
-from monodvps_ros.errors import DataError, WeightsError
+from monodvps_ros.errors import DataError, WeightsError, counted
 from monodvps_ros.evaluation.pictures import Panels, video_frame
 from monodvps_ros.evaluation.result import figures_table
 from monodvps_ros.files import write_text
@@ -75,7 +75,7 @@ def run_demo(
     height_m = camera_height_m or height_m
     if height_m is not None:
         parameters["pipeline.scale.camera_height_m"] = float(height_m)
-    console.print(f"{name}: {_count(source, frames)} frames at {source.rate_hz * rate:g} Hz")
+    console.print(f"{name}: {counted(_count(source, frames), 'frame')} at {source.rate_hz * rate:g} Hz")
     if weights == "random":
         console.print("The weights are random: the pipeline is real, the predictions are not.", style="yellow")
     try:
@@ -174,7 +174,7 @@ def _measure(source: SampleSource, frames: int | None, folder: OutputFolder, wei
     columns = {"this drive": metrics["drive"]}
     if metrics["card"] is not None:
         columns[f"card, {metrics['card']['split']} split"] = metrics["card"]
-    console.print(figures_table(columns, f"Against ground truth, {metrics['frames']} frames"))
+    console.print(figures_table(columns, f"Against ground truth, {counted(metrics['frames'], 'frame')}"))
     return metrics
 
 
@@ -220,7 +220,7 @@ def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path
     console.print(table)
     lost = ", ".join(f"{count} {reason}" for reason, count in report["drop_reasons"].items())
     console.print(
-        f"{report['frames_published']} frames published, {report['frames_processed']} processed, "
+        f"{counted(report['frames_published'], 'frame')} published, {report['frames_processed']} processed, "
         f"{report['frames_dropped']} dropped" + (f" ({lost})" if lost else "")
     )
     latency = report["latency_ms"]

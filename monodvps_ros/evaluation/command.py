@@ -18,7 +18,7 @@ from monodvps_ros.data.incomplete import exit_code
 from monodvps_ros.data.label_file import LabelFile, find_label_file, read_label_file
 from monodvps_ros.data.predictions import Predictions, open_predictions
 from monodvps_ros.data.reading import ReadableSamples, damage_of
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError, DataError, counted
 from monodvps_ros.evaluation.depth_scaling import DepthScaling
 from monodvps_ros.evaluation.model_pairs import ModelPairs
 from monodvps_ros.evaluation.pairs import Names, PredictionPairs, TruthReader, are_many
@@ -157,9 +157,10 @@ def _open(request: Request) -> list[_Recording]:
     drives = split_of(request.split)
     missing = [drive for drive in drives if not is_written(drive, request.data, as_bag=True)]
     if missing:
+        share = f"{len(missing)} of {counted(len(drives), 'drive')}"
         raise DataError(
-            f"{request.data / missing[0].folder}: {missing[0].name} is missing ({len(missing)} of {len(drives)} "
-            f"drives); render them with: monodvps scenes --split {request.split} --out {request.data}"
+            f"{request.data / missing[0].folder}: {missing[0].name} is missing ({share}); render them with: "
+            f"monodvps scenes --split {request.split} --out {request.data}"
         )
     return [
         _Recording(open_source(request.data / drive.folder / drive.name), drive.config.camera_height_m)
@@ -258,8 +259,7 @@ def _title(request: Request) -> str:
 def _print(request: Request, result: Result, baseline: Result | None, name: str) -> None:
     console = Console(markup=False, highlight=False)
     shown = request.scalings[-1].value
-    plural = "" if result["sequences"] == 1 else "s"
-    title = f"{result['dataset']}: {result['frames']} frames in {result['sequences']} sequence{plural}"
+    title = f"{result['dataset']}: {counted(result['frames'], 'frame')} in {counted(result['sequences'], 'sequence')}"
     if request.against and baseline is not None:
         after, before = at_scaling(result, shown), at_scaling(baseline, shown)
         title += f", {result['reference']}, depth scaling {shown}"
@@ -283,15 +283,14 @@ def _print_notes(console: Console, result: Result) -> None:
         unpaired = result["unpaired"][side]
         if unpaired["count"]:
             more = ", …" if unpaired["count"] > 5 else ""
-            console.print(f"{unpaired['count']} {what} skipped: {', '.join(unpaired['names'][:5])}{more}")
+            console.print(f"{counted(unpaired['count'], *what)} skipped: {', '.join(unpaired['names'][:5])}{more}")
     if result.get("reference") == "pseudo-labels":
         console.print("panoptic figures are against pseudo-labels: agreement with a teacher, not accuracy")
     live = result["by_depth_scaling"].get("live", {}).get("factor", {})
     if live.get("unscaled_frames"):
-        console.print(f"{live['unscaled_frames']} frames had no metres as the node would publish them")
+        console.print(f"{counted(live['unscaled_frames'], 'frame')} had no metres as the node would publish them")
     if result.get("not_finite"):
-        console.print(
-            f"{result['not_finite']} frames: the network gave NaN or infinite numbers, measured as void there"
-        )
+        frames = counted(result["not_finite"], "frame")
+        console.print(f"{frames}: the network gave NaN or infinite numbers, measured as void there")
     if "pipeline_ms" in result:
         console.print(f"pipeline: median {result['pipeline_ms']['p50']:.0f} ms per frame")

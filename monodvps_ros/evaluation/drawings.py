@@ -7,6 +7,8 @@ Everything is in units of SVG's view box; the page's template draws it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monodvps_ros.errors import counted
+
 #: Size of the chart of depth error, and room around its axes.
 CHART_WIDTH, CHART_HEIGHT = 1060, 280
 CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM = 52, 12, 16, 44
@@ -64,7 +66,7 @@ def distance_chart(bands: Sequence[Mapping[str, Any]], baseline: Sequence[Mappin
                 "middle": CHART_LEFT + slot * (place + 0.5),
                 "label": label,
                 "baseline_y": None if other is None else level(other),
-                "hint": f"{label} m: absRel {band['abs_rel']:.3f} over {band['pixels']:,} pixels"
+                "hint": f"{label} m: absRel {band['abs_rel']:.3f} over {counted(band['pixels'], 'pixel', spec=',')}"
                 + ("" if other is None else f"; baseline {other:.3f}"),
             }
         )

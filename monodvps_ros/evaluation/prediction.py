@@ -18,7 +18,7 @@ from monodvps_ros.data.manifest import check_manifest, file_digest
 from monodvps_ros.data.message_fields import output_fields
 from monodvps_ros.data.predictions import frame_name, read_panoptic, whole_frames, write_prediction
 from monodvps_ros.data.reading import ReadableSamples
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, counted
 from monodvps_ros.labels import VOID_CLASS_ID, decode_panoptic
 from monodvps_ros.outputs import RECORDED_OUTPUTS, RECORDED_TOPICS, Output, Perception
 from monodvps_ros.perception import Pipeline
@@ -74,11 +74,13 @@ class Run:
     def summary(self, seconds: float) -> list[str]:
         """Say in sentences what was done in a time."""
         rate = f", {self.written / seconds:.1f} frames/s" if self.written and seconds > 0 else ""
-        lines = [f"{self.written} frames written, {self.kept} kept from an earlier run{rate}"]
+        lines = [f"{counted(self.written, 'frame')} written, {self.kept} kept from an earlier run{rate}"]
         if self.without_metres:
-            lines.append(f"{self.without_metres} frames have no depth: the scale is unknown: {self._why_no_metres}")
+            frames = counted(self.without_metres, "frame has", "frames have")
+            lines.append(f"{frames} no depth: the scale is unknown: {self._why_no_metres}")
         if self.not_finite:
-            lines.append(f"{self.not_finite} frames are incomplete: in the last, {self._what_not_finite}")
+            frames = counted(self.not_finite, "frame is", "frames are")
+            lines.append(f"{frames} incomplete: in the last, {self._what_not_finite}")
         return lines
 
 
@@ -137,9 +139,11 @@ class FolderPrediction:
         lines = self._run.summary(seconds)
         limit = self._layout.largest_instance
         if self._reused:
-            lines.append(f"{self._reused} times an instance id was reused: the format holds {limit} of a class")
+            lines.append(
+                f"{counted(self._reused, 'time')} an instance id was reused: the format holds {limit} of a class"
+            )
         if self._dropped:
-            lines.append(f"{self._dropped} instances became void: more than {limit} of a class in one frame")
+            lines.append(f"{counted(self._dropped, 'instance')} became void: more than {limit} of a class in one frame")
         return [*lines, f"{self._out}: pan/ and dep/ as {self._layout.name} has them"]
 
     def _write(self, sample: Sample, name: str, ids: InstanceIds) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from monodvps_ros.errors import counted
 from monodvps_ros.evaluation.drawings import class_bars, distance_chart, timelines
 from monodvps_ros.evaluation.result import FIGURES, NO_NUMBER, UNPAIRED, Result, at_scaling
 from monodvps_ros.metrics import GROUPS, DepthErrors, Figure
@@ -145,13 +146,21 @@ def _notes(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> li
     for side, what in UNPAIRED.items():
         count = results.get("unpaired", {}).get(side, {}).get("count", 0)
         if count:
-            notes.append(f"{count} {what}: not measured")
+            notes.append(f"{counted(count, *what)}: not measured")
     if results["resized_frames"]:
-        notes.append(f"{results['resized_frames']} predictions were resized to the size of the truth")
+        notes.append(
+            counted(results["resized_frames"], "prediction was", "predictions were")
+            + " resized to the size of the truth"
+        )
     if results["factor"]["unscaled_frames"]:
-        notes.append(f"{results['factor']['unscaled_frames']} frames had no scale and count as having no depth")
+        count = results["factor"]["unscaled_frames"]
+        frames = counted(count, "frame had no scale and counts", "frames had no scale and count")
+        notes.append(f"{frames} as having no depth")
     if results["depth"]["missing_pixels"]:
-        notes.append(f"{results['depth']['missing_pixels']:,} pixels with true depth have no predicted depth")
+        count = results["depth"]["missing_pixels"]
+        notes.append(
+            counted(count, "pixel with true depth has", "pixels with true depth have", ",") + " no predicted depth"
+        )
     if baseline is not None:
         notes += [
             f"the baseline differs in {name}: {baseline.get(name)} there, {results[name]} here"

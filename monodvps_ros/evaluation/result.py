@@ -20,8 +20,8 @@ NO_NUMBER = "\N{EN DASH}"
 FIGURES: Mapping[str, Figure] = {figure.name: figure for _, figure in figures()}
 #: Frames that stand on one side alone, by that side.
 UNPAIRED = {
-    "predictions": "predictions without a true frame",
-    "ground_truth": "true frames without a prediction",
+    "predictions": ("prediction without a true frame", "predictions without a true frame"),
+    "ground_truth": ("true frame without a prediction", "true frames without a prediction"),
 }
 #: What says what was measured, and stands in the card beside the figures.
 _CARD_PARTS = ("split", "dataset", "frames", "min_area_px", "settings")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.errors import CameraInfoError, shortened
+from monodvps_ros.errors import CameraInfoError, counted, shortened
 from monodvps_ros.geometry.calibration import Calibration, intrinsics_fault
 from monodvps_ros.geometry.intrinsics import crop_intrinsics, scale_intrinsics
 from monodvps_ros.geometry.rectification import Distortion, Rectification
@@ -240,7 +240,7 @@ def _distortion(calibration: Calibration) -> tuple[str, NDArray[np.float64]]:
         coefficients = np.zeros(4)
     if len(coefficients) not in counts or not np.isfinite(coefficients).all():
         raise CameraInfoError(
-            f"there are {len(coefficients)} coefficients for '{model}': {coefficients.tolist()}; "
+            f"'{model}' has {counted(len(coefficients), 'coefficient')}: {coefficients.tolist()}; "
             f"it must have {' or '.join(map(str, counts))} finite ones"
         )
     return model, coefficients

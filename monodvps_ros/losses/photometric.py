@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monodvps_ros.errors import ShapeError
+from monodvps_ros.errors import ShapeError, counted
 from monodvps_ros.losses.panoptic_map import with_channel
 from monodvps_ros.losses.reduction import masked_mean
 from monodvps_ros.shapes import check_shapes
@@ -102,11 +102,11 @@ def minimum_reprojection_loss(
 def _check_numbers(warped: int, sources: int, valid: int | None) -> None:
     if warped == 0 or sources not in (0, warped):
         raise ShapeError(
-            f"warped contains {warped} images but sources contains {sources}: "
+            f"warped contains {counted(warped, 'image')} but sources contains {sources}: "
             "give one or more, and as many of the one as of the other"
         )
     if valid not in (None, warped):
-        raise ShapeError(f"valid contains {valid} masks but warped contains {warped} images")
+        raise ShapeError(f"valid contains {counted(valid, 'mask')} but warped contains {counted(warped, 'image')}")
 
 
 def reprojection_errors(images: Sequence[Tensor], target: Tensor, name: str = "warped", alpha: float = 0.85) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monodvps_ros.errors import LabelError, ShapeError
+from monodvps_ros.errors import LabelError, ShapeError, counted
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
 
 SEGMENT_STRIDE = 2**20
@@ -43,7 +43,8 @@ def compact(maps: PanopticMap, space: LabelSpace, name: str) -> tuple[NDArray[np
     if isinstance(maps, tuple):
         classes, instances = (_whole_numbers(as_array(part), name) for part in maps)
         if classes.shape != instances.shape:
-            raise ShapeError(f"{name} has {classes.size} class ids but {instances.size} instance ids; give one of each")
+            given = f"{counted(classes.size, 'class id')} but {counted(instances.size, 'instance id')}"
+            raise ShapeError(f"{name} has {given}; give one of each")
         if instances.size and instances.max() >= SEGMENT_STRIDE:
             raise LabelError(f"{name} has instance id {instances.max()}; it must be below {SEGMENT_STRIDE}")
         instance_ids, instance_rank = _ranks(instances)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from monodvps_ros.config import SceneConfig
-from monodvps_ros.errors import ConfigError, DeviceError
+from monodvps_ros.errors import ConfigError, DeviceError, counted
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.scenes.actors import Stage, add_cross_traffic, add_traffic, add_walkers
 from monodvps_ros.scenes.camera import Camera, camera_pose, rigid_inverse
@@ -109,7 +109,7 @@ class Drive:
             IndexError: there is no such frame.
         """
         if not -len(self) <= index < len(self):
-            raise IndexError(f"frame {index} of a drive of {len(self)} frames")
+            raise IndexError(f"frame {index} of a drive of {counted(len(self), 'frame')}")
         index %= len(self)
         size = self.camera.height, self.camera.width
         with torch.inference_mode():

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from monodvps_ros.config import PseudoLabelConfig, TrainingConfig, load, to_dict
 from monodvps_ros.data.sources import open_source
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError, DataError, counted
 from monodvps_ros.files import read_json, write_bytes
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import resolve_device
@@ -232,7 +232,9 @@ def _pseudo_labels(ablations: Ablations, seed: int, device: torch.device, consol
     path = ablations.data / UNLABELLED
     labeller = load_teacher(weights, _TEACHING, device)
     labelling = PseudoLabelling(Recording(path, open_source(path)), out, labeller, _TEACHING, device)
-    console.print(f"labelling {labelling.length} frames; {labelling.description}", soft_wrap=True, markup=False)
+    console.print(
+        f"labelling {counted(labelling.length, 'frame')}; {labelling.description}", soft_wrap=True, markup=False
+    )
     for _ in labelling:
         pass
     return out

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from monodvps_ros.config import TrainingConfig, from_dict, to_dict
-from monodvps_ros.errors import ConfigError, DataError, WeightsError
+from monodvps_ros.errors import ConfigError, DataError, WeightsError, counted
 from monodvps_ros.files import written_whole
 
 #: Keys of a checkpoint: configuration, names and fingerprints of the data, metrics, number of processes.
@@ -124,9 +124,10 @@ def check_resumable(
         )
     before = checkpoint.get(PROCESSES_KEY)
     if before is not None and before != processes:
+        by = counted(before, "process", "processes")
         raise WeightsError(
-            f"the checkpoint was made by {before} processes (--devices times --nodes) and here are {processes}, which "
-            "changes batches and the order of the data; resume with as many, or start a new run with --weights"
+            f"the checkpoint was made by {by} (--devices times --nodes) and this run has {processes}, which changes "
+            "batches and the order of the data; resume with as many, or start a new run with --weights"
         )
     _check_data(checkpoint.get(FINGERPRINTS_KEY, fingerprints), names, fingerprints)
     step = checkpoint["global_step"]
@@ -140,7 +141,9 @@ def check_resumable(
 def _check_data(before: Sequence[str], names: Sequence[str], fingerprints: Sequence[str]) -> None:
     advice = "resume with the same data in the same order, or start a new run with --weights"
     if len(before) != len(fingerprints):
-        raise DataError(f"the checkpoint was made with {len(before)} data sources, here are {len(names)}; {advice}")
+        raise DataError(
+            f"the checkpoint was made with {counted(len(before), 'data source')}, this run has {len(names)}; {advice}"
+        )
     for name, there, here in zip(names, before, fingerprints, strict=True):
         if there != here:
             raise DataError(f"{name}: is not, or no longer, the data that the checkpoint was trained on; {advice}")

@@ -26,7 +26,7 @@ from monodvps_ros.data.formats.pseudo_labels import (
 from monodvps_ros.data.listing import entries
 from monodvps_ros.data.manifest import check_manifest
 from monodvps_ros.data.reading import ReadableSamples
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError, DataError, counted
 from monodvps_ros.files import partials
 from monodvps_ros.labels import VOID_PANOPTIC_ID
 from monodvps_ros.training.depth_teachers import DepthTeacher
@@ -141,17 +141,19 @@ class PseudoLabelling:
 
     def summary(self) -> list[str]:
         """Say in sentences what was done."""
-        lines = [f"{self.written} frames labelled, {self.kept} kept from an earlier run"]
+        lines = [f"{counted(self.written, 'frame')} labelled, {self.kept} kept from an earlier run"]
         if self.written and self._teacher is not None:
             lines[0] += f"; {self._void / self.written:.1%} of the new labels is void"
         if self._new_depth:
-            lines.append(f"{self._known / self._new_depth:.1%} of the pixels of {self._new_depth} frames have depth")
+            share = self._known / self._new_depth
+            lines.append(f"{share:.1%} of the pixels of {counted(self._new_depth, 'frame')} have depth")
         if self.without_depth:
-            lines.append(f"{self.without_depth} frames have no depth; {self._depth_trouble or _NOTHING}")
+            frames = counted(self.without_depth, "frame has", "frames have")
+            lines.append(f"{frames} no depth; {self._depth_trouble or _NOTHING}")
         if self.true:
-            lines.append(f"{self.true} frames keep their true label")
+            lines.append(counted(self.true, "frame keeps its true label", "frames keep their true label"))
         if self.unreadable:
-            lines.append(f"{self.unreadable} frames could not be read and have no label")
+            lines.append(f"{counted(self.unreadable, 'frame')} could not be read: no label")
         return [*lines, f"{self._out}: give it to 'monodvps train --data'; the recording must stay where it is"]
 
     def _label(self, sample: Sample) -> None:

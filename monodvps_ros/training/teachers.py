@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monodvps_ros.config import PseudoLabelConfig
 from monodvps_ros.data.manifest import file_digest
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, counted
 from monodvps_ros.foundation.names import PANOPTIC_MODELS, resolve
 from monodvps_ros.foundation.panoptic import HubPanoptic
 from monodvps_ros.geometry.resizing import as_image_tensor, resize_image, resize_nearest_array
@@ -69,8 +69,9 @@ class NetworkTeacher:
             )
         self.labels = self._network.label_space
         views = len(config.scales) * (2 if config.flips else 1)
-        self.description = f"{self._network.description}, {views} views of {self._size[0]}x{self._size[1]} times " + (
-            ", ".join(f"{scale:g}" for scale in config.scales)
+        self.description = (
+            f"{self._network.description}, {counted(views, 'view')} of {self._size[0]}x{self._size[1]} times "
+            + (", ".join(f"{scale:g}" for scale in config.scales))
         )
         self.made_with = {
             "teacher": self._network.description,

@@ -16,7 +16,7 @@ from monodvps_ros.data.format import PredictionLayout
 from monodvps_ros.data.formats import format_named, prediction_layout
 from monodvps_ros.data.predictions import DEFAULT_LAYOUT, FolderPredictions, frame_name, stamp_in
 from monodvps_ros.data.reading import ReadableSamples
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.geometry import scale_intrinsics
 from monodvps_ros.labels import LabelSpace, encode_panoptic
 from monodvps_ros.outputs import Perception, ScaleEstimate, ScaleState
@@ -81,7 +81,7 @@ class RecordedFrames:
         for bag, prefix in self._bags:
             yield from self._of_bag(bag, prefix)
         if self._without_image:
-            self.damage.append(f"{self._path}: {self._without_image} frames have no image")
+            self.damage.append(f"{self._path}: {counted(self._without_image, 'frame has', 'frames have')} no image")
 
     def _open(self, path: Path) -> SampleSource:
         return open_source(path, image_topic=self._image_topic, rectified=self._rectified)

@@ -25,7 +25,7 @@ from mcap.records import Channel as ChannelRecord
 from mcap.records import ChunkIndex, Schema, Statistics
 
 from monodvps_ros.data.bag.parts import Channel, Entry, Part
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"
 #: No writer makes chunks that are as large.
@@ -93,7 +93,7 @@ class McapFile:
         try:
             self._file.seek(0)
             if self._file.read(len(MCAP_MAGIC)) != MCAP_MAGIC:
-                raise DataError(f"{path}: is {self._size} bytes long and does not begin like an MCAP file")
+                raise DataError(f"{path}: is {counted(self._size, 'byte')} long and does not begin like an MCAP file")
             cut = self._walk()
             if self._agrees():
                 for number, time_ns in self._indexed.items():  # not what the chunk itself says
@@ -125,8 +125,9 @@ class McapFile:
             if opcode == Opcode.FOOTER:
                 behind = self._size - end - len(MCAP_MAGIC)
                 if behind > 0:
-                    self._report(f"{self._path}: {behind} bytes behind its end are not read")
-                return "" if behind >= 0 else f"its last {-behind} bytes are missing"
+                    unread = counted(behind, "byte behind its end is", "bytes behind its end are")
+                    self._report(f"{self._path}: {unread} not read")
+                return "" if behind >= 0 else f"its last {counted(-behind, 'byte is', 'bytes are')} missing"
             if opcode not in _OPCODES or end > self._size:
                 going_on = self._resume(position)
                 if going_on is None:
@@ -137,7 +138,11 @@ class McapFile:
             else:
                 self._note(opcode, position, end)
             position = end
-        return f"its last {lost} bytes contain no complete record" if lost else "its index is missing"
+        return (
+            f"its last {counted(lost, 'byte contains', 'bytes contain')} no complete record"
+            if lost
+            else "its index is missing"
+        )
 
     def _note(self, opcode: int, position: int, end: int) -> None:
         """Take what is needed of the record at the file's place."""
@@ -238,17 +243,18 @@ class McapFile:
     def _compare(self, cut: str) -> None:
         """Tell what the file lacks of what it says it has."""
         if cut:
-            number = sum(self.counts.values())
-            self._report(f"{self._path}: its end is cut off; {cut}: {number} messages before it are read")
+            before = counted(sum(self.counts.values()), "message before it is", "messages before it are")
+            self._report(f"{self._path}: its end is cut off; {cut}: {before} read")
         unknown = sum(count for key, count in self._counted.items() if key not in self._records)
         if unknown:
-            self._report(f"{self._path}: {unknown} messages belong to channels that the file does not define")
+            belong = counted(unknown, "message belongs", "messages belong")
+            self._report(f"{self._path}: {belong} to channels that the file does not define")
         said = {} if self._statistics is None else self._statistics.channel_message_counts
         for key, channel in self._by_id.items():
             if said.get(key, 0) > self._counted[key]:
                 self._report(
-                    f"{self._path}: its statistics say {said[key]} messages on {channel.topic}, "
-                    f"{self._counted[key]} are there"
+                    f"{self._path}: its statistics say {counted(said[key], 'message')} on {channel.topic}, "
+                    f"{counted(self._counted[key], 'is', 'are')} there"
                 )
 
     def _read_chunk(self, chunk: _Chunk, wanted: dict[int, Channel]) -> Iterator[Entry]:
@@ -282,7 +288,7 @@ class McapFile:
         except Exception as error:  # the decompressor's, a text's, a number's: damage shows in many ways
             self._report(
                 f"{self._path}: is damaged in the chunk at byte {chunk.begin}: {error}; "
-                f"{number} messages of it are read"
+                f"{counted(number, 'message of it is', 'messages of it are')} read"
             )
 
     def _records_of(self, chunk: _Chunk) -> Iterator[tuple[int, memoryview]]:

@@ -16,7 +16,7 @@ import zstandard
 from monodvps_ros.data.bag.message_types import RecordedTypes
 from monodvps_ros.data.bag.parts import Storage, merged
 from monodvps_ros.data.bag.storage import ZSTD_MAGIC, open_file, promised, read_metadata, storage_files
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class BagReader:
         for topic, number in bad.items():
             if not good[topic]:
                 raise DataError(first[topic])
-            self._report(f"{first[topic]} ({number} such messages)")
+            self._report(f"{first[topic]} ({counted(number, 'such message')})")
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, bytes]]:
         """Read messages in the order of their receipt, as they lie in the recording.
@@ -146,7 +146,7 @@ class BagReader:
             raise DataError(f"{self.path}: cannot be read further: {error}") from error
         for topic, expected in self._promised.items():
             if topic in wanted and read[topic] < expected:
-                self._report(f"{self.path}: {read[topic]} of {expected} messages on {topic} can be read")
+                self._report(f"{self.path}: {read[topic]} of {counted(expected, 'message')} on {topic} can be read")
 
     def _open(self) -> None:
         metadata = read_metadata(self.path)

@@ -21,7 +21,7 @@ from monodvps_ros.data.checks import check_panoptic, check_size
 from monodvps_ros.data.image_codec import decode_compressed, decode_image, decode_raw
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
-from monodvps_ros.errors import EncodingError
+from monodvps_ros.errors import EncodingError, counted
 from monodvps_ros.geometry.calibration import Calibration
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import FrameTruth, Sample
@@ -133,10 +133,15 @@ class BagSource:
             log.warning("%s: stamps jump back; %d sequences are read", where, left_out.sequences)
         self.unpaired = pairing.unpaired
         if pairing.other_infos:
-            log.warning("%s: %d images have no camera_info of their stamp; the last one before is taken, or the first",
-                        where, pairing.other_infos)  # fmt: skip
+            unpaired = counted(
+                pairing.other_infos, "image has no camera_info of its", "images have no camera_info of their"
+            )
+            log.warning("%s: %s stamp; the last one before is taken, or the first", where, unpaired)
         for name, count in self.unpaired.items():
-            log.warning("%s: %d messages of %s have no image of their stamp", self.path, count, name)
+            messages = counted(
+                count, f"message of {name} has no image of its", f"messages of {name} have no image of their"
+            )
+            log.warning("%s: %s stamp", self.path, messages)
 
     def _sample(self, camera: CameraSamples, place: tuple[str, int], image: Any, partners: dict[str, Any]) -> Sample:
         where = f"{self.path} {self.topics.image} at {stamp_ns(image)} ns"

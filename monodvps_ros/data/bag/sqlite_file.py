@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from monodvps_ros.data.bag.parts import Channel, Entry, Part
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 _MOST_SKIPPED = 1 << 40
@@ -31,7 +31,9 @@ class SqliteFile:
         with path.open("rb") as file:
             header = file.read(100)
         if not header.startswith(SQLITE_MAGIC):
-            raise DataError(f"{path}: is {path.stat().st_size} bytes long and does not begin like a sqlite3 file")
+            raise DataError(
+                f"{path}: is {counted(path.stat().st_size, 'byte')} long and does not begin like a sqlite3 file"
+            )
         wal = path.with_name(f"{path.name}-wal")
         self._has_log = wal.is_file() and wal.stat().st_size > 0
         # Immutable, so that a folder that cannot be written to is no hindrance; a log would be passed over then.
@@ -54,11 +56,14 @@ class SqliteFile:
         self.channels = [channel for channel in self._by_id.values() if channel is not None]
         number = sum(self.counts.values())
         if self._has_log:
-            report(f"{path}: was not closed; {number} messages are read, those in its write-ahead log included")
+            are = counted(number, "message is", "messages are")
+            report(f"{path}: was not closed; {are} read, those in its write-ahead log included")
         elif is_cut:
-            report(f"{path}: its end is cut off; {number} messages before it are read")
+            report(
+                f"{path}: its end is cut off; {counted(number, 'message before it is', 'messages before it are')} read"
+            )
         elif self._broken:
-            report(f"{path}: is damaged; {number} messages of it are read")
+            report(f"{path}: is damaged; {counted(number, 'message of it is', 'messages of it are')} read")
 
     def close(self) -> None:
         """Close the file."""
@@ -144,7 +149,7 @@ class SqliteFile:
             else:
                 yield self._times[place], channel, data
         for topic, number in missing.items():
-            self._report(f"{self._path}: is damaged: {number} messages on {topic} cannot be read")
+            self._report(f"{self._path}: is damaged: {counted(number, 'message')} on {topic} cannot be read")
 
 
 def _is_cut(header: bytes, size: int) -> bool:

@@ -35,7 +35,7 @@ from monodvps_ros.data.formats.folder import START_NS
 from monodvps_ros.data.image_files import depth_to_file, read_depth, read_map, read_picture, write_image
 from monodvps_ros.data.listing import entries, list_folder
 from monodvps_ros.data.reading import Reading
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.metrics import DatasetRules
 from monodvps_ros.types import FrameTruth, Sample
@@ -272,9 +272,11 @@ def check_partners(folder: Path, images: Set[str], partners: Set[str], kind: str
     """
     if images - partners:
         missing = min(images - partners)
-        raise DataError(f"{folder / missing}_{kind}: is missing ({len(images - partners)} of {len(images)} such files)")
+        files = counted(len(images), "such file")
+        raise DataError(f"{folder / missing}_{kind}: is missing ({len(images - partners)} of {files})")
     if partners - images:
-        raise DataError(f"{folder / min(partners - images)}_{kind}: has no image ({len(partners - images)} such files)")
+        files = counted(len(partners - images), "such file")
+        raise DataError(f"{folder / min(partners - images)}_{kind}: has no image ({files})")
 
 
 def _encode(classes: NDArray[np.uint8], instances: NDArray[np.integer]) -> Sequence[NDArray[np.integer]]:

@@ -31,7 +31,7 @@ from monodvps_ros.data.image_files import list_images, read_depth, read_map, rea
 from monodvps_ros.data.label_file import LABEL_FILE, find_label_file
 from monodvps_ros.data.listing import missing_numbers
 from monodvps_ros.data.reading import Reading
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import FrameTruth, Sample
 
@@ -79,8 +79,8 @@ class FolderSource:
                         rate_hz or DEFAULT_RATE_HZ)  # fmt: skip
         missing = 0 if self._camera is not None and self._camera.stills else missing_numbers(self._images)
         if missing:
-            log.warning("%s: by their numbers %d images are missing; those around them are taken to follow each other",
-                        folder, missing)  # fmt: skip
+            images = counted(missing, "image is", "images are")
+            log.warning("%s: by their numbers %s missing; neighbours are taken to follow each other", folder, images)
         self._rate_hz = rate_hz or (self._camera.rate_hz if self._camera else DEFAULT_RATE_HZ)
         self.camera_height_m = self._camera.camera_height_m if self._camera else None
         self._depth = next((self._partners(name) for name in _DEPTH_FOLDERS if (path / name).is_dir()), {})
@@ -155,7 +155,8 @@ class FolderSource:
         found = {path.stem: path for path in list_images(folder)}
         unmatched = found.keys() - {path.stem for path in self._images}
         if unmatched:
-            raise DataError(f"{found[min(unmatched)]}: has no image of its name ({len(unmatched)} such files)")
+            files = counted(len(unmatched), "such file")
+            raise DataError(f"{found[min(unmatched)]}: has no image of its name ({files})")
         return found
 
 
@@ -167,9 +168,9 @@ def _read_poses(path: Path, count: int) -> NDArray[np.float64] | None:
     except ValueError as error:
         raise DataError(f"{path}: cannot be read as numbers: {error}") from None
     if rows.shape != (count, _POSE_NUMBERS) or not np.isfinite(rows).all():
+        there = f"{counted(rows.shape[0], 'line')} of {counted(rows.shape[1], 'number')}"
         raise DataError(
-            f"{path}: contains {rows.shape[0]} lines of {rows.shape[1]} numbers; expected {count}, one for each image, "
-            f"of {_POSE_NUMBERS} finite numbers"
+            f"{path}: contains {there}; expected {count}, one for each image, of {_POSE_NUMBERS} finite numbers"
         )
     poses = np.zeros((count, 4, 4))
     poses[:, :3] = rows.reshape(count, 3, 4)

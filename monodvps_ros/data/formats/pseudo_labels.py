@@ -27,7 +27,7 @@ from monodvps_ros.data.image_files import read_map, write_image
 from monodvps_ros.data.manifest import read_manifest
 from monodvps_ros.data.reading import Reading, damage_of
 from monodvps_ros.data.sources import open_source
-from monodvps_ros.errors import DataError, LabelError
+from monodvps_ros.errors import DataError, LabelError, counted
 from monodvps_ros.labels import LabelSpace, label_space
 from monodvps_ros.types import Sample, SampleSource
 
@@ -112,8 +112,9 @@ class PseudoLabelSource:
 
     def _warn(self) -> None:
         if self.unlabelled:
-            log.warning("%s: %d of %d frames have no %s; finish with 'monodvps pseudo-label'", self.path,
-                        self.unlabelled, len(self), "label" if self._has_panoptic else "depth")  # fmt: skip
+            kind = "label" if self._has_panoptic else "depth"
+            frames = f"{self.unlabelled} of {counted(len(self), 'frame')}"
+            log.warning("%s: no %s of %s; finish with 'monodvps pseudo-label'", self.path, kind, frames)
 
     def _labelled(self, sample: Sample, inverse_depth: NDArray[np.float32] | None) -> Sample:
         if self._is_metric:

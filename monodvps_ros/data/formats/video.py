@@ -19,7 +19,7 @@ from monodvps_ros.data.formats.folder import DEFAULT_RATE_HZ, START_NS
 from monodvps_ros.data.image_size import MAX_PIXELS
 from monodvps_ros.data.sequence_watch import LeftOut, in_order
 from monodvps_ros.data.video_containers import container_problem, missing_in_times
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import CameraFrame, Sample
 
@@ -79,7 +79,7 @@ class VideoSource:
         for sentence in self.damage:
             log.warning("%s", sentence)
         if self._packets.cut_away:
-            log.warning("%s: its edit list cuts out %d frames", path, self._packets.cut_away)
+            log.warning("%s: its edit list cuts out %s", path, counted(self._packets.cut_away, "frame"))
 
     @property
     def rate_hz(self) -> float:
@@ -131,9 +131,10 @@ class VideoSource:
             found.append(f"{self.path}: skipped: {left_out}")
         dropped = left_out.repeated + left_out.backward + left_out.unstamped
         if decoded + dropped < self._packets.count:
-            found.append(f"{self.path}: {decoded + dropped} of {self._packets.count} frames can be read")
+            frames = counted(self._packets.count, "frame")
+            found.append(f"{self.path}: {decoded + dropped} of {frames} can be read")
         elif refused:
-            found.append(f"{self.path}: {len(refused)} packets cannot be decoded: {refused[0]}")
+            found.append(f"{self.path}: {counted(len(refused), 'packet')} cannot be decoded: {refused[0]}")
         for sentence in found[len(self.damage) :]:
             log.warning("%s", sentence)
         self.damage = found
@@ -145,8 +146,8 @@ class VideoSource:
             scanned = _survey(container, stream)
         self._is_scanned = scanned.count > self._packets.count
         if self._is_scanned:
-            log.warning("%s: its index is wrong: it leads to %d of %d frames", self.path, self._packets.count,
-                        scanned.count)  # fmt: skip
+            log.warning("%s: its index is wrong: it leads to %d of %s", self.path, self._packets.count,
+                        counted(scanned.count, "frame"))  # fmt: skip
             self._packets = scanned
 
     def _missing_end(self) -> list[str]:
@@ -238,7 +239,7 @@ class _Packets:
         """Say in sentences what FFmpeg found."""
         if not self.errors:
             return []
-        return [f"{name}: is damaged: {self.errors[0]} ({len(self.errors)} such messages)"]
+        return [f"{name}: is damaged: {self.errors[0]} ({counted(len(self.errors), 'such message')})"]
 
 
 @contextmanager
@@ -268,7 +269,7 @@ def _survey(container: Any, stream: Any) -> _Packets:
     found.count += _falsely_hidden(found)
     there = found.count + found.cut_away + len(found.hidden_s)
     if stream.frames > there:
-        found.errors.append(f"its header says {stream.frames} frames, {there} are there")
+        found.errors.append(f"its header says {counted(stream.frames, 'frame')}, {counted(there, 'is', 'are')} there")
     if found.times_s:
         if found.end_s == found.times_s[-1] and found.count > 1:  # frames without a duration
             found.end_s += float(np.median(np.diff(found.times_s)))

@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 
 from monodvps_ros.config import NodeConfig, PipelineConfig
 from monodvps_ros.engines import thread_count
-from monodvps_ros.errors import MonoDVPSError
+from monodvps_ros.errors import MonoDVPSError, counted
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.device import gpu_memory_mb, resolve_device
 from monodvps_ros.perception.loading import load_model, load_pose
@@ -178,7 +178,7 @@ class PerceptionNode(ManagedNode):
             return ""
         if self._device.type == "cuda":
             return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
-        return f"{self._device} ({thread_count(self.config.pipeline.threads)} threads)"
+        return f"{self._device} ({counted(thread_count(self.config.pipeline.threads), 'thread')})"
 
     def _fail_configuration(self, problem: str) -> None:
         self._tear_down()

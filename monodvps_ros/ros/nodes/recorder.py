@@ -26,7 +26,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 
 from monodvps_ros.data.bag import BackgroundWriter, BagWriter
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.outputs import IMAGE_TYPE, POINT_CLOUD_TYPE
 from monodvps_ros.process_memory import release_memory
 from monodvps_ros.ros.nodes.running import initialize
@@ -150,7 +150,7 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
                 _spin(executor, recorder, background, report, lambda: bool(stop_requests) or _stdin_ended())
                 _drain(executor, recorder, lambda: signal.SIGTERM in stop_requests[1:])
         report("stopped", counts=recorder.counts)
-        _log(f"{background.written.total()} messages recorded to {writer.path}{_lost(background)}")
+        _log(f"{counted(background.written.total(), 'message')} recorded to {writer.path}{_lost(background)}")
     finally:
         executor.shutdown()
         rclpy.shutdown()
