@@ -70,11 +70,15 @@ class TrainingConfig(Config):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     encoder_weights: str = setting(
-        "", "Initial weights of the encoder: 'hub' (timm's pretrained weights) or a file; empty: random."
+        "",
+        "Initial weights of the encoder where --weights does not replace it: 'hub' (timm's pretrained weights) or a"
+        " file; empty: random.",
     )
     pose_encoder: str = setting("resnet18", "Name of the timm encoder of the pose network.")
     pose_encoder_weights: str = setting(
-        "", "Initial weights of the pose network's encoder: 'hub' (timm's pretrained weights) or a file; empty: random."
+        "",
+        "Initial weights of the pose network's encoder where --weights does not replace it: 'hub' (timm's pretrained"
+        " weights) or a file; empty: random.",
     )
     pose_shrink: int = setting(
         1, "Factor by which frames are downsampled for the pose network; 2 saves a third of the time of a step.",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from monodvps_ros.config import NetworkConfig, TrainingConfig, from_dict, to_dict
-from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError
+from monodvps_ros.errors import ConfigError, NotFiniteError, WeightsError, counted
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.batch import map_tensors
 from monodvps_ros.network import (
@@ -68,6 +68,26 @@ def _inherited(weights: Path, card: Mapping[str, Any]) -> dict[str, str]:
     return {"start": weights.name, **licence}
 
 
+def _pretrained(config: TrainingConfig, weights: str, checkpoint: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the pretrained weights of both encoders, empty for an encoder that initial weights replace.
+
+    A weights file replaces the network's encoder; whether it has this pose network shows when it is loaded.
+    """
+    if not weights:
+        return config.encoder_weights, config.pose_encoder_weights
+    there = checkpoint.get(CONFIG_KEY)
+    if there is None:
+        return "", ""
+    return (
+        "" if there["network"]["encoder"] == config.network.encoder else config.encoder_weights,
+        "" if there["pose_encoder"] == config.pose_encoder else config.pose_encoder_weights,
+    )
+
+
+def _pose_network(config: TrainingConfig, encoder_weights: str) -> PoseNetwork:
+    return PoseNetwork(config.pose_encoder, encoder_weights, config.pose_shrink, metric=config.network.metric)
+
+
 class TrainingModule(LightningModule):
     """Trains the network and the pose network together.
 
@@ -83,8 +103,8 @@ class TrainingModule(LightningModule):
 
     Args:
         config: of the run.
-        weights: a weights file to start from, or a checkpoint; empty for `config.encoder_weights` and random
-            decoders. The pose network starts at random where it is not in the file or of another architecture.
+        weights: a weights file to start from, or a checkpoint; empty for random decoders. Each encoder that it does not
+            replace starts from `config.encoder_weights` or `config.pose_encoder_weights`, which are read only then.
         data_names: names of the training data, for the model card.
         fingerprints: of the training data, for a resumed run to compare.
 
@@ -104,19 +124,16 @@ class TrainingModule(LightningModule):
         self.config = config
         self.data_names, self._fingerprints = tuple(data_names), list(fingerprints)
         torch.manual_seed(config.seed)
-        self.network = MonoDVPS(config.network, "" if weights else config.encoder_weights)
-        self.initialized: list[str] = []
         has_checkpoint = weights.endswith(_CHECKPOINT)
-        self.pose_network = PoseNetwork(
-            config.pose_encoder,
-            "" if has_checkpoint else config.pose_encoder_weights,
-            config.pose_shrink,
-            metric=config.network.metric,
-        )
+        checkpoint = read_checkpoint(weights) if has_checkpoint else {}
+        encoder_weights, pose_encoder_weights = _pretrained(config, weights, checkpoint)
+        self.network = MonoDVPS(config.network, encoder_weights)
+        self.pose_network = _pose_network(config, pose_encoder_weights)
+        self.initialized: list[str] = []
         self.pose_is_trained = False
         self._start: dict[str, str] = {}  # see `START_KEY`
         if has_checkpoint:
-            self._start_from(weights)
+            self._start_from(weights, checkpoint)
         elif weights and config.partial_start:
             self.initialized = load_fitting_weights(self.network, weights)
         elif weights:
@@ -124,6 +141,8 @@ class TrainingModule(LightningModule):
         if weights and not has_checkpoint:
             self._start = _inherited(weights_file(weights), read_card(weights)["card"])
             self.pose_is_trained = load_pose_weights(self.pose_network, weights)
+            if not self.pose_is_trained and config.pose_encoder_weights:
+                self.pose_network = _pose_network(config, config.pose_encoder_weights)
         for part in (self.network, self.pose_network):
             part.to(memory_format=torch.channels_last)  # faster convolutions
         self.objective = Objective(
@@ -138,8 +157,7 @@ class TrainingModule(LightningModule):
         self.pose_is_trained |= "pose" in self.trained
         self.train()  # Lightning keeps the current modes
 
-    def _start_from(self, checkpoint: str) -> None:
-        stored = read_checkpoint(checkpoint)
+    def _start_from(self, checkpoint: str, stored: Mapping[str, Any]) -> None:
         held = stored.get("state_dict", {})
         self.pose_is_trained = bool(stored.get(POSE_KEY))
         self._start = _inherited(Path(checkpoint), stored.get(START_KEY, {}))
@@ -147,8 +165,9 @@ class TrainingModule(LightningModule):
         other = [name for name in sorted(held.keys() | own.keys())
                  if name not in held or name not in own or held[name].shape != own[name].shape]  # fmt: skip
         if other and not self.config.partial_start:
+            tensors = counted(len(other), "tensor is", "tensors are")
             raise WeightsError(
-                f"{checkpoint}: {len(other)} tensors are of another architecture, such as {other[0]}; use the network "
+                f"{checkpoint}: {tensors} of another architecture, such as {other[0]}; use the network "
                 "and the pose_encoder of its run's config.yaml, or start from its weights.safetensors, or set "
                 "partial_start=true"
             )
@@ -224,8 +243,9 @@ class TrainingModule(LightningModule):
         """
         broken = [name for name, value in self.state_dict().items() if not bool(value.isfinite().all())]
         if broken:
+            tensors = counted(len(broken), "tensor is", "tensors are")
             raise NotFiniteError(
-                f"{len(broken)} tensors are NaN or infinite at step {self.global_step}, such as {broken[0]}; the "
+                f"{tensors} NaN or infinite at step {self.global_step}, such as {broken[0]}; the "
                 "previous checkpoint is kept: start from it in another --out with --weights and a lower learning rate"
             )
         checkpoint[CONFIG_KEY] = to_dict(self.config)

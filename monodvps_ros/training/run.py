@@ -22,7 +22,7 @@ from rich.console import Console
 
 from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.data.fingerprints import fingerprint
-from monodvps_ros.errors import DataError, shown
+from monodvps_ros.errors import DataError, counted, shown
 from monodvps_ros.files import owned, partials, write_text
 from monodvps_ros.training.callbacks import (
     DataSummary,
@@ -127,7 +127,7 @@ def train(
         prints, key = _checked_data(checkpoint if resume else None, config, names, sources, devices * nodes)
         _prepare_folder(out, checkpoint, config)
         seed_everything(config.seed, workers=True, verbose=False)
-        module = TrainingModule(config, weights, names, prints)
+        module = TrainingModule(config, str(checkpoint) if resume else weights, names, prints)
         data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key, names)
         stop = StopOnSignal(console)
         extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
@@ -198,13 +198,13 @@ def _announce(module: TrainingModule, weights: str, out: Path, console: Console)
     if module.initialized:
         console.print(f"not in {weights}, initialised: {_parts_of(module.initialized)}", soft_wrap=True)
     parts = ", ".join(sorted(module.trained))
-    console.print(f"training {parts} for {module.config.max_steps} steps, into {out}", soft_wrap=True)
+    console.print(f"training {parts} for {counted(module.config.max_steps, 'step')}, into {out}", soft_wrap=True)
 
 
 def _parts_of(tensors: Sequence[str]) -> str:
     """List the parts that tensors belong to, with their counts."""
     parts = Counter(name.removeprefix("network.").split(".")[0] for name in tensors)
-    return ", ".join(f"{part} ({count} tensors)" for part, count in sorted(parts.items()))
+    return ", ".join(f"{part} ({counted(count, 'tensor')})" for part, count in sorted(parts.items()))
 
 
 def _ignore_warnings() -> None:
