@@ -172,8 +172,8 @@ def recorder(values: dict[str, str], cameras: list[LaunchCamera], inputs: bool, 
         optional += [topic for camera in cameras for topic in camera.input_topics(namespace, said)]
     if diagnostics:
         optional.append("/diagnostics")
-    command = [program_of("recorder"), *(full_name(namespace, name) for name in names), "--out", values["record"]]
-    command.append("--events")  # for the replay, and for the log of this launch
+    topics = [full_name(namespace, name) for name in names]
+    command = [program_of("recorder"), *topics, "--events", "--out", values["record"]]  # events are for the replay
     return ExecuteProcess(
         cmd=[*command, *(word for topic in optional for word in ("--optional", topic))],
         name="recorder",

@@ -38,7 +38,7 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "cameras",
         default_value="",
-        description="Names of several cameras, comma-separated; image_topic is then a list as well. "
+        description="Names of several cameras, comma-separated; image_topic and compressed are then lists as well. "
         "Empty: as in params_file.",
     ),
     DeclareLaunchArgument(
@@ -72,7 +72,10 @@ def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     number("rate", values["rate"], 0.01, 100.0)
     others = context.launch_configurations
     params_file = others.get("params_file", "")
-    cameras = launch_cameras({"cameras": values["cameras"], "params_file": params_file, "image": values["image_topic"]})
+    cameras = launch_cameras(
+        {name: values[name] for name in ("cameras", "compressed")}
+        | {"params_file": params_file, "image": values["image_topic"]}
+    )
     recorded = bool(values["record"]) and is_true("record_input", others.get("record_input", "false"))
     players = [player(values, camera, subscribers=2 if recorded else 1) for camera in cameras]
     camera_file = Path(get_package_share_directory("monodvps_ros")) / "launch" / "camera.launch.py"
@@ -108,7 +111,8 @@ def player(values: dict[str, str], camera: LaunchCamera, subscribers: int) -> Ex
         options += ["--namespace", namespace]
     if camera.image:
         options += ["--image-topic", camera.image]
-    options += ["--" + name for name in ("loop", "compressed") if is_true(name, values[name])]
+    for name, text in (("loop", values["loop"]), ("compressed", camera.compressed)):
+        options += ["--" + name] if is_true(name, text) else []
     return ExecuteProcess(cmd=[program_of("monodvps"), "play", values["bag"], *options], name="player", output="screen")
 
 

@@ -129,7 +129,7 @@ def test_every_output_is_recorded(namespace, prefix):
         words = words_of(module("camera").recorder(values, cameras, inputs=False, diagnostics=False))
         assert os.access(words[0], os.X_OK), "an installed program, whose Python is that of the package"
         expected = [prefix + camera.prefix + topic for camera in cameras for topic in topics]
-        assert words[1:] == [*expected, "--out", "folder", "--optional", prefix + "label_info"]
+        assert words[1:] == [*expected, "--events", "--out", "folder", "--optional", prefix + "label_info"]
 
 
 def test_input_and_diagnostics_are_recorded_on_request(tmp_path):
@@ -208,10 +208,18 @@ def test_the_recording_is_played_as_the_arguments_say(tmp_path):
 
 def test_each_camera_of_a_recording_is_played(tmp_path):
     arguments = {"bag": str(tmp_path), "cameras": "front,left", "image_topic": "/f/image,/l/image"}
-    assert [words[7:] for words in players(started("replay", **arguments))] == [
-        ["--namespace", "front", "--image-topic", "/f/image"],
-        ["--namespace", "left", "--image-topic", "/l/image"],
-    ]
+    front, left = ["--namespace", "front", "--image-topic", "/f/image"], [
+        "--namespace", "left", "--image-topic", "/l/image"]  # fmt: skip
+    jpeg = ["--compressed"]
+    for given, expected in {
+        "": [front, left],
+        "true": [front + jpeg, left + jpeg],
+        "false,true": [front, left + jpeg],
+    }.items():
+        more = {"compressed": given} if given else {}
+        assert [words[7:] for words in players(started("replay", **arguments, **more))] == expected
+    with pytest.raises(ConfigError, match="launch argument compressed has 3 values for the 2 cameras"):
+        started("replay", **arguments, compressed="true,true,false")
     with pytest.raises(ConfigError, match="image_topic chooses what is played"):
         started("replay", bag=str(tmp_path), image="/cam/image_raw")
 

@@ -4,8 +4,8 @@
 SIGINT, SIGTERM and the end of stdin (the parent is gone) ask it to stop; what has been sent until then is still
 written. stderr is for people: where the recording is, what it waits for, what is lost, how much there is in the end.
 A parent that asks for events is told by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is connected,
-``{"event": "counts", "counts": {topic: messages}}`` while it records, and ``{"event": "stopped", "counts": ...}`` when
-the bag is closed.
+``{"event": "waiting", "missing": [topic]}`` where that takes long, ``{"event": "counts", "counts": {topic: messages}}``
+while it records, and ``{"event": "stopped", "counts": ...}`` when the bag is closed.
 """
 
 import contextlib
@@ -146,7 +146,7 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
             _log(f"recording to {writer.path}; until it is closed, the data are in {writer.unfinished}")
             with BackgroundWriter(writer, MOST_WAITING_BYTES) as background:
                 recorder = Recorder(node, background, topics, optional)
-                report = _report if events else _say_ready
+                report = _report if events else _tell
                 _spin(executor, recorder, background, report, lambda: bool(stop_requests) or _stdin_ended())
                 _drain(executor, recorder, lambda: signal.SIGTERM in stop_requests[1:])
         report("stopped", counts=recorder.counts)
@@ -175,7 +175,7 @@ def _spin(
             was_ready = True
         if not was_ready and time.monotonic() > missing_from_s:
             missing_from_s = math.inf
-            _log(f"waiting for a publisher of {', '.join(recorder.missing)}")
+            report("waiting", missing=recorder.missing)
         executor.spin_once(timeout_sec=0.05)
         writer.check()
         if time.monotonic() - reported_s > REPORT_EVERY_S and recorder.counts != reported:
@@ -221,9 +221,11 @@ def _stdin_ended() -> bool:
         return bool(selector.select(timeout=0)) and not os.read(sys.stdin.fileno(), 1)
 
 
-def _say_ready(event: str, **_: Any) -> None:
+def _tell(event: str, **more: Any) -> None:
     if event == "ready":
         _log("all topics are connected; Ctrl-C ends the recording")
+    elif event == "waiting":
+        _log(f"waiting for a publisher of {', '.join(more['missing'])}")
 
 
 def _report(event: str, **more: Any) -> None:
