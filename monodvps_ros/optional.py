@@ -2,7 +2,9 @@
 """Optional dependencies: imported when they are needed; where one is missing, the error says how to install it."""
 
 import importlib
+import importlib.metadata
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 from monodvps_ros.errors import MissingDependencyError
@@ -22,6 +24,10 @@ EXTRAS = {
 }
 
 
+#: Where the sources are, in a checkout and where colcon has linked to it.
+_SOURCE = Path(__file__).resolve().parent.parent
+
+
 def missing_dependency(error: ImportError, purpose: str) -> MissingDependencyError:
     """Make the error for a package that is not installed, or whose libraries cannot be loaded.
 
@@ -32,14 +38,51 @@ def missing_dependency(error: ImportError, purpose: str) -> MissingDependencyErr
     if not isinstance(error, ModuleNotFoundError):
         return MissingDependencyError(
             f"{purpose} cannot import a Python package that it needs: {error}; source the setup file of ROS 2, or "
-            "run make build in the source folder of monodvps_ros"
+            f"install again: {how_to_install('')}"
         )
-    name = (error.name or "?").partition(".")[0]
-    by_pip = f"pip install '.[{EXTRAS[name]}]' or " if name in EXTRAS else ""
+    name = error.name or "?"
+    package = name.partition(".")[0]
+    if package == "monodvps_ros":
+        return MissingDependencyError(f"{purpose} needs {name}, which is not built; {how_to_install(package)}")
     return MissingDependencyError(
-        f"{purpose} needs the Python package '{name}', which is not installed; in the source folder of monodvps_ros "
-        f"run: {by_pip}make build"
+        f"{purpose} needs the Python package '{package}', which is not installed; {how_to_install(package)}"
     )
+
+
+def is_own(error: ImportError) -> bool:
+    """Say whether an import of this package itself fails, which is a defect; its messages need a build with ROS 2."""
+    parts = (error.name or "").split(".")
+    return parts[0] == "monodvps_ros" and parts[1:2] != ["msg"]
+
+
+def how_to_install(package: str) -> str:
+    """Return what to do to install a Python package that is missing, as fits the way in which this one is installed.
+
+    Args:
+        package: its name for import; empty: all that this package needs.
+    """
+    extra = EXTRAS.get(package)
+    if (_SOURCE / "Makefile").is_file():
+        by_pip = f"pip install '.[{extra}]' or " if extra else ""
+        return f"in {_SOURCE} run: {by_pip}make build"
+    if _is_of_ros(package):
+        return "it comes with ROS 2: source its setup file, and build monodvps_ros there, with colcon or make build"
+    if _is_installed_by_pip():
+        return f"run: pip install 'monodvps_ros[{extra}]'" if extra else "'pip check' lists what to install with pip"
+    by_pip = f"pip install '.[{extra}]' or " if extra else ""
+    return f"in the source folder of monodvps_ros run: {by_pip}make build"
+
+
+def _is_of_ros(package: str) -> bool:
+    return package in ("rclpy", "monodvps_ros", "ament_index_python") or package.endswith(("_msgs", "_interfaces"))
+
+
+def _is_installed_by_pip() -> bool:
+    try:
+        importlib.metadata.distribution("monodvps_ros")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def is_installed(package: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from monodvps_ros.errors import ConfigError, MonoDVPSError
 from monodvps_ros.files import shipped_file
-from monodvps_ros.optional import missing_dependency
+from monodvps_ros.optional import is_own, missing_dependency
 
 #: Exit code where a parameter, the weights, the data, the device or the environment are unusable.
 REFUSED = 2
@@ -78,7 +78,7 @@ def run_checked(program: str, run: Callable[[], int]) -> int:
     except (MonoDVPSError, OSError) as error:  # the latter: a folder that cannot be made, a full disk
         problem = str(error)
     except ImportError as error:
-        if (error.name or "").partition(".")[0] == "monodvps_ros":
+        if is_own(error):
             raise
         problem = str(missing_dependency(error, f"the {program.replace('_', ' ')}"))
     sys.stderr.write(f"{program}: {' '.join(problem.split())}\n")

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packages that are not installed: the error names the command that installs them."""
 
+import importlib.metadata
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from monodvps_ros import optional
 from monodvps_ros.errors import MissingDependencyError
-from monodvps_ros.optional import EXTRAS, import_optional, missing_dependency
+from monodvps_ros.optional import EXTRAS, import_optional, is_own, missing_dependency
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,16 +18,55 @@ else:
     tomllib = pytest.importorskip("tomli")
 
 
-def test_the_error_names_package_purpose_and_command():
-    assert str(missing_dependency(ModuleNotFoundError(name="lightning.pytorch"), "monodvps train")) == (
-        "monodvps train needs the Python package 'lightning', which is not installed; in the source folder of "
-        "monodvps_ros run: pip install '.[train]' or make build"
+SOURCE = Path(__file__).resolve().parent.parent
+
+
+def error_of(name, purpose="monodvps train"):
+    return str(missing_dependency(ModuleNotFoundError(name=name), purpose))
+
+
+@pytest.fixture
+def away(monkeypatch, tmp_path):
+    """The package is not where its sources are; returns what pip says of it."""
+    distributions = set()
+
+    def distribution(name):
+        if name not in distributions:
+            raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(optional, "_SOURCE", tmp_path)
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    return distributions
+
+
+def test_in_a_checkout_the_error_names_package_purpose_folder_and_command():
+    assert error_of("lightning.pytorch") == (
+        f"monodvps train needs the Python package 'lightning', which is not installed; in {SOURCE} run: "
+        "pip install '.[train]' or make build"
     )
-    without_extra = missing_dependency(ModuleNotFoundError(name="rclpy"), "monodvps demo")
-    assert str(without_extra).endswith("monodvps_ros run: make build")
+    assert error_of("rclpy").endswith(f"in {SOURCE} run: make build")
     library = missing_dependency(ImportError("libspdlog.so.1: cannot open shared object file"), "monodvps play")
     assert "monodvps play cannot import" in str(library)
     assert "libspdlog.so.1: cannot open shared object file; source the setup file of ROS 2" in str(library)
+
+
+def test_installed_by_pip_it_names_the_extra(away):
+    away.add("monodvps_ros")
+    assert error_of("rerun").endswith("'rerun', which is not installed; run: pip install 'monodvps_ros[view]'")
+    assert error_of("timm").endswith("'timm', which is not installed; 'pip check' lists what to install with pip")
+    assert "it comes with ROS 2: source its setup file" in error_of("rclpy")
+    assert "monodvps train needs monodvps_ros.msg, which is not built; it comes" in error_of("monodvps_ros.msg")
+
+
+def test_installed_by_colcon_it_names_the_source_folder(away):
+    assert error_of("onnx").endswith("in the source folder of monodvps_ros run: pip install '.[export]' or make build")
+    assert error_of("torch").endswith("in the source folder of monodvps_ros run: make build")
+    assert "it comes with ROS 2" in error_of("sensor_msgs.msg")
+
+
+def test_a_file_of_the_package_itself_that_is_missing_is_no_dependency():
+    found = {name: is_own(ModuleNotFoundError(name=name)) for name in ("monodvps_ros.nn", "monodvps_ros.msg", "nn")}
+    assert found == {"monodvps_ros.nn": True, "monodvps_ros.msg": False, "nn": False}
 
 
 def test_import(monkeypatch):

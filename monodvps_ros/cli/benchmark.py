@@ -17,6 +17,7 @@ from rich.table import Table
 
 from monodvps_ros.errors import counted
 from monodvps_ros.files import write_text
+from monodvps_ros.optional import how_to_install
 
 #: Camera sizes by their names in the report.
 SIZES = {"375x1242": (375, 1242), "1080p": (1080, 1920)}
@@ -68,7 +69,7 @@ def benchmark(
         console.print(_table(name, report[name], whole_ms))
     if not with_ros:
         console.print(
-            "Skipped: decode, pack, publish (rclpy or the built messages are not installed; `make build` installs them)"
+            f"Skipped: decode, pack, publish (rclpy or the built messages are not installed; {how_to_install('rclpy')})"
         )
     if json_file is not None:
         write_text(json_file, json.dumps(report, indent=2) + "\n")

@@ -11,7 +11,7 @@ import sys
 from typing import Annotated, Any
 
 from monodvps_ros.errors import MonoDVPSError
-from monodvps_ros.optional import missing_dependency
+from monodvps_ros.optional import is_own, missing_dependency
 from monodvps_ros.ros_environment import check_environment
 from monodvps_ros.threads import let_threads_sleep
 
@@ -145,7 +145,7 @@ def _forward(target: str, checks_environment: bool) -> Any:
             typer.echo(f"monodvps: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
         except ImportError as error:
-            if (error.name or "").partition(".")[0] == "monodvps_ros":
+            if is_own(error):
                 raise
             typer.echo(f"monodvps: {missing_dependency(error, context.command_path)}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
