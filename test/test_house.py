@@ -4,8 +4,7 @@
 import ast
 from pathlib import Path
 
-import pytest
-from test_floors import ROS_LIBRARIES, imports
+from test_floors import ROS_LIBRARIES, imports, nodes
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
@@ -17,9 +16,7 @@ SOURCES = sorted(
 
 def long_functions(source: str) -> list[str]:
     """Functions and methods that are too long, each with its number of lines; decorators do not count."""
-    functions = [
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [node for node in nodes(source) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = [(node.name, node.end_lineno - node.lineno + 1) for node in functions]
     return [f"{name}: {lines} lines" for name, lines in lengths if lines > LONGEST_FUNCTION]
 
@@ -38,11 +35,11 @@ def without_ros(sources: dict[str, str]) -> list[str]:
     return [name for name in found if not needs_ros(name)]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_and_functions_are_short(path):
-    source = path.read_text()
-    assert len(source.splitlines()) <= LONGEST_FILE
-    assert long_functions(source) == []
+def test_files_and_functions_are_short():
+    sources = {str(path.relative_to(ROOT)): path.read_text() for path in SOURCES}
+    lengths = {name: len(source.splitlines()) for name, source in sources.items()}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+    assert {name: found for name, source in sources.items() if (found := long_functions(source))} == {}
 
 
 def test_everything_in_ros_needs_ros():

@@ -2,6 +2,7 @@
 """Weights files: safetensors whose header says what the network is and where it comes from. Nothing is unpickled."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -272,11 +273,23 @@ def weights_file(weights: str | Path) -> Path:
     raise WeightsError(f"no weights ship with this build ({candidates[-1]} is missing); give a file, or 'random'")
 
 
+@cache
+def _network_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Find the shapes of a network's tensors; networks that are loaded are often alike."""
+    with without_values():
+        return _shapes(MonoDVPS(config))
+
+
+def _shapes(module: nn.Module, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    return {prefix + name: tuple(tensor.shape) for name, tensor in _learnt(module).items()}
+
+
 def _check_shapes(path: Path, config: NetworkConfig, header: Mapping[str, Any]) -> None:
     """Compare a file's tensors with the network that its header describes, before memory is allocated for it."""
     try:
         with without_values():
-            wanted = _all_learnt(MonoDVPS(config), make_pose_network(path, header))
+            pose_network = make_pose_network(path, header)
+        wanted = _network_shapes(config) | ({} if pose_network is None else _shapes(pose_network, _POSE))
         with safe_open(path, framework="pt") as file:
             stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -286,11 +299,7 @@ def _check_shapes(path: Path, config: NetworkConfig, header: Mapping[str, Any]) 
     missing, unknown = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or unknown:
         raise WeightsError(f"{path}: tensors missing: {some(missing)}; not of this network: {some(unknown)}")
-    other = [
-        f"{name} {stored[name]} for {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if stored[name] != tuple(tensor.shape)
-    ]
+    other = [f"{name} {stored[name]} for {shape}" for name, shape in wanted.items() if stored[name] != shape]
     if other:
         raise WeightsError(f"{path}: tensors of another shape than the network's: {some(other)}")
 
