@@ -215,15 +215,12 @@ class ScaleEstimate:
         confidence: 0..1; of the last measurement of the road, falling while no road is seen; 1 where the weights are
             metric or the factor is fixed; 0 where it is unknown.
         state: where the factor comes from.
-        road_factor: what the camera's height above the road gives, also where it is only watched; NaN where the road
-            has not been measured.
         problem: why the factor is unknown, and what to do; empty where it is known.
     """
 
     factor: float
     confidence: float
     state: ScaleState
-    road_factor: float = float("nan")
     problem: str = ""
 
     @property

@@ -109,7 +109,7 @@ def test_a_wall_is_not_a_road():
 
 def test_a_road_tells_nothing_where_the_camera_s_height_is_not_given():
     estimator = ScaleEstimator(ScaleConfig())
-    assert not estimator.needs_road
+    assert not estimator.needs_road()
     assert estimator.update((1.5, 0.01, 1.0, 0.0), 20000).state is ScaleState.UNKNOWN
     asked = ScaleEstimator(ScaleConfig(mode="camera_height"))
     assert asked.update((1.5, 0.01, 1.0, 0.0), 20000, 2.0).state is ScaleState.UNKNOWN

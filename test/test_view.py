@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `monodvps view` writes for the rerun viewer, read back by rerun, and how frames are put together."""
 
-import math
 import sys
 from types import SimpleNamespace
 
@@ -258,4 +257,5 @@ def test_frames_are_given_when_they_are_whole_and_when_they_are_overtaken():
     assert add(depth_at(51)) == [6, 7, 50, 51]
     assert add(depth_at(52)) == [52] and list(assembler.rest()) == []
     (whole,) = FrameAssembler(frozenset((DEPTH,))).add(*depth_at(9))
-    assert whole.depth_m.tolist() == [[9.0] * 3] * 2 and whole.panoptic is None and math.isnan(whole.scale.road_factor)
+    assert whole.depth_m.tolist() == [[9.0] * 3] * 2 and whole.panoptic is None
+    assert whole.scale.state is ScaleState.FIXED

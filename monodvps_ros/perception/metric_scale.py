@@ -168,10 +168,10 @@ class ScaleEstimator:
         self._variance = math.inf
         self._confidence = 0.0  # of the last measurement
 
-    @property
-    def needs_road(self) -> bool:
-        """Whether `update` needs a measurement."""
-        return self.config.mode in ("auto", "camera_height") and self.config.camera_height_m > 0.0
+    def needs_road(self, metric_factor: float | None = None) -> bool:
+        """Whether `update` needs a measurement; `metric_factor` as of `update`."""
+        by_road = self.config.mode == "camera_height" or (self.config.mode == "auto" and metric_factor is None)
+        return by_road and self.config.camera_height_m > 0.0
 
     def update(
         self,
@@ -185,13 +185,13 @@ class ScaleEstimator:
             measurement: from `fit_road_height`; None without a road to measure.
             road_points: number of road pixels that it was measured from.
             metric_factor: metres per unit of a metric network's depth for this camera; None where it is not known. In
-                mode auto it is what counts, and the road is only watched.
+                mode auto it is what counts, and not the road.
 
         Returns:
             The factor to apply to this frame's depth.
         """
         self._variance += self.config.drift**2
-        if measurement is not None and self.needs_road and road_points >= self.config.min_road_points:
+        if measurement is not None and self.needs_road(metric_factor) and road_points >= self.config.min_road_points:
             self._measure(*measurement, road_points)
         return self.estimate(metric_factor)
 
@@ -201,13 +201,12 @@ class ScaleEstimator:
             return ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN)
         if self.config.mode == "fixed":
             return ScaleEstimate(self.config.fixed_factor, 1.0, ScaleState.FIXED)
-        road_factor = math.nan if math.isinf(self._variance) else math.exp(self._log_factor)
         if self.config.mode == "auto" and metric_factor is not None:
-            return ScaleEstimate(metric_factor, 1.0, ScaleState.METRIC, road_factor)
-        if math.isnan(road_factor):
-            return ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN, road_factor)
+            return ScaleEstimate(metric_factor, 1.0, ScaleState.METRIC)
+        if math.isinf(self._variance):
+            return ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN)
         confidence = self._confidence / (1.0 + self._variance / GOOD_ERROR**2)
-        return ScaleEstimate(road_factor, confidence, ScaleState.ROAD, road_factor)
+        return ScaleEstimate(math.exp(self._log_factor), confidence, ScaleState.ROAD)
 
     def _measure(self, height: float, spread: float, agree: float, tilt_deg: float, road_points: int) -> None:
         if not (math.isfinite(height) and height > 0 and math.isfinite(spread)) or tilt_deg > MAX_TILT_DEG:

@@ -99,14 +99,7 @@ class Validation(Callback):
         self._frames = frames
         self._console = console
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Validate at the interval and after the last step."""
         last = trainer.global_step >= pl_module.config.max_steps
         if trainer.global_step % self._every and not last:
@@ -210,14 +203,7 @@ class ProgressLines(Callback):
         """Count the time since the last step."""
         self._waited += time.monotonic() - self._ended
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Print at the interval and after the last step."""
         now, step, steps = time.monotonic(), trainer.global_step, pl_module.config.max_steps
         self._ended = now

@@ -29,14 +29,7 @@ class Pictures(Callback):
     def __init__(self, every: int) -> None:
         self._every = every
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: StepBatch,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, _: Any, batch: StepBatch, *__: Any) -> None:
         """Draw at the interval."""
         if trainer.global_step % self._every or not isinstance(trainer.logger, TensorBoardLogger):
             return
