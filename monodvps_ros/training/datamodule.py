@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from monodvps_ros.config import TrainingConfig
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.losses import Objective
 from monodvps_ros.progress import progress_bar
 from monodvps_ros.training.dataset import TrainingDataset, collate, prepare_worker
@@ -85,7 +85,7 @@ class TrainingData(LightningDataModule):
         """Return a line with the number of frames and of unusable ones."""
         assert self.dataset is not None
         store, dataset = self.dataset.store, self.dataset
-        parts = [f"{len(store)} frames, {len(dataset)} usable"]
+        parts = [f"{counted(len(store), 'frame')}, {len(dataset)} usable"]
         if dataset.without_motion:
             parts.append(f"{dataset.without_motion} of these only for terms from labels: they lack a neighbour or K")
         if store.skipped:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from monodvps_ros.data.reading import ReadableSamples
 from monodvps_ros.data.transforms import apply_geometry, fit_geometry
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, counted
 from monodvps_ros.files import write_text
 from monodvps_ros.labels import VOID_PANOPTIC_ID, LabelSpace, label_space
 from monodvps_ros.training.map_file import MapFile
@@ -209,9 +209,10 @@ class _Writer:
             done = len(self._entries) + self._skipped + samples.left_out
             self._report(done, max(done, self._whole))
         if samples.left_out > samples.read:
+            all_frames = counted(samples.read + samples.left_out, "frame")
             raise DataError(
-                f"data source {number + 1}: only {samples.read} of its {samples.read + samples.left_out} frames can be "
-                f"used: {'; '.join(samples.damage)}; repair it, or remove it"
+                f"data source {number + 1}: only {samples.read} of its {all_frames} can be used: "
+                f"{'; '.join(samples.damage)}; repair it, or remove it"
             )
         self._skipped += samples.left_out
         self._damage += samples.damage
