@@ -72,7 +72,7 @@ class GraphRunner:
     def __init__(self, path: Path, device: torch.device, metadata: Mapping[str, str], kind: str) -> None:
         self.header = parse_header(path, metadata, kind)
         self.config = network_config(path, self.header)
-        self._device = device
+        self._path, self._device = path, device
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run the graph."""
@@ -80,6 +80,21 @@ class GraphRunner:
 
     def _run(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         raise NotImplementedError
+
+    def _check_signature(self, inputs: Mapping[str, tuple[int, ...]], outputs: Sequence[str]) -> None:
+        """Compare the inputs and outputs of the graph with those that its header describes.
+
+        Raises:
+            WeightsError: one differs.
+        """
+        found = {"takes": inputs, "gives": list(outputs)}
+        described = {"takes": input_shapes(self.config), "gives": list(output_names(self.config))}
+        for what, value in found.items():
+            if value != described[what]:
+                raise WeightsError(
+                    f"{self._path}: {what} {value} but by its header {described[what]}; it was changed after its "
+                    "export; export it again"
+                )
 
 
 def thread_count(wanted: int) -> int:

@@ -79,17 +79,9 @@ class OnnxRunner(GraphRunner):
             reason = " ".join(str(error).split())
             raise WeightsError(f"{path}: onnxruntime cannot load it: {reason}; copy or export it again") from error
         super().__init__(path, device, self._session.get_modelmeta().custom_metadata_map, "ONNX")
-        found = {entry.name: tuple(entry.shape) for entry in self._session.get_inputs()}
-        if found != input_shapes(self.config):
-            raise WeightsError(
-                f"{path}: takes {found} but by its header {input_shapes(self.config)}; it was changed after its "
-                "export; export it again"
-            )
+        inputs = {entry.name: tuple(entry.shape) for entry in self._session.get_inputs()}
         self._outputs = {entry.name: tuple(entry.shape) for entry in self._session.get_outputs()}
-        if tuple(self._outputs) != output_names(self.config):
-            raise WeightsError(
-                f"{path}: gives {list(self._outputs)} but by its header {list(output_names(self.config))}; export again"
-            )
+        self._check_signature(inputs, list(self._outputs))
 
     def _run(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         made = [torch.empty(shape, device=self._device) for shape in self._outputs.values()]

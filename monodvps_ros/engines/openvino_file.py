@@ -16,7 +16,6 @@ from monodvps_ros.engines.graph import (
     GraphRunner,
     Runner,
     input_shapes,
-    output_names,
     probe_run,
     remember_probe,
     thread_count,
@@ -77,7 +76,8 @@ class OpenVinoRunner(GraphRunner):
         try:
             model = core.read_model(str(path))
             super().__init__(path, device, _metadata(model), "a graph")
-            self._check(path, model)
+            inputs = {entry.get_any_name(): tuple(entry.get_partial_shape().get_min_shape()) for entry in model.inputs}
+            self._check_signature(inputs, [entry.get_any_name() for entry in model.outputs])
             self._compiled = _compiled(core, model, precision, threads)
         except RuntimeError as error:  # OpenVINO's own
             reason = " ".join(str(error).split())[-300:]
@@ -85,19 +85,6 @@ class OpenVinoRunner(GraphRunner):
 
     def _run(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         return self._compiled(inputs)
-
-    def _check(self, path: Path, model: Any) -> None:
-        found = {entry.get_any_name(): tuple(entry.get_partial_shape().get_min_shape()) for entry in model.inputs}
-        if found != input_shapes(self.config):
-            raise WeightsError(
-                f"{path}: takes {found} but by its header {input_shapes(self.config)}; it was changed after its "
-                "export; export it again"
-            )
-        outputs = tuple(entry.get_any_name() for entry in model.outputs)
-        if outputs != output_names(self.config):
-            raise WeightsError(
-                f"{path}: gives {list(outputs)} but by its header {list(output_names(self.config))}; export again"
-            )
 
 
 def write_int8(source: Path, target: Path, inputs: Sequence[Sequence[Tensor]]) -> None:
