@@ -222,14 +222,14 @@ def _part(values: NDArray[Any], geometry: ImageGeometry, interpolation: int | No
     """Transform an array (H, W, ...): by OpenCV's interpolation, or to the nearest pixel."""
     rows = slice(geometry.top, geometry.top + geometry.size[0])
     columns = slice(geometry.left, geometry.left + geometry.size[1])
-    if interpolation is None and values.shape[:2] != geometry.resized:
-        index_y, index_x = (
-            nearest_index(np.arange(wanted), wanted, given)
-            for wanted, given in zip(geometry.resized, values.shape, strict=False)
-        )
-        seen = index_x[columns]
-        return values.take(index_y[rows], 0).take(seen[::-1] if geometry.mirror else seen, 1)
     if values.shape[:2] != geometry.resized:
+        if interpolation is None:
+            index_y, index_x = (
+                nearest_index(np.arange(wanted), wanted, given)
+                for wanted, given in zip(geometry.resized, values.shape, strict=False)
+            )
+            seen = index_x[columns]
+            return values.take(index_y[rows], 0).take(seen[::-1] if geometry.mirror else seen, 1)
         values = np.asarray(cv2.resize(values, geometry.resized[::-1], interpolation=interpolation))
     part = values[rows, columns]
     if not geometry.mirror:
