@@ -84,12 +84,8 @@ def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> Non
         found[work] = compare_policies(work, engine, weights, beside)
         unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
         table = Table(title=f"{unit}: best of {ROUNDS} processes, in turn", title_justify="left")
-        for column in (
-            "how threads wait",
-            "alone",
-            f"beside {counted(beside, 'busy process', 'busy processes')}",
-            "beside / alone",
-        ):
+        others = f"beside {counted(beside, 'busy process', 'busy processes')}"
+        for column in ("how threads wait", "alone", others, "beside / alone"):
             table.add_column(column, justify="left" if column.startswith("how") else "right")
         for name, row in found[work].items():
             table.add_row(name, *(f"{row[key]:.2f}" for key in ("alone", "beside", "ratio")))

@@ -138,11 +138,8 @@ class McapFile:
             else:
                 self._note(opcode, position, end)
             position = end
-        return (
-            f"its last {counted(lost, 'byte contains', 'bytes contain')} no complete record"
-            if lost
-            else "its index is missing"
-        )
+        contain = counted(lost, "byte contains", "bytes contain")
+        return f"its last {contain} no complete record" if lost else "its index is missing"
 
     def _note(self, opcode: int, position: int, end: int) -> None:
         """Take what is needed of the record at the file's place."""
