@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training samples from stored frames: neighbours, augmentation, targets, and batches of them."""
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +21,12 @@ from monodvps_ros.losses import Need, Objective, TrainingBatch
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.batch_memory import BatchMemory, Placed, received
 from monodvps_ros.training.frames import FrameEntry, FrameStore
+from monodvps_ros.training.freed_memory import keep_freed_memory
 from monodvps_ros.types import Sample
 
 #: Offsets of the adjacent frames, in the order of `TrainingBatch.sources`.
 NEIGHBOURS = (-1, 1)
 _TARGETS = ("centers", "center_weights", "offsets_px", "offset_weights")
-#: Numbers of options in glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 #: Of this process of the loader.
 _MEMORY = BatchMemory()
 _FLAGS = tuple(need for need in Need if need is not Need.NOTHING)
@@ -195,15 +193,9 @@ def _batch(tensors: dict[str, Tensor], values: dict[str, list[Any]]) -> StepBatc
 
 
 def prepare_worker(_: int) -> None:
-    """Prepare a process of the loader: one thread, and freed memory is kept for the next sample.
-
-    glibc gives it back to the system by default, and filling it with zeros again takes longer than making the sample.
-    """
+    """Prepare a process of the loader: one thread, and freed memory is kept for the next sample."""
     cv2.setNumThreads(1)
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc only
-    if set_option is not None:
-        set_option(_MMAP_THRESHOLD, 1 << 25)  # the greatest that it takes
-        set_option(_TRIM_THRESHOLD, 1 << 28)
+    keep_freed_memory()
 
 
 def _intrinsics(sample: Sample) -> Tensor:

@@ -26,6 +26,7 @@ from monodvps_ros.network import (
     read_card,
     weights_file,
 )
+from monodvps_ros.network.pointwise import with_fast_pointwise
 from monodvps_ros.training.batch import StepBatch, with_float_images
 from monodvps_ros.training.checkpoints import (
     CONFIG_KEY,
@@ -144,7 +145,7 @@ class TrainingModule(LightningModule):
             if not self.pose_is_trained and config.pose_encoder_weights:
                 self.pose_network = _pose_network(config, config.pose_encoder_weights)
         for part in (self.network, self.pose_network):
-            part.to(memory_format=torch.channels_last)  # faster convolutions
+            with_fast_pointwise(part.to(memory_format=torch.channels_last))  # faster convolutions
         self.objective = Objective(
             config.loss,
             self.network.label_space,

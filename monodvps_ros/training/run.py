@@ -36,6 +36,7 @@ from monodvps_ros.training.checkpoints import AtomicCheckpoints, check_resumable
 from monodvps_ros.training.datamodule import TrainingData
 from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.faults import explained
+from monodvps_ros.training.freed_memory import keep_freed_memory
 from monodvps_ros.training.module import TrainingModule, stored_network
 from monodvps_ros.training.pictures import Pictures
 from monodvps_ros.types import Sample, SampleSource
@@ -228,6 +229,7 @@ def _trainer(
     config: TrainingConfig, out: Path, extra: list[Callback], console: Console, devices: int, nodes: int
 ) -> Trainer:
     _ignore_warnings()
+    keep_freed_memory()
     folder = out / Path(LAST_CHECKPOINT).parent
     callbacks: list[Callback] = [*extra, LastCheckpoint(out / LAST_CHECKPOINT, config.checkpoint_every)]
     if any(isinstance(callback, Validation) for callback in extra):

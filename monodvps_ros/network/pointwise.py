@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""1x1 convolution that trains fast in one thread of a CPU."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """`nn.Conv2d` of one pixel, stride 1, in one group.
+
+    Where there is one thread, torch computes these without oneDNN, which takes half the time for the output and three
+    quarters of it in all (96 to 48 channels of 96 x 320, batch 3). Here oneDNN trains them in one thread too.
+
+    Args:
+        channels: of the input and of the output.
+        bias: add one.
+    """
+
+    def __init__(self, channels: tuple[int, int], bias: bool = True) -> None:
+        super().__init__(*channels, 1, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve: (B, C, H, W) to (B, out_channels, H, W)."""
+        trains = torch.is_grad_enabled() and input.device.type == "cpu" and input.dtype == torch.float32
+        if (
+            not trains
+            or torch.get_num_threads() > 1
+            or torch.is_autocast_enabled("cpu")
+            or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        ):
+            return super().forward(input)
+        result: Tensor = torch.ops.aten.mkldnn_convolution(input, self.weight, self.bias, [0, 0], [1, 1], [1, 1], 1)
+        return result
+
+
+def with_fast_pointwise(module: nn.Module) -> nn.Module:
+    """Put `PointwiseConv2d` in the place of all convolutions that it can stand for; the weights stay.
+
+    Returns:
+        The module, changed.
+    """
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Conv2d and (child.kernel_size, child.stride, child.groups) == ((1, 1), (1, 1), 1):
+                ours = PointwiseConv2d((child.in_channels, child.out_channels), child.bias is not None)
+                ours.weight, ours.bias = child.weight, child.bias
+                setattr(parent, name, ours)
+    return module
