@@ -216,12 +216,17 @@ class ScaleEstimate:
             metric or the factor is fixed; 0 where it is unknown.
         state: where the factor comes from.
         problem: why the factor is unknown, and what to do; empty where it is known.
+        road_ratio: of metric weights, the factor that the camera's height above the road gives over theirs, the median
+            of the last frames with road; None where that is not measured.
+        doubt: that this ratio stays far from 1, and what to check; empty where it does not.
     """
 
     factor: float
     confidence: float
     state: ScaleState
     problem: str = ""
+    road_ratio: float | None = None
+    doubt: str = ""
 
     @property
     def is_known(self) -> bool:

@@ -13,6 +13,8 @@ from monodvps_ros.losses import Objective, TrainingBatch, TrainingPrediction
 from monodvps_ros.network import MonoDVPS
 from monodvps_ros.outputs import Output, ScaleState
 from monodvps_ros.perception import Pipeline
+from monodvps_ros.perception import pipeline as pipeline_module
+from monodvps_ros.perception.metric_scale import COMPARED
 from monodvps_ros.scenes import Drive
 from monodvps_ros.types import CameraFrame, NetworkOutput
 
@@ -106,23 +108,53 @@ def test_a_fixed_factor_and_depth_as_it_is_can_be_asked_for():
     assert float(as_it_is.depth_m[0, 0]) == pytest.approx(10.0, rel=1e-4)
 
 
-def test_the_road_rescales_only_where_it_is_asked_for():
-    class Road(Wall):  # a road 1.5 canonical metres below the camera
-        def infer(self, image, memory=()):
-            below = (torch.arange(SIZE[0]) - (SIZE[0] - 1) / 2).clamp(min=0.5) / 200.0
-            disparity = ((below / 1.5 - 1 / 200) / (1 / 0.3 - 1 / 200))[None, None, :, None].expand(1, 1, *SIZE)
-            output = super().infer(image, memory)
-            logits = torch.zeros(1, 19, *SIZE)
-            logits[:, 2, : SIZE[0] // 2 + 4], logits[:, 0, SIZE[0] // 2 + 4 :] = 1.0, 1.0
-            return dataclasses.replace(output, class_logits=logits, disparities=(disparity,))
+class Road(Wall):
+    """The same network above a road, with the camera `height_m` canonical metres above it."""
 
-    seen = step(Road(1.0), camera(200.0), camera_height_m=1.65)
+    def __init__(self, height_m):
+        super().__init__(1.0)
+        self.height_m = height_m
+
+    def infer(self, image, memory=()):
+        below = (torch.arange(SIZE[0]) - (SIZE[0] - 1) / 2).clamp(min=0.5) / 200.0
+        disparity = disparity_of(self.height_m / below)[None, None, :, None].expand(1, 1, *SIZE)
+        logits = torch.zeros(1, 19, *SIZE)
+        logits[:, 2, : SIZE[0] // 2 + 4], logits[:, 0, SIZE[0] // 2 + 4 :] = 1.0, 1.0
+        return dataclasses.replace(super().infer(image, memory), class_logits=logits, disparities=(disparity,))
+
+
+def test_the_road_rescales_only_where_it_is_asked_for():
+    seen = step(Road(1.5), camera(200.0), camera_height_m=1.65)
     assert (seen.scale.state, seen.scale.factor) == (ScaleState.METRIC, 1.0)
-    asked = step(Road(1.0), camera(200.0), camera_height_m=1.65, mode="camera_height")
-    assert (asked.scale.state, asked.scale.factor) == (
-        ScaleState.ROAD,
-        pytest.approx(1.1, rel=0.01),
-    )  # 1.65 m for 1.5 m
+    assert seen.scale.road_ratio == pytest.approx(1.1, rel=0.01)  # 1.65 m where the weights say 1.5 m
+    asked = step(Road(1.5), camera(200.0), camera_height_m=1.65, mode="camera_height")
+    assert (asked.scale.state, asked.scale.factor) == (ScaleState.ROAD, pytest.approx(1.1, rel=0.01))
+    assert asked.scale.road_ratio is None
+
+
+@pytest.mark.parametrize("focal_px", [200.0, 400.0])
+@pytest.mark.parametrize(("height_m", "ratio", "doubt"), [(1.0, 1.5, "is 1.00 m above the road"), (1.4, 1.5 / 1.4, "")])
+def test_metric_weights_that_disagree_with_the_cameras_height_are_doubted_after_a_while(
+    height_m, ratio, doubt, focal_px
+):
+    # A lens twice as long makes depth twice as large and rows half as steep: the height is the same.
+    pipeline = Pipeline(Road(height_m), PipelineConfig(device="cpu", scale=ScaleConfig(camera_height_m=1.5)))
+    image, intrinsics = np.zeros((*SIZE, 3), np.uint8), camera(focal_px)
+    scales = [
+        pipeline.step(CameraFrame(image, stamp, intrinsics=intrinsics), WANTED).scale for stamp in range(COMPARED)
+    ]
+    assert {scale.state for scale in scales} == {ScaleState.METRIC}
+    assert [scale.road_ratio for scale in scales] == pytest.approx([ratio] * COMPARED, rel=0.01)
+    assert not any(scale.doubt for scale in scales[:-1])
+    assert doubt in scales[-1].doubt and bool(scales[-1].doubt) == bool(doubt)
+
+
+@pytest.mark.parametrize(("intrinsics", "height_m"), [(camera(200.0), 0.0), (None, 1.5)])
+def test_no_road_is_measured_without_a_height_or_k(intrinsics, height_m, monkeypatch):
+    measured = []
+    monkeypatch.setattr(pipeline_module, "fit_road", lambda *maps: measured.append(maps))
+    assert step(Road(1.0), intrinsics, camera_height_m=height_m).scale.road_ratio is None
+    assert not measured
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from monodvps_ros.config import ScaleConfig
 from monodvps_ros.errors import ConfigError
 from monodvps_ros.outputs import ScaleState
-from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height, why_unknown
+from monodvps_ros.perception.metric_scale import ScaleEstimator, fit_road_height, why_doubtful, why_unknown
 
 FX, FY, CX, CY = 370.0, 368.0, 319.5, 80.0
 
@@ -107,9 +107,40 @@ def test_a_wall_is_not_a_road():
     assert estimator.update((1.5, 0.01, 1.0, 24.0), 20000).state is ScaleState.ROAD
 
 
+@pytest.mark.parametrize(
+    ("heights", "ratio", "is_doubtful"),
+    [
+        ([2.0] * 50, 0.75, False),  # one frame too few
+        ([2.0] * 51, 0.75, True),
+        ([2.0] * 25 + [1.5] * 26, 1.0, False),  # the median is not moved by fewer than half
+        ([1.5] * 51 + [2.0] * 26, 0.75, True),  # older frames are forgotten
+        ([1.5 / 1.24] * 51, 1.24, False),
+        ([1.5 / 1.26] * 51, 1.26, True),
+        ([1.5 * 1.24] * 51, 1 / 1.24, False),
+        ([1.5 * 1.26] * 51, 1 / 1.26, True),
+    ],
+)
+def test_metric_weights_are_doubted_by_the_median_of_many_frames(heights, ratio, is_doubtful):
+    estimator = ScaleEstimator(ScaleConfig(camera_height_m=1.5))
+    for height_m in heights:  # 0.5 m per unit, so the measured height is twice as many units
+        seen = estimator.update((2 * height_m, 0.01, 1.0, 0.0), 20000, 0.5)
+    assert (seen.state, seen.factor, seen.confidence) == (ScaleState.METRIC, 0.5, 1.0)
+    assert seen.road_ratio == pytest.approx(ratio)
+    assert bool(seen.doubt) == is_doubtful
+    assert estimator.update((1.5, 0.01, 1.0, 26.0), 20000, 0.5) == seen  # a wall is not compared
+    estimator.reset()
+    assert estimator.estimate(0.5).road_ratio is None
+
+
+def test_what_to_check_where_metric_weights_are_doubted():
+    text = why_doubtful(1.65, 1.5)
+    assert "is 1.10 m above the road, but scale.camera_height_m is 1.65 m; check scale.camera_height_m" in text
+    assert "1.50 times as large: set scale.mode to camera_height" in text
+
+
 def test_a_road_tells_nothing_where_the_camera_s_height_is_not_given():
     estimator = ScaleEstimator(ScaleConfig())
-    assert not estimator.needs_road()
+    assert not estimator.needs_road
     assert estimator.update((1.5, 0.01, 1.0, 0.0), 20000).state is ScaleState.UNKNOWN
     asked = ScaleEstimator(ScaleConfig(mode="camera_height"))
     assert asked.update((1.5, 0.01, 1.0, 0.0), 20000, 2.0).state is ScaleState.UNKNOWN

@@ -111,6 +111,16 @@ def test_depth_that_is_published_without_metres_is_called_so():
     assert (values[diagnostics.SCALE_STATE], values[diagnostics.SCALE_FACTOR]) == ("unknown", "nan")
 
 
+def test_metric_weights_that_are_in_doubt_are_named_and_their_ratio_is_always_given():
+    doubtful = ScaleEstimate(1.0, 1.0, ScaleState.METRIC, road_ratio=1.5, doubt="check the height")
+    assert judge(replace(HEALTH, scale=doubtful)) == (WARN, "check the height")
+    agreeing = replace(doubtful, road_ratio=1.04, doubt="")
+    assert judge(replace(HEALTH, scale=agreeing)) == (OK, "9.5 frames/s")
+    for scale, text in ((doubtful, "1.50"), (agreeing, "1.04"), (HEALTH.scale, "nan"), (None, "nan")):
+        values = {pair.key: pair.value for pair in camera_status(replace(HEALTH, scale=scale)).values}
+        assert values["road scale ratio"] == text
+
+
 def test_an_image_topic_whose_qos_does_not_fit_is_named_once():
     silent = health(({"incompatible": {"/image": "RELIABILITY"}}, {"since_received_s": None}))
     assert judge(silent)[1].count("RELIABILITY") == 1

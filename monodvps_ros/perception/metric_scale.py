@@ -7,6 +7,9 @@ depth: 1 / z = (n / h) . ray, so the fit is three unknowns over pixels, and h = 
 """
 
 import math
+from collections import deque
+from dataclasses import replace
+from statistics import median
 
 import numpy as np
 import torch
@@ -33,6 +36,10 @@ GOOD_ERROR = 0.05
 LEAST_ERROR = 0.002
 #: Beyond this many standard errors a measurement counts as a change of the network's scale.
 JUMP = 3.0
+#: Measurements of the road that metric weights are compared with, by their median; fewer raise no doubt.
+COMPARED = 51
+#: Metric weights are in doubt where their scale and the road's differ by more than this factor.
+DOUBTFUL = 1.25
 
 
 def fit_road_plane(inverse_depth: Tensor, rays: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,11 +158,25 @@ def why_unknown(config: ScaleConfig, has_intrinsics: bool) -> str:
     return "no road has been seen whose distance could be compared with scale.camera_height_m; point the camera at it"
 
 
+def why_doubtful(camera_height_m: float, road_ratio: float) -> str:
+    """Say that metric weights and the camera's height disagree, and what to check.
+
+    Args:
+        camera_height_m: of the configuration.
+        road_ratio: of `ScaleEstimate`.
+    """
+    return (
+        f"by the depth of the metric weights the camera is {camera_height_m / road_ratio:.2f} m above the road, but "
+        f"scale.camera_height_m is {camera_height_m:.2f} m; check scale.camera_height_m; if it is right, depth should "
+        f"be {road_ratio:.2f} times as large: set scale.mode to camera_height"
+    )
+
+
 class ScaleEstimator:
     """Filters measured heights into a steady metric scale that follows changes of the network's own scale.
 
     A Kalman filter on the logarithm of the factor: `drift` is its random walk per frame; the spread of the road's
-    residuals gives the variance of a measurement.
+    residuals gives the variance of a measurement. Where metric weights give the scale, the road is compared with them.
     """
 
     def __init__(self, config: ScaleConfig) -> None:
@@ -167,11 +188,12 @@ class ScaleEstimator:
         self._log_factor = 0.0
         self._variance = math.inf
         self._confidence = 0.0  # of the last measurement
+        self._ratios = deque[float](maxlen=COMPARED)
 
-    def needs_road(self, metric_factor: float | None = None) -> bool:
-        """Whether `update` needs a measurement; `metric_factor` as of `update`."""
-        by_road = self.config.mode == "camera_height" or (self.config.mode == "auto" and metric_factor is None)
-        return by_road and self.config.camera_height_m > 0.0
+    @property
+    def needs_road(self) -> bool:
+        """Whether `update` needs a measurement."""
+        return self.config.mode in ("auto", "camera_height") and self.config.camera_height_m > 0.0
 
     def update(
         self,
@@ -185,14 +207,14 @@ class ScaleEstimator:
             measurement: from `fit_road_height`; None without a road to measure.
             road_points: number of road pixels that it was measured from.
             metric_factor: metres per unit of a metric network's depth for this camera; None where it is not known. In
-                mode auto it is what counts, and not the road.
+                mode auto it is what counts, and the road is only compared with it.
 
         Returns:
             The factor to apply to this frame's depth.
         """
         self._variance += self.config.drift**2
-        if measurement is not None and self.needs_road(metric_factor) and road_points >= self.config.min_road_points:
-            self._measure(*measurement, road_points)
+        if measurement is not None and self.needs_road and road_points >= self.config.min_road_points:
+            self._measure(*measurement, road_points, metric_factor)
         return self.estimate(metric_factor)
 
     def estimate(self, metric_factor: float | None = None) -> ScaleEstimate:
@@ -202,17 +224,37 @@ class ScaleEstimator:
         if self.config.mode == "fixed":
             return ScaleEstimate(self.config.fixed_factor, 1.0, ScaleState.FIXED)
         if self.config.mode == "auto" and metric_factor is not None:
-            return ScaleEstimate(metric_factor, 1.0, ScaleState.METRIC)
+            return self._compared(ScaleEstimate(metric_factor, 1.0, ScaleState.METRIC))
         if math.isinf(self._variance):
             return ScaleEstimate(1.0, 0.0, ScaleState.UNKNOWN)
         confidence = self._confidence / (1.0 + self._variance / GOOD_ERROR**2)
         return ScaleEstimate(math.exp(self._log_factor), confidence, ScaleState.ROAD)
 
-    def _measure(self, height: float, spread: float, agree: float, tilt_deg: float, road_points: int) -> None:
+    def _compared(self, estimate: ScaleEstimate) -> ScaleEstimate:
+        """Return an estimate by metric weights with what the road says of it, if it has been measured."""
+        if not self._ratios:
+            return estimate
+        ratio = median(self._ratios)
+        is_doubtful = len(self._ratios) == COMPARED and not 1.0 / DOUBTFUL <= ratio <= DOUBTFUL
+        doubt = why_doubtful(self.config.camera_height_m, ratio) if is_doubtful else ""
+        return replace(estimate, road_ratio=ratio, doubt=doubt)
+
+    def _measure(
+        self,
+        height: float,
+        spread: float,
+        agree: float,
+        tilt_deg: float,
+        road_points: int,
+        metric_factor: float | None,
+    ) -> None:
         if not (math.isfinite(height) and height > 0 and math.isfinite(spread)) or tilt_deg > MAX_TILT_DEG:
             return
         confidence = agree / (1.0 + (spread / GOOD_ERROR) ** 2)
         if confidence < 0.1:
+            return
+        if self.config.mode == "auto" and metric_factor is not None:
+            self._ratios.append(self.config.camera_height_m / (height * metric_factor))
             return
         self._confidence = confidence
         # Neighbouring residuals go together: only every min_road_points-th pixel counts as a measurement of its own.

@@ -271,8 +271,7 @@ class Pipeline:
         semantic, probability = classify(output, plan.network_size, Stage.PROBABILITY in needs)
         timer.done("upsample")
         inverse_depth, fit = self._inverse_depth(output), None
-        needs_road = Stage.SCALE in needs and self._scale.needs_road(self._metric_factor(plan))
-        if needs_road and plan.road_rays is not None:
+        if Stage.SCALE in needs and self._scale.needs_road and plan.road_rays is not None:
             fit = download.add(fit_road(inverse_depth, _where_seen(semantic == self._road, unseen), plan.road_rays))
             timer.done("scale")
         grouping = None

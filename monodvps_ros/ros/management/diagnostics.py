@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from monodvps_ros.outputs import ScaleEstimate, ScaleState
+from monodvps_ros.perception.metric_scale import COMPARED
 from monodvps_ros.perception.statistics import DROP_REASONS, LATENCIES, WINDOW_S, Snapshot
 
 # Keys of the node's status.
@@ -46,6 +47,7 @@ CLOUD = "cloud MB"
 SCALE_STATE = "scale state"
 SCALE_FACTOR = "scale factor"
 SCALE_CONFIDENCE = "scale confidence"
+ROAD_RATIO = "road scale ratio"
 LAST_ERROR = "last error"
 
 #: Keys of the node's status and their meaning.
@@ -84,6 +86,8 @@ CAMERA_KEYS = {
     SCALE_STATE: f"source of the metres: {', '.join(state.value for state in ScaleState)}",
     SCALE_FACTOR: "metres per unit of the network's depth; nan if unknown",
     SCALE_CONFIDENCE: "confidence of the scale, 0..1",
+    ROAD_RATIO: "scale by the camera's height above the road over that of metric weights, median of the last "
+    f"{COMPARED} images with road; nan without either",
     LAST_ERROR: "last error, with the stamp of its image",
 }
 
@@ -225,6 +229,7 @@ def camera_status(health: CameraHealth) -> DiagnosticStatus:
         SCALE_STATE: scale.state.value if scale else "",
         SCALE_FACTOR: f"{scale.factor:.4g}" if scale and scale.is_known else "nan",
         SCALE_CONFIDENCE: _number(scale.confidence if scale else None),
+        ROAD_RATIO: _number(scale.road_ratio if scale else None),
         LAST_ERROR: snapshot.last_error,
     }
     return DiagnosticStatus(
@@ -271,7 +276,8 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
     if health.scale is not None and health.scale.problem:
         depth = "no depth" if health.withholds_unknown else "depth is not in metres"
         yield WARN, f"{depth}: the scale is unknown: {health.scale.problem}"
-    for problem in filter(None, (health.frame_problem, health.odometry_problem)):
+    doubt = health.scale.doubt if health.scale is not None else ""
+    for problem in filter(None, (doubt, health.frame_problem, health.odometry_problem)):
         yield WARN, problem
     if health.cloud_mb is not None and health.cloud_mb > LARGE_CLOUD_MB:
         yield (

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the metres of a camera's outputs come from, for those who come late too."""
 
+import math
+import time
+
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
@@ -10,9 +13,12 @@ from monodvps_ros.msg import DepthScale
 from monodvps_ros.outputs import SCALE_TOPIC, ScaleEstimate
 from monodvps_ros.ros.topics.conversions import make_message
 
+#: Time between two warnings of a camera that its scale is in doubt.
+DOUBT_PERIOD_S = 60.0
+
 
 class ScalePublisher:
-    """Publishes a camera's `ScaleEstimate`, latched, when it changes, and warns when it becomes unknown.
+    """Publishes a camera's `ScaleEstimate`, latched, when it changes, and warns where it is unknown or in doubt.
 
     Subscribing to it alone makes the node compute nothing.
 
@@ -25,12 +31,17 @@ class ScalePublisher:
     def __init__(self, node: LifecycleNode, prefix: str, label: str) -> None:
         self._node, self._label = node, label
         self._last: ScaleEstimate | None = None
+        self._doubted_at = -math.inf
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_lifecycle_publisher(DepthScale, prefix + SCALE_TOPIC, qos)
 
     def publish(self, scale: ScaleEstimate, header: Header, withheld: bool) -> None:
         """Publish what holds for the image with a header; `withheld`: depth is not published while it is unknown."""
         last, self._last = self._last, scale
+        now = time.monotonic()
+        if scale.doubt and now - self._doubted_at > DOUBT_PERIOD_S:
+            self._doubted_at = now
+            self._node.get_logger().warning(f"{self._label}: {scale.doubt}")
         if last is not None and _content(last) == _content(scale):
             return
         self._publisher.publish(make_message(DepthScale, scale_fields(scale), header))
