@@ -141,6 +141,7 @@ class TermInputs:
         prediction: what the networks said of them.
         config: weights and settings.
         thing_ids: class ids of things.
+        upright_ids: class ids of what stands upright.
         depth_range_m: what disparities 1 and 0 stand for; at the canonical focal length, where there is one.
         canonical_focal_px: focal length at which `depth_range_m` is in metres; 0 where depth is up to scale.
         progress: 0 at the first step, 1 at the last.
@@ -151,6 +152,7 @@ class TermInputs:
     prediction: TrainingPrediction
     config: LossConfig
     thing_ids: tuple[int, ...]
+    upright_ids: tuple[int, ...]
     depth_range_m: tuple[float, float]
     canonical_focal_px: float = 0.0
     progress: float = 0.0

@@ -47,6 +47,9 @@ class Objective:
     ) -> None:
         self.config = config
         self.thing_ids = label_space.thing_ids
+        self.upright_ids = (
+            tuple(label_space.class_id(name) for name in config.upright_classes) if config.uprightness > 0 else ()
+        )
         self.depth_range_m = depth_range_m
         self.generator = generator
         self.canonical_focal_px = canonical_focal_px
@@ -134,6 +137,7 @@ class Objective:
                     *usable_samples,
                     self.config,
                     self.thing_ids,
+                    self.upright_ids,
                     self.depth_range_m,
                     self.canonical_focal_px,
                     progress,

@@ -17,6 +17,7 @@ from monodvps_ros.losses.reprojection import photometric_term
 from monodvps_ros.losses.smoothness import smoothness_term
 from monodvps_ros.losses.supervised_depth import supervised_depth_term
 from monodvps_ros.losses.triplet import triplet_term
+from monodvps_ros.losses.uprightness import uprightness_term
 
 
 class Need(str, Enum):
@@ -66,6 +67,7 @@ TERMS = (
          _DEPTH_PARTS),
     Term("panoptic_edges", "depth", panoptic_edges_term, Need.LABELS, ("panoptic", _DISPARITIES), _DEPTH_PARTS),
     Term("triplet", "depth", triplet_term, Need.LABELS, ("panoptic", _FEATURES), _DEPTH_PARTS),
+    Term("uprightness", "depth", uprightness_term, Need.LABELS, ("panoptic", _DISPARITIES), _DEPTH_PARTS),
     Term("supervised_depth", "depth", supervised_depth_term, Need.MEASURED_DEPTH, ("depth_m", _DISPARITIES),
          _DEPTH_PARTS),
     Term("pseudo_depth", "depth", pseudo_depth_term, Need.TEACHER_DEPTH, ("inverse_depth", _DISPARITIES),
