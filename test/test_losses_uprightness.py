@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth hardly grows up what is upright: hand-worked values, and what the gradient reaches."""
+
+import math
+
+import pytest
+import torch
+
+from monodvps_ros.config import LossConfig
+from monodvps_ros.errors import LabelError, ShapeError
+from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
+from monodvps_ros.losses import Objective
+from monodvps_ros.losses.uprightness import uprightness
+
+BUS = CITYSCAPES.class_id("bus")
+#: 16 rows: pairs are 1, 2 and 4 rows apart.
+ROWS = 16
+
+
+def bus(depth_above, rows_above=4):
+    """One column of a bus: 10 m, and another depth in the upper rows."""
+    depth = torch.full((1, 1, ROWS, 1), 10.0)
+    depth[:, :, :rows_above] = depth_above
+    return depth.requires_grad_(), torch.full((1, ROWS, 1), BUS * 1000 + 1)
+
+
+def test_growth_beyond_a_fifth_costs_its_logarithm():
+    """Of 15 + 14 + 12 pairs 1 + 2 + 4 lie across the step, each with log 2 - log 1.2."""
+    depth, panoptic = bus(20.0)
+    assert uprightness(depth, panoptic, (BUS,)).item() == pytest.approx(7 / 41 * math.log(2 / 1.2))
+
+
+@pytest.mark.parametrize("depth_above", [10.0, 11.9, 5.0], ids=["vertical", "slopes", "leans over"])
+def test_what_an_upright_surface_does_costs_nothing(depth_above):
+    depth, panoptic = bus(depth_above)
+    loss = uprightness(depth, panoptic, (BUS,))
+    loss.backward()
+    assert loss.item() == 0
+    assert not depth.grad.any()
+
+
+def test_the_upper_pixels_come_nearer_and_the_lower_stay():
+    depth, panoptic = bus(20.0)
+    uprightness(depth, panoptic, (BUS,)).backward()
+    assert (depth.grad[0, 0, :4] > 0).all()
+    assert not depth.grad[0, 0, 4:].any()
+
+
+def test_other_classes_other_instances_and_void_make_no_pairs():
+    depth, panoptic = bus(20.0)
+    assert uprightness(depth, panoptic, (CITYSCAPES.class_id("car"),)).item() == 0
+    behind = panoptic.clone()
+    behind[:, :4] += 1
+    assert uprightness(depth, behind, (BUS,)).item() == 0
+    assert uprightness(depth, torch.full_like(panoptic, VOID_PANOPTIC_ID), (BUS,)).item() == 0
+
+
+def test_images_count_alike():
+    """A bus of the whole image and one of a part that grows as much."""
+    (depth, panoptic), (low, _) = bus(20.0), bus(10.0)
+    both = uprightness(torch.cat([depth, low]), torch.cat([panoptic, panoptic]), (BUS,))
+    assert both.item() == pytest.approx(7 / 41 * math.log(2 / 1.2) / 2)
+
+
+def test_one_row_has_no_pairs():
+    assert uprightness(torch.ones(1, 1, 1, 4), torch.full((1, 1, 4), BUS * 1000), (BUS,)).item() == 0
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ShapeError, match="panoptic"):
+        uprightness(torch.ones(1, 1, 8, 8), torch.zeros(1, 8, 4, dtype=torch.int32), (BUS,))
+    with pytest.raises(LabelError, match="no class 'tram'"):
+        Objective(LossConfig(uprightness=1.0, upright_classes=("tram",)), CITYSCAPES)
+
+
+def test_it_is_off_in_the_paper_s_objective():
+    assert "uprightness" not in Objective(LossConfig(), CITYSCAPES).active_terms
+    assert "uprightness" in Objective(LossConfig(uprightness=1.0), CITYSCAPES).active_terms
