@@ -39,14 +39,11 @@ def test_what_an_upright_surface_does_costs_nothing(depth_above):
     assert not depth.grad.any()
 
 
-def test_the_upper_pixels_are_drawn_nearer_and_the_lower_away_by_the_same_share():
+def test_the_upper_pixels_come_nearer_and_the_lower_stay():
     depth, panoptic = bus(20.0)
     uprightness(depth, panoptic, (BUS,)).backward()
-    shares = (depth.grad * depth.detach())[0, 0, :, 0]
-    assert (shares[:4] > 0).all()
-    assert (shares[4:8] < 0).all()
-    assert not shares[8:].any()
-    assert shares.sum().item() == pytest.approx(0, abs=1e-6)
+    assert (depth.grad[0, 0, :4] > 0).all()
+    assert not depth.grad[0, 0, 4:].any()
 
 
 def test_other_classes_other_instances_and_void_make_no_pairs():

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe of the street weights: what it trains on, what it never does, and that it goes on where it stopped."""
 
+import dataclasses
 import json
 
 import cv2
 import numpy as np
 import pytest
 import train_street
+from small_network import TINY
 
-from monodvps_ros.config import TrainingConfig, load
+from monodvps_ros.config import PipelineConfig, TrainingConfig, load
 from monodvps_ros.data import open_source
-from monodvps_ros.network import MonoDVPS, save_weights
+from monodvps_ros.network import MonoDVPS, load_network, read_card, save_weights
+from monodvps_ros.outputs import Output
+from monodvps_ros.perception import Pipeline
+from monodvps_ros.types import CameraFrame, FrameTruth, Sample
 
 
 @pytest.fixture
@@ -109,3 +114,19 @@ def test_each_run_starts_from_the_one_before(tmp_path, monkeypatch):
     assert called[-1][-1] == "--resume" and "--weights" not in called[-1]
     second.make()
     assert called[-1][-2:] == ["--weights", str(tmp_path / "street_1" / train_street.CHECKPOINT)]
+
+
+def test_the_scale_is_fitted_to_measured_depth(tmp_path, monkeypatch):
+    """Depth that was measured at twice the predicted one doubles what the network predicts from then on."""
+    config = dataclasses.replace(TINY, metric=True, canonical_focal_px=60.0)
+    weights = tmp_path / "w.safetensors"
+    save_weights(weights, MonoDVPS(config).eval(), {"steps": 1})
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    frame = CameraFrame(image, 1, "camera", np.array([[60.0, 0, 47.5], [0, 60.0, 31.5], [0, 0, 1]]))
+    predicted = Pipeline(load_network(weights), PipelineConfig(device="cpu")).step(frame, {Output.DEPTH}).depth_m
+    samples = [Sample(frame, FrameTruth(depth_m=2 * predicted))]
+    monkeypatch.setattr(train_street, "open_source", lambda folder: samples)
+    train_street.fit_scale(weights, tmp_path)
+    again = Pipeline(load_network(weights), PipelineConfig(device="cpu")).step(frame, {Output.DEPTH}).depth_m
+    assert read_card(weights)["card"] == {"steps": 1, train_street.SCALED: pytest.approx(0.5)}
+    np.testing.assert_allclose(again, 2 * predicted, rtol=5e-3)  # stored in half precision

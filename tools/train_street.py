@@ -11,6 +11,7 @@ frames of camvid40 are then of a street that was never seen.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -22,10 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from monodvps_ros.config import TrainingConfig, load
+from monodvps_ros.config import PipelineConfig, TrainingConfig, load
+from monodvps_ros.data import open_source
 from monodvps_ros.data.image_files import read_map, write_image
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR
-from monodvps_ros.network import read_card
+from monodvps_ros.network import MonoDVPS, load_network, load_pose_network, read_card, save_weights
+from monodvps_ros.outputs import Output
+from monodvps_ros.perception import Pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "config" / "shipped"
@@ -37,8 +41,10 @@ BASELINES_M = {"stereo_kitti2015": 0.5327, "kitti_village400_gray_stereo": 0.537
 SEQUENCES = ("kitti_village400_gray_stereo", "kitti_street268", "kitti_avenue91", "nuscenes100", "carnd_motorway38_mit")
 STILLS, CAMVID = "stereo_kitti2015", "camvid428"
 DONE = ".complete"
+#: Entry of the card that says by which factor the scale was corrected.
+SCALED = "scale_corrected_by"
 CHECKPOINT, WEIGHTS = "checkpoints/last.ckpt", "weights.safetensors"
-RUNS = ("street_1", "street_2", "street_3", "street_4_motion")
+RUNS = ("street_1", "street_2", "street_3", "street_4_upright", "street_5_motion")
 #: The run whose network corrects the ground of the sequences, for the runs after it.
 CORRECTING_RUN = "street_2"
 
@@ -196,6 +202,28 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
     return steps
 
 
+def fit_scale(weights: Path, measured: Path) -> None:
+    """Correct the scale of metric weights by their canonical focal length, in place.
+
+    Afterwards the median over training frames of predicted over measured depth is 1; the uprightness loss draws depth
+    nearer by some percent.
+    """
+    network, pose_network = load_network(weights, for_inference=False), load_pose_network(weights)
+    pipeline = Pipeline(load_network(weights), PipelineConfig(device="cpu", sky_depth=True))
+    ratios = []
+    for sample in open_source(measured):
+        predicted, true = pipeline.step(sample.frame, frozenset({Output.DEPTH})).depth_m, sample.truth.depth_m
+        assert predicted is not None and true is not None  # metric weights, known K, and a folder of measured depth
+        ratios.append(float(np.nanmedian(predicted / true)))
+    factor = float(np.median(ratios))
+    print(f"depth over measured depth on {len(ratios)} frames: {factor:.4f}", flush=True)
+    config = network.config
+    scaled = MonoDVPS(dataclasses.replace(config, canonical_focal_px=config.canonical_focal_px * factor)).eval()
+    scaled.load_state_dict(network.state_dict())
+    card = {**read_card(weights)["card"], SCALED: factor}
+    save_weights(weights, scaled, card, half=True, pose_network=pose_network)
+
+
 def main() -> None:
     """Do what is left to do."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -207,10 +235,17 @@ def main() -> None:
     out = given.out.resolve()
     weights, last = out / "street.safetensors", out / RUNS[-1] / WEIGHTS
     export = Step("export", weights.exists, lambda: command("export", "--checkpoint", last, "--out", weights, "--half"))
+    measured = out / "data" / f"{STILLS}_depth"
+    scale = Step(
+        "fit the scale",
+        lambda: weights.exists() and SCALED in read_card(weights)["card"],
+        lambda: fit_scale(weights, measured),
+    )
     for step in [
         *data_steps(given.street.resolve(), out / "data"),
         *training_steps(out / "data", out, given.devices),
         export,
+        scale,
     ]:
         done = step.is_done()
         print(f"{step.name}: {'done' if done else 'to do'}", flush=True)

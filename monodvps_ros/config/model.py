@@ -68,7 +68,9 @@ class LossConfig(Config):
     panoptic_edges: float = setting(1e-4, "Weight of panoptic edge discontinuity among the depth terms.", at_least=0.0)
     triplet: float = setting(0.1, "Weight of the panoptic-guided triplet loss among the depth terms.", at_least=0.0)
     uprightness: float = setting(
-        0.0, "Weight of the loss against depth that grows up a facade or a vehicle, among the depth terms.", at_least=0.0
+        0.0,
+        "Weight of the loss against depth that grows up a facade or a vehicle, among the depth terms.",
+        at_least=0.0,
     )
     upright_classes: tuple[str, ...] = setting(
         ("building", "car", "truck", "bus", "train"), "Classes to which the uprightness loss applies."
