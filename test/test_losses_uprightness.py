@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monodvps_ros.config import LossConfig
-from monodvps_ros.errors import LabelError, ShapeError
+from monodvps_ros.errors import ConfigError, ShapeError
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from monodvps_ros.losses import Objective
 from monodvps_ros.losses.uprightness import uprightness
@@ -56,9 +56,11 @@ def test_other_classes_other_instances_and_void_make_no_pairs():
 
 
 def test_images_count_alike():
-    """A bus of the whole image and one of a part that grows as much."""
+    """A bus of 16 rows has 41 pairs; an upright one of 8 rows, below void, has 7 + 6 + 4, and weighs as much."""
     (depth, panoptic), (low, _) = bus(20.0), bus(10.0)
-    both = uprightness(torch.cat([depth, low]), torch.cat([panoptic, panoptic]), (BUS,))
+    short = panoptic.clone()
+    short[:, :8] = VOID_PANOPTIC_ID
+    both = uprightness(torch.cat([depth, low]), torch.cat([panoptic, short]), (BUS,))
     assert both.item() == pytest.approx(7 / 41 * math.log(2 / 1.2) / 2)
 
 
@@ -69,8 +71,10 @@ def test_one_row_has_no_pairs():
 def test_bad_input_is_refused():
     with pytest.raises(ShapeError, match="panoptic"):
         uprightness(torch.ones(1, 1, 8, 8), torch.zeros(1, 8, 4, dtype=torch.int32), (BUS,))
-    with pytest.raises(LabelError, match="no class 'tram'"):
+    with pytest.raises(ConfigError, match=r"loss\.upright_classes: no class 'tram'"):
         Objective(LossConfig(uprightness=1.0, upright_classes=("tram",)), CITYSCAPES)
+    with pytest.raises(ConfigError, match=r"upright_classes.*at least one class"):
+        LossConfig(uprightness=1.0, upright_classes=())
 
 
 def test_it_is_off_in_the_paper_s_objective():

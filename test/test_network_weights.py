@@ -230,6 +230,18 @@ def test_what_fits_of_another_encoder_is_refused(file):
         load_fitting_weights(other, file)
 
 
+def test_metric_depth_at_another_canonical_focal_length_is_refused(tmp_path):
+    """Filled without a word, it would be off by the ratio of the focal lengths."""
+    file = tmp_path / "metric.safetensors"
+    save_weights(file, MonoDVPS(NetworkConfig(**TINY, metric=True, canonical_focal_px=369.0)), {})
+    other = MonoDVPS(NetworkConfig(**TINY, metric=True, canonical_focal_px=384.0))
+    with pytest.raises(WeightsError, match=r"its canonical_focal_px is 369.0, this network's 384.0"):
+        load_fitting_weights(other, file)
+    with pytest.raises(WeightsError, match=r"canonical_focal_px is 369.0 there and 384.0 here.*network_of_weights"):
+        load_weights(other, file)
+    assert load_fitting_weights(MonoDVPS(NetworkConfig(**TINY)), file) == []  # up to scale, where it does not matter
+
+
 def test_heads_at_stride_2_answer_in_pixels_of_the_image():
     network = MonoDVPS(NetworkConfig(**TINY, head_stride=2)).eval()
     image = torch.rand(1, 3, 64, 96)

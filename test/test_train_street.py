@@ -12,6 +12,7 @@ from small_network import TINY
 
 from monodvps_ros.config import PipelineConfig, TrainingConfig, load
 from monodvps_ros.data import open_source
+from monodvps_ros.errors import DataError
 from monodvps_ros.network import MonoDVPS, load_network, read_card, save_weights
 from monodvps_ros.outputs import Output
 from monodvps_ros.perception import Pipeline
@@ -124,9 +125,24 @@ def test_the_scale_is_fitted_to_measured_depth(tmp_path, monkeypatch):
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     frame = CameraFrame(image, 1, "camera", np.array([[60.0, 0, 47.5], [0, 60.0, 31.5], [0, 0, 1]]))
     predicted = Pipeline(load_network(weights), PipelineConfig(device="cpu")).step(frame, {Output.DEPTH}).depth_m
-    samples = [Sample(frame, FrameTruth(depth_m=2 * predicted))]
+    unknown = np.full_like(predicted, np.nan)
+    samples = [
+        Sample(frame, FrameTruth(depth_m=unknown)),
+        Sample(frame),
+        Sample(frame, FrameTruth(depth_m=2 * predicted)),
+    ]
     monkeypatch.setattr(train_street, "open_source", lambda folder: samples)
     train_street.fit_scale(weights, tmp_path)
     again = Pipeline(load_network(weights), PipelineConfig(device="cpu")).step(frame, {Output.DEPTH}).depth_m
     assert read_card(weights)["card"] == {"steps": 1, train_street.SCALED: pytest.approx(0.5)}
     np.testing.assert_allclose(again, 2 * predicted, rtol=5e-3)  # stored in half precision
+
+
+def test_a_scale_without_measured_depth_is_refused(tmp_path, monkeypatch):
+    weights = tmp_path / "w.safetensors"
+    save_weights(weights, MonoDVPS(dataclasses.replace(TINY, metric=True)).eval(), {"steps": 1})
+    before = weights.read_bytes()
+    monkeypatch.setattr(train_street, "open_source", lambda folder: [])
+    with pytest.raises(DataError, match="no frame has measured depth"):
+        train_street.fit_scale(weights, tmp_path)
+    assert weights.read_bytes() == before

@@ -26,6 +26,7 @@ import numpy as np
 from monodvps_ros.config import PipelineConfig, TrainingConfig, load
 from monodvps_ros.data import open_source
 from monodvps_ros.data.image_files import read_map, write_image
+from monodvps_ros.errors import DataError
 from monodvps_ros.labels import CITYSCAPES, LABEL_DIVISOR
 from monodvps_ros.network import MonoDVPS, load_network, load_pose_network, read_card, save_weights
 from monodvps_ros.outputs import Output
@@ -205,16 +206,21 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
 def fit_scale(weights: Path, measured: Path) -> None:
     """Correct the scale of metric weights by their canonical focal length, in place.
 
-    Afterwards the median over training frames of predicted over measured depth is 1; the uprightness loss draws depth
-    nearer by some percent.
+    Afterwards the median of the training frames' medians of predicted over measured depth is 1; the uprightness loss
+    draws depth nearer by some percent.
+
+    Raises:
+        DataError: no frame has measured depth.
     """
     network, pose_network = load_network(weights, for_inference=False), load_pose_network(weights)
     pipeline = Pipeline(load_network(weights), PipelineConfig(device="cpu", sky_depth=True))
     ratios = []
     for sample in open_source(measured):
         predicted, true = pipeline.step(sample.frame, frozenset({Output.DEPTH})).depth_m, sample.truth.depth_m
-        assert predicted is not None and true is not None  # metric weights, known K, and a folder of measured depth
-        ratios.append(float(np.nanmedian(predicted / true)))
+        if predicted is not None and true is not None and (known := np.isfinite(ratio := predicted / true)).any():
+            ratios.append(float(np.median(ratio[known])))
+    if not ratios:
+        raise DataError(f"{measured}: no frame has measured depth and a known K; the scale cannot be fitted")
     factor = float(np.median(ratios))
     print(f"depth over measured depth on {len(ratios)} frames: {factor:.4f}", flush=True)
     config = network.config

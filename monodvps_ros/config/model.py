@@ -134,6 +134,8 @@ class LossConfig(Config):
         "not at all.", at_least=0.0, at_most=1.0)  # fmt: skip
 
     def check(self) -> None:
-        """Check that a patch has a centre pixel."""
+        """Check that a patch has a centre pixel, and that what is switched on has classes."""
+        if self.uprightness > 0 and not self.upright_classes:
+            raise self.refusal("upright_classes", "name at least one class, or set uprightness to 0")
         if self.triplet_patch % 2 == 0:
             raise self.refusal("triplet_patch", "it must be odd")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monodvps_ros.config import LossConfig
-from monodvps_ros.errors import ConfigError, NotFiniteError
+from monodvps_ros.errors import ConfigError, LabelError, NotFiniteError
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.losses.batch import TermInputs, TrainingBatch, TrainingPrediction, select, single_precision
 from monodvps_ros.losses.terms import MASK_READS, TERMS, Need, Term
@@ -47,9 +47,7 @@ class Objective:
     ) -> None:
         self.config = config
         self.thing_ids = label_space.thing_ids
-        self.upright_ids = (
-            tuple(label_space.class_id(name) for name in config.upright_classes) if config.uprightness > 0 else ()
-        )
+        self.upright_ids = _upright_ids(config, label_space)
         self.depth_range_m = depth_range_m
         self.generator = generator
         self.canonical_focal_px = canonical_focal_px
@@ -174,6 +172,15 @@ class Objective:
             f"loss term '{name}' is {terms[name].item()} at step {step}, sample {', '.join(culprits) or 'unknown'}; "
             "check the labels and camera of that sample, or lower the learning rate"
         )
+
+
+def _upright_ids(config: LossConfig, label_space: LabelSpace) -> tuple[int, ...]:
+    if config.uprightness == 0:
+        return ()
+    try:
+        return tuple(label_space.class_id(name) for name in config.upright_classes)
+    except LabelError as error:
+        raise ConfigError(f"loss.upright_classes: {error}; name classes of this label space") from error
 
 
 def _select_usable(

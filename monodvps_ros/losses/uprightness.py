@@ -30,7 +30,8 @@ def uprightness(depth: Tensor, panoptic: Tensor, upright_ids: tuple[int, ...]) -
 
     Args:
         depth: (B, 1, H, W), positive.
-        panoptic: (B, H, W) or (B, 1, H, W), integer panoptic ids, void 65535.
+        panoptic: (B, H, W) or (B, 1, H, W), integer panoptic ids, void 65535; what of a class has no instance id is one
+            segment.
         upright_ids: class ids of what is upright.
 
     Returns:

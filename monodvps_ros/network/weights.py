@@ -166,8 +166,9 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
     ]
     if other:
         raise WeightsError(
-            f"{path}: another architecture: {'; '.join(other)}; change the network group of the config, or start "
-            "from what fits with partial_start=true"
+            f"{path}: another architecture: {'; '.join(other)}; take the network of the file with "
+            "network_of_weights=true, change the network group of the config, or start from what fits with "
+            "partial_start=true"
         )
     _check_shapes(path, network.config, header)
     _fill(network, path, header)
@@ -185,13 +186,16 @@ def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
         Names of the tensors that the file lacks, or has in another shape; they stay as they are.
 
     Raises:
-        WeightsError: as `load_network` says, or the encoders differ.
+        WeightsError: as `load_network` says, or the encoders, or the focal lengths of metric depth, differ.
     """
     path = weights_file(path)
     header = read_card(path)
-    stored, wanted = network_config(path, header).encoder, network.config.encoder
-    if stored != wanted:
-        raise WeightsError(f"{path}: its encoder is {stored}, this network's {wanted}; change network.encoder")
+    stored, wanted = network_config(path, header), network.config
+    names = ("encoder", "canonical_focal_px") if stored.metric and wanted.metric else ("encoder",)
+    for name in names:
+        there, here = getattr(stored, name), getattr(wanted, name)
+        if there != here:
+            raise WeightsError(f"{path}: its {name} is {there}, this network's {here}; set network.{name}={there}")
     network.normalize.set(*normalization(path, header))
     return [name for name in copy_fitting(network, _read(path)) if not name.startswith(_NORMALIZATION)]
 
