@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_ARENA_MAX = -8  # of mallopt
+#: Numbers of mallopt's options in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def process_memory_mb() -> float:
@@ -54,6 +55,20 @@ def share_freed_memory() -> None:
     By default glibc gives each thread a heap of its own, and large messages that go from thread to thread fill them
     all.
     """
+    _set_malloc_option(_ARENA_MAX, 1)
+
+
+def keep_freed_memory() -> None:
+    """Keep what this process frees from here on for what it allocates next; with glibc only.
+
+    By default glibc gives large blocks back to the system, which fills each page with zeros when it is asked for it
+    again. In training that takes a tenth of a step.
+    """
+    _set_malloc_option(_MMAP_THRESHOLD, 1 << 25)  # the greatest that it takes
+    _set_malloc_option(_TRIM_THRESHOLD, 1 << 30)
+
+
+def _set_malloc_option(option: int, value: int) -> None:
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc only
     if set_option is not None:
-        set_option(_ARENA_MAX, 1)
+        set_option(option, value)

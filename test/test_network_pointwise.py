@@ -35,7 +35,13 @@ def test_output_and_gradients_are_those_of_torch(one_thread, bias, layout):
 
 def test_only_convolutions_of_one_pixel_are_replaced_and_keep_their_weights():
     plain, biased = nn.Conv2d(4, 8, 1, bias=False), nn.Conv2d(8, 4, 1)
-    others = (nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1, stride=2), nn.Conv2d(4, 4, 1, groups=4))
+    changes = ({"stride": 2}, {"groups": 4}, {"padding": 1}, {"padding": (0, 1)}, {"dilation": 2})
+    others = (nn.Conv2d(4, 4, 3, padding=1), *(nn.Conv2d(4, 4, 1, **change) for change in changes))
     module = with_fast_pointwise(nn.Sequential(nn.Sequential(plain, biased), *others))
-    assert [type(layer) is PointwiseConv2d for layer in (*module[0], *module[1:])] == [True, True, False, False, False]
+    assert [type(layer) is PointwiseConv2d for layer in (*module[0], *module[1:])] == [True, True, *[False] * 6]
     assert module[0][0].weight is plain.weight and module[0][1].bias is biased.bias and module[0][0].bias is None
+
+
+def test_a_padded_convolution_keeps_its_shape():
+    padded = with_fast_pointwise(nn.Sequential(nn.Conv2d(3, 4, 1, padding=1)))
+    assert padded(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 10, 10)

@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import multiprocessing
 import pickle
 from multiprocessing.reduction import ForkingPickler
 
@@ -129,6 +130,26 @@ def test_memory_of_a_batch_is_used_again_when_none_of_its_tensors_is_left():
     third, again = send(100.0)
     assert third == first and again["rows"].tolist() == [[0, 100, 200], [300, 400, 500]]
     assert others["rows"].tolist() == [[0, 10, 20], [30, 40, 50]]
+
+
+def test_memory_of_a_batch_stays_taken_where_a_forked_process_drops_its_copy():
+    block, places = BatchMemory().stack({"rows": [torch.ones(3)]})
+    held = [received(block, places)]
+    child = multiprocessing.get_context("fork").Process(target=held.clear)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0 and block[0] == 1
+    held.clear()
+    assert block[0] == 0
+
+
+def test_memory_stays_free_where_tensors_cannot_be_stacked():
+    memory = BatchMemory()
+    first, places = memory.stack({"rows": [torch.ones(4)] * 2})
+    received(first, places)
+    with pytest.raises(RuntimeError, match="stack expects each tensor to be equal size"):
+        memory.stack({"rows": [torch.ones(4), torch.ones(2)]})
+    assert memory.stack({"rows": [torch.ones(4)] * 2})[0].data_ptr() == first.data_ptr()
 
 
 def test_ends_and_gaps_have_no_sources(tmp_path):

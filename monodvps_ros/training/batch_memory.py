@@ -2,11 +2,14 @@
 """Shared memory in which the loader's processes hand batches to training, used again and again."""
 
 import math
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 #: Tensors begin at multiples of this many bytes; the first so many of a block hold its mark.
@@ -29,8 +32,8 @@ class Placed(NamedTuple):
 class BatchMemory:
     """Blocks of shared memory of one process of the loader, each used again once no tensor of its last batch is left.
 
-    The system fills each page of new shared memory with zeros, which takes as long as making the samples. A block's
-    first byte marks it as taken; training clears it (`received`). Where all are taken there is one more.
+    The system fills each page of new shared memory with zeros, which takes longer than making the samples. A
+    block's first byte marks it as taken; training clears it (`received`). Where all are taken there is one more.
     """
 
     def __init__(self) -> None:
@@ -47,24 +50,29 @@ class BatchMemory:
             places[name] = Placed(end, tensors[0].dtype, (len(tensors), *tensors[0].shape))
             size = sum(tensor.nbytes for tensor in tensors)
             end += math.ceil(size / _ALIGNMENT) * _ALIGNMENT
-        block = self._take(end)
+        block = self._free_block(end)
         for name, place in places.items():
             torch.stack(list(parts[name]), out=place.of(block))
+        block[0] = 1  # not before, so that it stays free where tensors cannot be stacked
         return block, places
 
-    def _take(self, size: int) -> Tensor:
+    def _free_block(self, size: int) -> Tensor:
         block = next((block for block in self._blocks if len(block) >= size and not block[0]), None)
         if block is None:
             block = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size))
             self._blocks.append(block)
-        block[0] = 1
         return block
 
 
 def received(block: Tensor, places: Mapping[str, Placed]) -> dict[str, Any]:
-    """Return the tensors in a block; once all of them are gone, the block is free again."""
+    """Return the tensors in a block; once all of them are gone in this process, the block is free again."""
     memory = block.numpy()
     data = memory[:]  # referenced by the tensors alone
-    weakref.finalize(data, memory[:1].fill, 0).atexit = False
+    weakref.finalize(data, _clear_mark, memory, os.getpid()).atexit = False
     flat = torch.from_numpy(data)
     return {name: place.of(flat) for name, place in places.items()}
+
+
+def _clear_mark(block: NDArray[np.uint8], receiver: int) -> None:
+    if os.getpid() == receiver:  # a fork of it drops only its copy
+        block[0] = 0

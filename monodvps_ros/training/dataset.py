@@ -18,10 +18,10 @@ from monodvps_ros.errors import DataError
 from monodvps_ros.geometry import scale_length
 from monodvps_ros.labels import VOID_PANOPTIC_ID
 from monodvps_ros.losses import Need, Objective, TrainingBatch
+from monodvps_ros.process_memory import keep_freed_memory
 from monodvps_ros.training.batch import StepBatch
 from monodvps_ros.training.batch_memory import BatchMemory, Placed, received
 from monodvps_ros.training.frames import FrameEntry, FrameStore
-from monodvps_ros.training.freed_memory import keep_freed_memory
 from monodvps_ros.types import Sample
 
 #: Offsets of the adjacent frames, in the order of `TrainingBatch.sources`.

@@ -24,6 +24,7 @@ from monodvps_ros.config import TrainingConfig, to_dict
 from monodvps_ros.data.fingerprints import fingerprint
 from monodvps_ros.errors import DataError, counted, shown
 from monodvps_ros.files import owned, partials, write_text
+from monodvps_ros.process_memory import keep_freed_memory
 from monodvps_ros.training.callbacks import (
     DataSummary,
     LastCheckpoint,
@@ -36,7 +37,6 @@ from monodvps_ros.training.checkpoints import AtomicCheckpoints, check_resumable
 from monodvps_ros.training.datamodule import TrainingData
 from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.faults import explained
-from monodvps_ros.training.freed_memory import keep_freed_memory
 from monodvps_ros.training.module import TrainingModule, stored_network
 from monodvps_ros.training.pictures import Pictures
 from monodvps_ros.types import Sample, SampleSource
@@ -93,7 +93,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     frames: Path | None = None,
 ) -> RunResult:
-    """Run a training.
+    """Run a training. From then on this whole process keeps the memory that it frees (`keep_freed_memory`).
 
     Args:
         config: of the run.
