@@ -23,8 +23,12 @@ EXTRAS = {
     "rerun": "view",
 }
 
-
-#: Where the sources are, in a checkout and where colcon has linked to it.
+#: What comes with ROS 2 and not from PyPI, besides packages of messages.
+_ROS_LIBRARIES = {
+    *("ament_index_python", "cv_bridge", "launch", "launch_ros", "message_filters", "rclpy", "sensor_msgs_py"),
+    *("tf2_py", "tf2_ros"),
+}
+#: Folder that holds the package: of the sources, in a checkout and where colcon has linked to it, else site-packages.
 _SOURCE = Path(__file__).resolve().parent.parent
 
 
@@ -37,8 +41,8 @@ def missing_dependency(error: ImportError, purpose: str) -> MissingDependencyErr
     """
     if not isinstance(error, ModuleNotFoundError):
         return MissingDependencyError(
-            f"{purpose} cannot import a Python package that it needs: {error}; source the setup file of ROS 2, or "
-            f"install again: {how_to_install('')}"
+            f"{purpose} cannot import a Python package that it needs: {error}; source the setup file of ROS 2; if that "
+            f"does not help, {how_to_install('')}"
         )
     name = error.name or "?"
     package = name.partition(".")[0]
@@ -65,24 +69,25 @@ def how_to_install(package: str) -> str:
     if (_SOURCE / "Makefile").is_file():
         by_pip = f"pip install '.[{extra}]' or " if extra else ""
         return f"in {_SOURCE} run: {by_pip}make build"
-    if _is_of_ros(package):
+    if package == "monodvps_ros" or is_of_ros(package):
         return "it comes with ROS 2: source its setup file, and build monodvps_ros there, with colcon or make build"
-    if _is_installed_by_pip():
-        return f"run: pip install 'monodvps_ros[{extra}]'" if extra else "'pip check' lists what to install with pip"
+    metadata = next(_SOURCE.glob("monodvps_ros-*.dist-info"), None)  # of a wheel; colcon leaves an .egg-info
+    if metadata is not None:
+        wanted = " ".join(f"'{requirement}'" for requirement in _requirements(metadata, extra)) if extra else ""
+        return f"run: pip install {wanted}" if wanted else "run: pip check, and install what it lists"
     by_pip = f"pip install '.[{extra}]' or " if extra else ""
     return f"in the source folder of monodvps_ros run: {by_pip}make build"
 
 
-def _is_of_ros(package: str) -> bool:
-    return package in ("rclpy", "monodvps_ros", "ament_index_python") or package.endswith(("_msgs", "_interfaces"))
+def is_of_ros(package: str) -> bool:
+    """Whether a package, by its name for import, comes with ROS 2."""
+    return package in _ROS_LIBRARIES or package.endswith(("_msgs", "_interfaces"))
 
 
-def _is_installed_by_pip() -> bool:
-    try:
-        importlib.metadata.distribution("monodvps_ros")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+def _requirements(metadata: Path, extra: str) -> list[str]:
+    """Return the requirements of one extra, as a wheel's metadata list them."""
+    parts = [line.partition(";") for line in importlib.metadata.Distribution.at(metadata).requires or []]
+    return [wanted.strip() for wanted, _, marker in parts if marker.replace("'", '"').strip() == f'extra == "{extra}"']
 
 
 def is_installed(package: str) -> bool:

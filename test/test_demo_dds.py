@@ -266,6 +266,17 @@ class TestRecorder:
             thread.join()
         assert {message.frame_id for _, _, message, _ in read(tmp_path / "bag")} == {"tick"}
 
+    def test_people_are_told_on_stderr_what_it_waits_for_with_events_too(self, tmp_path):
+        program = (
+            "from monodvps_ros.ros.nodes import recorder; recorder.TELL_MISSING_AFTER_S = 0.1; "
+            "from monodvps_ros.ros.executables.recorder import main; main()"
+        )
+        command = [sys.executable, "-c", program, "nobody", "--events", "--out", str(tmp_path / "bag")]
+        with Child("recorder", command, tmp_path / "log", events=True) as child:
+            wait_until(lambda: child.latest("waiting") is not None, 60.0, child.last_lines)
+            assert child.latest("waiting")["missing"] == ["/nobody"]
+            assert "recorder: waiting for a publisher of /nobody" in child.last_lines()
+
     def test_latched_topics_are_recorded_though_they_were_published_before(self, node, tmp_path):
         qos = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         node.create_publisher(Header, "label_info", qos).publish(Header(frame_id="early"))

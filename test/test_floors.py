@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from monodvps_ros.optional import is_of_ros
+
 PACKAGE = Path(__file__).parent.parent / "monodvps_ros"
 FLOORS = [
     {
@@ -44,11 +46,6 @@ WITHIN_FLOOR = {  # rooms of one floor that know each other
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROS, TRAINING = FLOOR_OF["ros"], FLOOR_OF["training"]
-ROS_LIBRARIES = {
-    "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros", "lifecycle_msgs",
-    "message_filters", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py", "std_msgs", "tf2_msgs",
-    "tf2_ros", "vision_msgs", "visualization_msgs",
-}  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -95,7 +92,7 @@ def faults(source: str, module: str) -> list[str]:
                 found.append(f"{module} imports {name}, which is in no room")
             elif other != room and not allowed(room, other):
                 found.append(f"{module} imports {name} from a floor that is not below its own")
-        elif library in ROS_LIBRARIES and floor < ROS:
+        elif is_of_ros(library) and floor < ROS:
             found.append(f"{module} imports {name} below ros")
         elif library in {"lightning", "pytorch_lightning"} and floor < TRAINING:
             found.append(f"{module} imports {name} below training")

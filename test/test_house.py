@@ -4,7 +4,9 @@
 import ast
 from pathlib import Path
 
-from test_floors import ROS_LIBRARIES, imports, nodes
+from test_floors import imports, nodes
+
+from monodvps_ros.optional import is_of_ros
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
@@ -26,8 +28,7 @@ def without_ros(sources: dict[str, str]) -> list[str]:
     found = {name: imports(source, name) for name, source in sources.items()}
 
     def needs_ros(name: str, seen: frozenset[str] = frozenset()) -> bool:
-        libraries = {used.partition(".")[0] for used in found[name]}
-        if libraries & ROS_LIBRARIES or any(used.startswith("monodvps_ros.msg") for used in found[name]):
+        if any(is_of_ros(used.partition(".")[0]) or used.startswith("monodvps_ros.msg") for used in found[name]):
             return True
         below = {other for used in found[name] for other in (used, used.rpartition(".")[0]) if other in found}
         return any(needs_ros(other, seen | {name}) for other in below - seen - {name})

@@ -26,17 +26,31 @@ def error_of(name, purpose="monodvps train"):
 
 
 @pytest.fixture
-def away(monkeypatch, tmp_path):
-    """The package is not where its sources are; returns what pip says of it."""
-    distributions = set()
-
-    def distribution(name):
-        if name not in distributions:
-            raise importlib.metadata.PackageNotFoundError(name)
-
+def site_packages(monkeypatch, tmp_path):
+    """The package is not where its sources are but in this folder."""
     monkeypatch.setattr(optional, "_SOURCE", tmp_path)
-    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
-    return distributions
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+METADATA = """\
+Metadata-Version: 2.4
+Name: monodvps_ros
+Version: 0.2.0
+Requires-Dist: timm<2,>=1.0.9
+Provides-Extra: train
+Requires-Dist: lightning<3,>=2.4; extra == "train"
+Requires-Dist: tensorboard<3,>=2.16; extra == "train"
+Provides-Extra: view
+Requires-Dist: rerun-sdk<0.42,>=0.41; extra == 'view'
+Provides-Extra: all
+Requires-Dist: monodvps_ros[export,fleet,foundation,train,view]; extra == "all"
+"""
+
+
+def write_metadata(folder, name):
+    folder.mkdir()
+    (folder / name).write_text(METADATA)
 
 
 def test_in_a_checkout_the_error_names_package_purpose_folder_and_command():
@@ -50,15 +64,21 @@ def test_in_a_checkout_the_error_names_package_purpose_folder_and_command():
     assert "libspdlog.so.1: cannot open shared object file; source the setup file of ROS 2" in str(library)
 
 
-def test_installed_by_pip_it_names_the_extra(away):
-    away.add("monodvps_ros")
-    assert error_of("rerun").endswith("'rerun', which is not installed; run: pip install 'monodvps_ros[view]'")
-    assert error_of("timm").endswith("'timm', which is not installed; 'pip check' lists what to install with pip")
-    assert "it comes with ROS 2: source its setup file" in error_of("rclpy")
+def test_installed_by_pip_it_names_what_the_extra_needs(site_packages):
+    write_metadata(site_packages / "monodvps_ros-0.2.0.dist-info", "METADATA")
+    assert error_of("rerun").endswith("'rerun', which is not installed; run: pip install 'rerun-sdk<0.42,>=0.41'")
+    assert error_of("lightning").endswith("run: pip install 'lightning<3,>=2.4' 'tensorboard<3,>=2.16'")
+    assert error_of("timm").endswith("'timm', which is not installed; run: pip check, and install what it lists")
+    for name in ("rclpy", "tf2_ros", "launch.actions", "message_filters", "nav_msgs.msg"):
+        assert "it comes with ROS 2: source its setup file" in error_of(name)
     assert "monodvps train needs monodvps_ros.msg, which is not built; it comes" in error_of("monodvps_ros.msg")
+    library = str(missing_dependency(ImportError("libGL.so.1"), "monodvps view"))
+    assert library.endswith("ROS 2; if that does not help, run: pip check, and install what it lists")
 
 
-def test_installed_by_colcon_it_names_the_source_folder(away):
+def test_installed_by_colcon_it_names_the_source_folder(site_packages):
+    write_metadata(site_packages / "monodvps_ros-0.2.0-py3.11.egg-info", "PKG-INFO")
+    assert importlib.metadata.version("monodvps_ros") == "0.2.0"  # which is no sign of pip
     assert error_of("onnx").endswith("in the source folder of monodvps_ros run: pip install '.[export]' or make build")
     assert error_of("torch").endswith("in the source folder of monodvps_ros run: make build")
     assert "it comes with ROS 2" in error_of("sensor_msgs.msg")

@@ -104,12 +104,13 @@ class TestFolder:
             assert np.isnan(sample.truth.inverse_depth[50:]).all()
             assert np.isfinite(sample.truth.inverse_depth[:50]).all()
 
-    def test_true_labels_do_not_leak_and_are_kept_where_asked_for(self, bag, tmp_path):
+    def test_true_labels_do_not_leak_and_are_kept_where_asked_for(self, bag, tmp_path, caplog):
         list(labelling(bag, tmp_path / "some", limit=1))
         source = open_source(tmp_path / "some")
         first, *others = source
         assert first.truth.panoptic_is_pseudo
         assert all(sample.truth.panoptic is None for sample in others) and source.unlabelled == FRAMES - 1
+        assert f"some: {FRAMES - 1} of {FRAMES} frames have no label; finish with" in caplog.text
         teacher = Teacher()
         made = labelling(bag, tmp_path / "kept", teacher=teacher, keep_labels=True)
         list(made)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks without values, of which only names, shapes and costs are asked."""
+"""Networks on the meta device, for names, shapes and costs only."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

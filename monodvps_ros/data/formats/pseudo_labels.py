@@ -113,8 +113,9 @@ class PseudoLabelSource:
     def _warn(self) -> None:
         if self.unlabelled:
             kind = "label" if self._has_panoptic else "depth"
-            frames = f"{self.unlabelled} of {counted(len(self), 'frame')}"
-            log.warning("%s: no %s of %s; finish with 'monodvps pseudo-label'", self.path, kind, frames)
+            frames = f"of {counted(len(self), 'frame')}"
+            found = counted(self.unlabelled, f"{frames} has no {kind}", f"{frames} have no {kind}")
+            log.warning("%s: %s; finish with 'monodvps pseudo-label'", self.path, found)
 
     def _labelled(self, sample: Sample, inverse_depth: NDArray[np.float32] | None) -> Sample:
         if self._is_metric:

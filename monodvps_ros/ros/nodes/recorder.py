@@ -3,9 +3,9 @@
 
 SIGINT, SIGTERM and the end of stdin (the parent is gone) ask it to stop; what has been sent until then is still
 written. stderr is for people: where the recording is, what it waits for, what is lost, how much there is in the end.
-A parent that asks for events is told by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is connected,
-``{"event": "waiting", "missing": [topic]}`` where that takes long, ``{"event": "counts", "counts": {topic: messages}}``
-while it records, and ``{"event": "stopped", "counts": ...}`` when the bag is closed.
+A parent that asks for events is told as well, by lines of JSON on stdout: ``{"event": "ready"}`` once every topic is
+connected, ``{"event": "waiting", "missing": [topic]}`` where that takes long, ``{"event": "counts", "counts":
+{topic: messages}}`` while it records, and ``{"event": "stopped", "counts": ...}`` when the bag is closed.
 """
 
 import contextlib
@@ -125,7 +125,7 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
         writer: of the bag; not entered yet.
         topics: names of the topics.
         optional: names of more topics, recorded from when they are published; "ready" does not wait for them.
-        events: tell the parent by lines of JSON on stdout.
+        events: tell the parent too, by lines of JSON on stdout.
 
     Raises:
         ConfigError: rclpy cannot start, or refuses the name of a topic.
@@ -146,7 +146,7 @@ def record(writer: BagWriter, topics: Sequence[str], optional: Sequence[str] = (
             _log(f"recording to {writer.path}; until it is closed, the data are in {writer.unfinished}")
             with BackgroundWriter(writer, MOST_WAITING_BYTES) as background:
                 recorder = Recorder(node, background, topics, optional)
-                report = _report if events else _tell
+                report = partial(_report, events)
                 _spin(executor, recorder, background, report, lambda: bool(stop_requests) or _stdin_ended())
                 _drain(executor, recorder, lambda: signal.SIGTERM in stop_requests[1:])
         report("stopped", counts=recorder.counts)
@@ -170,8 +170,8 @@ def _spin(
             recorder.subscribe()
             looked_s = time.monotonic()
         if not was_ready and recorder.ready:
+            release_memory()  # of what only the start needed; before a player is told to begin
             report("ready")
-            release_memory()  # of what only the start needed
             was_ready = True
         if not was_ready and time.monotonic() > missing_from_s:
             missing_from_s = math.inf
@@ -221,17 +221,16 @@ def _stdin_ended() -> bool:
         return bool(selector.select(timeout=0)) and not os.read(sys.stdin.fileno(), 1)
 
 
-def _tell(event: str, **more: Any) -> None:
+def _report(events: bool, event: str, **more: Any) -> None:
+    """Tell people on stderr and, with events, the parent on stdout."""
     if event == "ready":
         _log("all topics are connected; Ctrl-C ends the recording")
     elif event == "waiting":
         _log(f"waiting for a publisher of {', '.join(more['missing'])}")
-
-
-def _report(event: str, **more: Any) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone; the bag is still closed properly
-        sys.stdout.write(json.dumps({"event": event, **more}) + "\n")
-        sys.stdout.flush()
+    if events:
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone; the bag is still closed properly
+            sys.stdout.write(json.dumps({"event": event, **more}) + "\n")
+            sys.stdout.flush()
 
 
 def _lost(writer: BackgroundWriter) -> str:
