@@ -29,5 +29,6 @@ def test_panoptic_segmentation_of_a_clip_is_learnt_from_its_labels(tmp_path):
 
 @pytest.mark.slow
 def test_depth_of_a_clip_is_learnt_from_its_images(tmp_path):
+    """Runs that differ by rounding alone ended between 0.14 and 0.19; a third of the training leaves 0.24 to 0.34."""
     figures = _learn("overfit_depth", {"traffic": 0.0}, 11, tmp_path / "out")
-    assert figures["validation/absRel"] <= 0.15
+    assert figures["validation/absRel"] <= 0.2

@@ -48,9 +48,11 @@ def test_flow_and_motion_alone_are_trained():
 
 @pytest.mark.slow
 def test_motion_is_learnt_in_metres(tmp_path):
+    canonical_px = load_network("street").canonical_focal_px
     scene = SceneConfig(frames=44, height=96, width=320, rate_hz=10.0, traffic=0.0)
     drive, frames = Drive(scene, 4), tmp_path / "frames"
-    config = _config(max_steps=60, batch_size=2, **{"optimizer.pose_learning_rate": 2.0e-3})
+    settings = {"network.canonical_focal_px": canonical_px, "optimizer.pose_learning_rate": 2.0e-3}
+    config = _config(max_steps=60, batch_size=2, **settings)
     held_out = Part(drive, 32, 44)
     batch = _batch(config, tmp_path / "held_out", held_out, (1, 4, 7))
     before = _photometric(TrainingModule(config, "street"), batch)
@@ -61,7 +63,7 @@ def test_motion_is_learnt_in_metres(tmp_path):
     intrinsics = next(iter(drive)).frame.intrinsics  # of images of the network's size
 
     def in_metres(first, second):
-        return motion_of_camera(*pose_network(first, second), torch.tensor(intrinsics)[None].float(), 384.0)
+        return motion_of_camera(*pose_network(first, second), torch.tensor(intrinsics)[None].float(), canonical_px)
 
     found, true = compare_motions(in_metres, held_out, tuple(size))
     ahead = np.median(found[:, 5]) / np.median(true[:, 5])
