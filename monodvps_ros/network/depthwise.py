@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
+from monodvps_ros.network.convolutions import with_replaced_convolutions
+
 #: Widest kernel for which oneDNN's weight gradient is fast: 8 ms for 5x3 and 77 ms for 5x5, where the convolution takes
 #: 20 (96 channels of 96 x 320, batch 3, one core).
 _WIDEST = 3
@@ -42,13 +44,12 @@ def with_fast_training(module: nn.Module) -> nn.Module:
     Returns:
         The module, changed.
     """
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.Conv2d and _is_like(child):
-                ours = DepthwiseConv2d(child.in_channels, child.kernel_size[0], child.dilation[0])
-                ours.weight = child.weight
-                setattr(parent, name, ours)
-    return module
+    return with_replaced_convolutions(
+        module,
+        lambda child: (
+            DepthwiseConv2d(child.in_channels, child.kernel_size[0], child.dilation[0]) if _is_like(child) else None
+        ),
+    )
 
 
 def _is_like(other: nn.Conv2d) -> bool:

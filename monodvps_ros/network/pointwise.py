@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor, nn
 
+from monodvps_ros.network.convolutions import with_replaced_convolutions
+
 
 class PointwiseConv2d(nn.Conv2d):
     """`nn.Conv2d` of one pixel, stride 1, in one group.
@@ -39,13 +41,14 @@ def with_fast_pointwise(module: nn.Module) -> nn.Module:
     Returns:
         The module, changed.
     """
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.Conv2d and _is_pointwise(child):
-                ours = PointwiseConv2d((child.in_channels, child.out_channels), child.bias is not None)
-                ours.weight, ours.bias = child.weight, child.bias
-                setattr(parent, name, ours)
-    return module
+    return with_replaced_convolutions(
+        module,
+        lambda child: (
+            PointwiseConv2d((child.in_channels, child.out_channels), child.bias is not None)
+            if _is_pointwise(child)
+            else None
+        ),
+    )
 
 
 def _is_pointwise(layer: nn.Conv2d) -> bool:
