@@ -18,8 +18,8 @@ pytest.importorskip("monodvps_ros.msg")
 
 import rclpy
 import torch
+from lifecycle_calls import LifecycleCalls
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -142,12 +142,9 @@ _CONFIGURE, _ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_A
 def test_a_signal_in_a_state_that_a_lifecycle_manager_brought_it_to(number, transitions):
     with Process("autostart:=false", "pipeline.weights:=random") as node, peer("/") as (watcher, executor):
         node.wait_for("waiting to be configured")
-        client = watcher.create_client(ChangeState, "/perception/change_state")
-        assert client.wait_for_service(20.0)
+        lifecycle = LifecycleCalls(watcher, "/perception", lambda: executor.spin_once(0.05))
         for transition in transitions:
-            answer = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-            executor.spin_until_future_complete(answer, 30.0)
-            assert answer.result().success
+            assert lifecycle.change(transition)
         node.process.send_signal(number)
         assert node.end() == 0
         assert not [line for line in node.lines if "Traceback" in line or "ERROR" in line]

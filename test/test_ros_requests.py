@@ -29,15 +29,20 @@ def answer(future):
     return future.result()
 
 
+def wait_for_discovery(bench, ready, service):
+    """Wait until both sides know each other: a service drops its answer to a client that it has not found yet."""
+    wait_until(lambda: ready() and bench.node.count_clients(service), what=f"discovery of {service}")
+
+
 def call_reset(bench):
     client = bench.peer.create_client(Trigger, "perception/reset")
-    assert client.wait_for_service(10.0)
+    wait_for_discovery(bench, client.service_is_ready, "perception/reset")
     return answer(client.call_async(Trigger.Request()))
 
 
 def set_parameter(bench, name, value):
     client = AsyncParameterClient(bench.peer, "perception")
-    assert client.wait_for_services(10.0)
+    wait_for_discovery(bench, client.services_are_ready, "perception/set_parameters")
     [result] = answer(client.set_parameters([Parameter(name, value=value)])).results
     return result
 

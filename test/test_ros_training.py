@@ -39,13 +39,13 @@ def test_stop_by_service_resume_and_interrupt(given, tmp_path):
     last = out / "checkpoints" / "last.ckpt"
     with Process(given, out, "diagnostics_period_s:=0.2") as node:
         node.wait_until(lambda: len(steps_of(node.heard)) >= 3)
-        assert node.state() == State.PRIMARY_STATE_ACTIVE
-        assert node.change(Transition.TRANSITION_DEACTIVATE)
+        assert node.lifecycle.state() == State.PRIMARY_STATE_ACTIVE
+        assert node.lifecycle.change(Transition.TRANSITION_DEACTIVATE)
         stopped_at = read_checkpoint(last)["global_step"]  # it is there once the service has answered
         node.wait_until(lambda: node.heard[-1].phase == TrainingProgress.PHASE_CANCELLED)
         assert node.heard[-1].step == stopped_at >= 3
         assert (out / "weights.safetensors").is_file()
-        assert node.state() == State.PRIMARY_STATE_INACTIVE
+        assert node.lifecycle.state() == State.PRIMARY_STATE_INACTIVE
         trained = [message for message in node.heard if message.phase == TrainingProgress.PHASE_TRAINING]
         steps = [message.step for message in trained]
         assert steps == sorted(steps)
@@ -63,7 +63,7 @@ def test_stop_by_service_resume_and_interrupt(given, tmp_path):
         assert {status.name for status in statuses} == {"training"}
         assert "TRAINING" in {values[training_progress.PHASE] for values in told}
 
-        assert node.change(Transition.TRANSITION_ACTIVATE)
+        assert node.lifecycle.change(Transition.TRANSITION_ACTIVATE)
         before = len(node.heard)
         node.wait_for_step(stopped_at + 2)
         assert all(message.step >= stopped_at for message in node.heard[before:] if message.loss_names)
@@ -95,14 +95,14 @@ def test_validation_is_told_and_a_managed_node_outlives_its_run(given, tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     options = ("autostart:=false", f"validate:=['{given / 'bag'}']")
     with Process(tmp_path, tmp_path / "out", *options, data=given / "bag") as node:
-        assert node.change(Transition.TRANSITION_CONFIGURE)
-        assert node.change(Transition.TRANSITION_ACTIVATE)
+        assert node.lifecycle.change(Transition.TRANSITION_CONFIGURE)
+        assert node.lifecycle.change(Transition.TRANSITION_ACTIVATE)
         node.wait_until(lambda: node.heard and node.heard[-1].phase == TrainingProgress.PHASE_FINISHED)
         last = node.heard[-1]
         assert dict(zip(last.metric_names, last.metric_values, strict=True)).keys() >= {"absRel", "score"}
         assert {"PREPARING", "TRAINING", "VALIDATING"} <= {Phase(message.phase).name for message in node.heard}
-        node.wait_until(lambda: node.state() == State.PRIMARY_STATE_INACTIVE)
-        assert node.change(Transition.TRANSITION_CLEANUP)
+        node.wait_until(lambda: node.lifecycle.state() == State.PRIMARY_STATE_INACTIVE)
+        assert node.lifecycle.change(Transition.TRANSITION_CLEANUP)
         node.process.send_signal(signal.SIGINT)
         assert node.end() == 0
 
@@ -136,12 +136,12 @@ def test_weights_that_do_not_fit_end_as_failed(given, tmp_path):
     save_file({"layer": torch.zeros(8)}, tmp_path / "other.safetensors")
     options = ("autostart:=false", f"weights:={tmp_path / 'other.safetensors'}")
     with Process(given, tmp_path / "out", *options) as node:
-        assert node.change(Transition.TRANSITION_CONFIGURE)
-        assert node.change(Transition.TRANSITION_ACTIVATE)
+        assert node.lifecycle.change(Transition.TRANSITION_CONFIGURE)
+        assert node.lifecycle.change(Transition.TRANSITION_ACTIVATE)
         node.wait_until(lambda: node.heard and node.heard[-1].phase == TrainingProgress.PHASE_FAILED)
         assert node.heard[-1].message.startswith("WeightsError: ")
         assert "other.safetensors" in node.heard[-1].message
-        node.wait_until(lambda: node.state() == State.PRIMARY_STATE_INACTIVE)
+        node.wait_until(lambda: node.lifecycle.state() == State.PRIMARY_STATE_INACTIVE)
         node.process.send_signal(signal.SIGINT)
         assert node.end() == 2
         [line] = [line for line in node.lines if "[FATAL]" in line]

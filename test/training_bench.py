@@ -11,8 +11,7 @@ import time
 import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_calls import LifecycleCalls
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -49,10 +48,9 @@ class Process:
         self.heard, self.statuses = [], []
         self.peer.create_subscription(TrainingProgress, "training/progress", self.heard.append, latched)
         self.peer.create_subscription(DiagnosticArray, "/diagnostics", self.statuses.append, 10)
-        self.changer = self.peer.create_client(ChangeState, "/training/change_state")
-        self.asker = self.peer.create_client(GetState, "/training/get_state")
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.peer)
+        self.lifecycle = LifecycleCalls(self.peer, "/training", self.spin)
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                                         env=environment, start_new_session=True)  # fmt: skip
         self.lines = []
@@ -74,23 +72,14 @@ class Process:
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, (self.lines, self.heard[-1:])
-            assert self.process.poll() is None, self.lines
-            self.executor.spin_once(0.05)
+            self.spin()
+
+    def spin(self):
+        assert self.process.poll() is None, self.lines
+        self.executor.spin_once(0.05)
 
     def wait_for_step(self, step):
         self.wait_until(lambda: self.heard and self.heard[-1].step >= step)
-
-    def call(self, client, request):
-        self.wait_until(client.service_is_ready)
-        future = client.call_async(request)
-        self.wait_until(future.done)
-        return future.result()
-
-    def change(self, transition):
-        return self.call(self.changer, ChangeState.Request(transition=Transition(id=transition))).success
-
-    def state(self):
-        return self.call(self.asker, GetState.Request()).current_state.id
 
     def end(self):
         end = time.monotonic() + 120.0
