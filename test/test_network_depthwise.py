@@ -12,7 +12,7 @@ from monodvps_ros.network.depthwise import DepthwiseConv2d, with_fast_training
 
 
 @pytest.mark.parametrize(
-    ("kernel", "dilation", "size"), [(5, 1, (9, 8)), (5, 2, (7, 12)), (5, 1, (3, 2)), (3, 1, (6, 5))]
+    ("kernel", "dilation", "size"), [(5, 1, (9, 8)), (5, 2, (7, 12)), (5, 1, (3, 2)), (5, 2, (4, 1)), (3, 1, (6, 5))]
 )
 def test_output_and_gradients_are_those_of_torch(kernel, dilation, size):
     torch.manual_seed(0)

@@ -29,6 +29,7 @@ def test_output_and_gradients_are_those_of_torch(one_thread, bias, layout):
     (theirs(two) * weights).sum().backward()
     torch.testing.assert_close(ours(one), theirs(two), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(one.grad, two.grad, rtol=1e-5, atol=1e-5)
+    assert one.grad.is_contiguous(memory_format=layout)  # no copies where the layers before use them
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.functional import conv2d
 
 from monodvps_ros.network.convolutions import with_replaced_convolutions
 
@@ -78,12 +78,11 @@ class _Convolution(torch.autograd.Function):
         step = ctx.dilation
         of_maps = of_weight = None
         if ctx.needs_input_grad[0]:
-            padding = _padding(weight, step)
-            of_maps = conv_transpose2d(gradient, weight, None, 1, padding, 0, len(weight), step)
+            of_maps = conv2d(gradient, weight.flip(2, 3), None, 1, _padding(weight, step), step, len(weight))
         if ctx.needs_input_grad[1]:
             # Columns 0 and 1 from maps moved right by one step, 3 and 4 from maps moved left; what is cut off the maps
             # belongs to column 2.
-            right, left = pad(maps, (step, -step)), pad(maps, (-step, step))
+            right, left = _moved_right(maps, step), _moved_right(maps, -step)
             parts = (
                 _weight_gradient(right, weight[..., :3], gradient, step)[..., :2],
                 _weight_gradient(maps, weight[..., 2:3], gradient, step),
@@ -95,6 +94,15 @@ class _Convolution(torch.autograd.Function):
 
 def _padding(weight: Tensor, dilation: int) -> list[int]:
     return [dilation * (size // 2) for size in weight.shape[2:]]
+
+
+def _moved_right(maps: Tensor, step: int) -> Tensor:
+    """Move maps by columns, left where `step` is negative; zeros come in."""
+    moved, step = torch.empty_like(maps), max(-maps.shape[3], min(step, maps.shape[3]))
+    kept = maps.shape[3] - abs(step)
+    moved.narrow(3, 0 if step > 0 else kept, abs(step)).zero_()
+    moved.narrow(3, max(step, 0), kept).copy_(maps.narrow(3, max(-step, 0), kept))
+    return moved
 
 
 def _weight_gradient(maps: Tensor, weight: Tensor, gradient: Tensor, dilation: int) -> Tensor:

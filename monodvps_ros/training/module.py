@@ -226,7 +226,9 @@ class TrainingModule(LightningModule):
             {"params": [p for p in self.network.parameters() if p.requires_grad], "lr": config.learning_rate},
             {"params": [p for p in self.pose_network.parameters() if p.requires_grad], "lr": config.pose_learning_rate},
         ]
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=config.weight_decay)
+        trained = [group for group in groups if group["params"]]
+        fused = self.config.precision != "16-mixed"  # Lightning cannot clip scaled gradients that it unscales itself
+        optimizer = torch.optim.AdamW(trained, weight_decay=config.weight_decay, fused=fused)
         schedule = LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
