@@ -56,6 +56,11 @@ def test_a_run_leaves_weights_that_load(finished):
     assert {tag.partition("/")[0] for tag in log.Tags()["images"]} == pictures
 
 
+def test_mixed_precision_trains_and_clips(tmp_path):
+    result = train(make_config(precision="bf16-mixed", max_steps=1), [Clip()], tmp_path / "out", names=["clip"])
+    assert result.steps == 1
+
+
 def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not a name in UTF-8, and TensorBoard cannot write there; choose another"):
         train(make_config(), [Clip()], tmp_path / os.fsdecode(b"caf\xe9"), names=["clip"])

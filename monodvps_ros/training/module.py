@@ -227,7 +227,7 @@ class TrainingModule(LightningModule):
             {"params": [p for p in self.pose_network.parameters() if p.requires_grad], "lr": config.pose_learning_rate},
         ]
         trained = [group for group in groups if group["params"]]
-        fused = self.config.precision != "16-mixed"  # Lightning cannot clip scaled gradients that it unscales itself
+        fused = self.config.precision == "32-true"  # Lightning clips no gradients of a fused one in mixed precision
         optimizer = torch.optim.AdamW(trained, weight_decay=config.weight_decay, fused=fused)
         schedule = LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
