@@ -45,7 +45,7 @@ DONE = ".complete"
 #: Entry of the card that says by which factor the scale was corrected.
 SCALED = "scale_corrected_by"
 CHECKPOINT, WEIGHTS = "checkpoints/last.ckpt", "weights.safetensors"
-RUNS = ("street_1", "street_2", "street_3", "street_4_upright", "street_5_motion")
+RUNS = ("street_1", "street_2", "street_3", "street_4_panoptic", "street_5_upright", "street_6_motion")
 #: The run whose network corrects the ground of the sequences, for the runs after it.
 CORRECTING_RUN = "street_2"
 
