@@ -257,20 +257,6 @@ class TestTerms:
         self.batch = dataclasses.replace(self.batch, offsets_px=torch.zeros_like(self.batch.offsets_px))
         assert self.term("offset") == pytest.approx(32.0)  # 1 px where the paper's images have 32
 
-    def test_a_small_instance_counts_more_for_offsets_where_instances_are_balanced(self):
-        ids, wrong = torch.full_like(self.batch.panoptic, 13001), torch.zeros_like(self.batch.offsets_px)
-        ids[..., :4, :4], wrong[..., :4, :4] = 13002, 1.0
-        weights = torch.ones_like(self.batch.offset_weights)
-        self.batch = dataclasses.replace(self.batch, panoptic=ids, offsets_px=wrong, offset_weights=weights)
-        right = dataclasses.replace(
-            self.prediction.output, offsets_px=torch.zeros_like(self.prediction.output.offsets_px)
-        )
-        self.prediction = dataclasses.replace(self.prediction, output=right)
-        small, large = 16.0, ids[0].numel() - 16.0
-        assert self.term("offset") == pytest.approx(32 * small / (small + large))
-        assert self.term("offset", offset_balance=0.5) == pytest.approx(32 * small**0.5 / (small**0.5 + large**0.5))
-        assert self.term("offset", offset_balance=1.0) == pytest.approx(16.0)
-
     def test_noise_comes_from_the_generator(self):
         def photometric(seed):
             generator = torch.Generator().manual_seed(seed)

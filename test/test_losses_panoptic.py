@@ -8,7 +8,6 @@ from torch.autograd import gradcheck
 
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.losses import center_loss, class_target, offset_loss, semantic_loss, small_instance_weights
-from monodvps_ros.losses.panoptic import instance_balance
 
 VOID = 65535
 
@@ -39,19 +38,8 @@ class TestTargets:
         ids[..., 64] = 13002
         assert small_instance_weights(ids, (13,))[0, 0].tolist() == [1.0] * 64 + [3.0]
 
-    def test_balance_between_large_and_small_instances(self):
-        # Car 1 has 4 pixels, car 2 one; the crowd (instance 0), the road and void have none.
-        ids = torch.tensor([[[13001, 13001, 13001, 13001, 13002, 13000, 0, VOID]]])
-        assert instance_balance(ids, (13,), 1.0).tolist() == [[[[0.25] * 4 + [1, 0, 0, 0]]]]
-        assert instance_balance(ids, (13,), 0.5).tolist() == [[[[0.5] * 4 + [1, 0, 0, 0]]]]
-        assert instance_balance(ids, (13,), 0.0).tolist() == [[[[1] * 5 + [0, 0, 0]]]]
-
     def test_errors(self):
-        for function in (
-            class_target,
-            lambda ids: small_instance_weights(ids, (13,)),
-            lambda ids: instance_balance(ids, (13,), 0.5),
-        ):
+        for function in (class_target, lambda ids: small_instance_weights(ids, (13,))):
             with pytest.raises(ShapeError, match="integers"):
                 function(torch.zeros(1, 2, 2))
             with pytest.raises(ShapeError, match=r"panoptic is \(2, 2\)"):

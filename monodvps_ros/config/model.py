@@ -87,9 +87,6 @@ class LossConfig(Config):
     offset: float = setting(
         0.01, "Weight of the offset loss, in pixels at 1024 x 2048, among the instance terms.", at_least=0.0
     )
-    offset_balance: float = setting(
-        0.0, "Weight of a pixel in the offset loss: its instance's area to the power of minus this. 0: all pixels "
-        "count the same, as in Panoptic-DeepLab; 1: all instances do.", at_least=0.0, at_most=1.0)  # fmt: skip
     pseudo_labels: float = setting(
         1.0,
         "Weight of pseudo-labels, relative to ground truth, in the semantic, centre and offset losses.",

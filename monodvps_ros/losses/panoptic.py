@@ -51,35 +51,11 @@ def small_instance_weights(
     Source: Cheng et al. 2020 (Panoptic-DeepLab), section 3.3: 3 for instances below 64 x 64 pixels.
     """
     ids = panoptic_with_channel(panoptic)[:, 0].long()
-    small = instance_pixels(ids, thing_ids) & (_areas(ids) < max_area_px)
-    return torch.where(small, weight, 1.0)
-
-
-def instance_balance(panoptic: Tensor, thing_ids: tuple[int, ...], power: float) -> Tensor:
-    """Weigh pixels so that large instances do not drown small ones.
-
-    Args:
-        panoptic: (B, H, W) or (B, 1, H, W), integer panoptic ids, void 65535.
-        thing_ids: class ids of things.
-        power: weights go with area^-power: 0, each pixel counts the same; 1, each instance does.
-
-    Returns:
-        (B, 1, H, W) float32 in 0..1, 0 outside instances.
-
-    Raises:
-        ShapeError: the layout or dtype differs.
-
-    Source: ours. With equal pixels a bus of 20,000 has the say of two thousand distant people.
-    """
-    ids = panoptic_with_channel(panoptic)[:, 0].long()
-    return torch.where(instance_pixels(ids, thing_ids), _areas(ids).float().pow(-power), 0.0)[:, None]
-
-
-def _areas(ids: Tensor) -> Tensor:
-    """Return for each pixel of (B, H, W) ids how many pixels of its image have its id."""
     count = VOID_PANOPTIC_ID + 1
     keys = ids + count * torch.arange(ids.shape[0], device=ids.device)[:, None, None]
-    return torch.bincount(keys.flatten(), minlength=count * ids.shape[0])[keys]
+    area = torch.bincount(keys.flatten(), minlength=count * ids.shape[0])[keys]
+    small = instance_pixels(ids, thing_ids) & (area < max_area_px)
+    return torch.where(small, weight, 1.0)
 
 
 def semantic_loss(
@@ -202,9 +178,7 @@ def offset_term(inputs: TermInputs) -> Tensor:
     """Compute `offset_loss` with offsets enlarged to the labels' size, in pixels of the paper's images."""
     batch, offsets = inputs.batch, inputs.prediction.output.offsets_px
     assert offsets is not None and batch.offsets_px is not None  # the objective asked for them
-    weights = batch.offset_weights
-    if inputs.config.offset_balance:
-        balance = instance_balance(inputs.panoptic, inputs.thing_ids, inputs.config.offset_balance)
-        weights = balance if weights is None else weights * balance
-    loss = offset_loss(resize_bilinear(offsets, batch.size), batch.offsets_px, weights, inputs.label_weights)
+    loss = offset_loss(
+        resize_bilinear(offsets, batch.size), batch.offsets_px, batch.offset_weights, inputs.label_weights
+    )
     return loss / scale_length(1.0, batch.size)
