@@ -3,9 +3,11 @@
 
 import errno
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,6 +37,7 @@ def explained(checkpoint: Path) -> Iterator[None]:
         f"start again with a smaller batch_size, network.input_height or network.input_width, in another --out, and "
         f"with --weights {checkpoint} to keep what was trained so far"
     )
+    before, threading.excepthook = threading.excepthook, _told_once
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
@@ -63,7 +66,15 @@ def explained(checkpoint: Path) -> Iterator[None]:
         raise
     except SystemExit as error:
         raise KeyboardInterrupt from error
+    finally:
+        threading.excepthook = before
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _told_once(raised: Any) -> None:
+    """Print no traceback of TensorBoard's writing thread: its error is raised again with the next figure."""
+    if not issubclass(raised.exc_type, OSError):
+        threading.__excepthook__(raised)
