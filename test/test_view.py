@@ -167,7 +167,7 @@ def test_without_metres_maps_are_shown_alone(tmp_path):
     assert "SegmentationImage:buffer" in found["world/camera/image/panoptic"]
 
 
-def test_a_folder_of_predictions_with_its_images(tmp_path):
+def test_a_folder_of_predictions_with_its_images(tmp_path, capsys):
     layout, truth = prediction_layout("cityscapes-dvps"), frame(0)
     whole_frames(tmp_path / "pred", layout)
     (tmp_path / "data" / "image").mkdir(parents=True)
@@ -189,7 +189,9 @@ def test_a_folder_of_predictions_with_its_images(tmp_path):
     np.testing.assert_allclose(found["world/camera/image"]["Pinhole:image_from_camera"][1][1][0], scaled)
     assert found["world/camera/boxes"]["Boxes3D:labels"][0][1] == ["car 2  10.0 m"]  # the instance stands for the track
     np.testing.assert_allclose(found["world/camera"]["Transform3D:translation"][1][1], [[0, 0, 0]])
+    assert "no images" not in capsys.readouterr().out
     assert view(tmp_path / "pred", "--save", tmp_path / "alone.rrd") == 0
+    assert "no images: the maps are shown alone; --data" in capsys.readouterr().out
     assert not {"world/camera/image", "world/tracks"} & {
         entity for entity, parts in read(tmp_path / "alone.rrd").items() if set(parts) - {"Clear:is_recursive"}
     }
@@ -220,6 +222,16 @@ def test_what_cannot_be_viewed_is_one_line(tmp_path, capsys, monkeypatch, words,
     error = capsys.readouterr().err
     assert message in error and error.startswith("monodvps: ") and error.count("\n") == 1
     assert not list(tmp_path.glob("*.rrd"))
+
+
+def test_without_a_display_no_viewer_is_started(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("rerun.RecordingStream.spawn", lambda *_, **__: pytest.fail("a viewer was started"))
+    assert view(write_bag(tmp_path / "bag", [frame(0)])) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("monodvps: there is no display") and error.count("\n") == 1 and "--save" in error
 
 
 def test_without_rerun_the_error_names_the_command(tmp_path, capsys, monkeypatch):

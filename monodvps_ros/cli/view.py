@@ -47,7 +47,8 @@ def view(
 ) -> int:
     """Show images, masks, depth, cloud, boxes and tracks on one timeline in the rerun viewer (docs/view.md).
 
-    Live until Ctrl-C. Exit code 3: finished, but frames have no image, or the recording is damaged.
+    Live until Ctrl-C. Exit code 3: finished, but images of single frames are missing, or the recording is
+    damaged.
     """
     if save is not None and connect is not None:
         raise ConfigError("--save and --connect exclude each other: give the file or the viewer")
@@ -62,6 +63,8 @@ def view(
     with viewer_stream(save, connect) as stream:
         count = sum(1 for _ in show(islice(recorded, frames), recorded.labels, stream))
     _report(count, save)
+    if recorded.without_images:
+        console.print("no images: the maps are shown alone; --data IMAGES adds what they were made of", soft_wrap=True)
     return exit_code(recorded.damage)
 
 

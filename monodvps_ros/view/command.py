@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends frames to a file or to a viewer."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from monodvps_ros.errors import ConfigError
 from monodvps_ros.files import written_whole
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.optional import import_optional
@@ -28,9 +31,15 @@ def viewer_stream(save: Path | None = None, connect: str | None = None) -> Itera
 
     Raises:
         MissingDependencyError: rerun is not installed.
+        ConfigError: a viewer is to be started, and there is no display.
         DataError: the file cannot be written.
     """
     rerun = import_optional("rerun", PURPOSE)
+    if save is None and connect is None and not _has_display():
+        raise ConfigError(
+            "there is no display to show the viewer on (neither DISPLAY nor WAYLAND_DISPLAY is set); give --save FILE.rrd, "
+            "or --connect and the URL of a viewer on another computer"
+        )
     stream = rerun.RecordingStream(APPLICATION)
     stream.set_log_time_enabled(False)  # stamps of the images are the one timeline
     stream.set_log_tick_enabled(False)
@@ -56,3 +65,7 @@ def show(frames: Iterable[Perception], labels: LabelSpace, stream: Any) -> Itera
     for frame in frames:
         log.log(completed(frame, labels))
         yield frame
+
+
+def _has_display() -> bool:
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

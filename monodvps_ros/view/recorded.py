@@ -32,7 +32,13 @@ NOMINAL_STEP_NS = 100_000_000
 class RecordedFrames:
     """Frames of a recording, of a folder of recordings, or of a folder of predictions.
 
-    Images come from the recording, or from `data`, by stamp or by file name. A frame without an image is counted.
+    Images come from the recording, or from `data`, by stamp or by file name. A frame without an image is counted; where
+    there are no images at all, the maps are shown alone.
+
+    Attributes:
+        labels: classes of the maps.
+        damage: what is missing of the frames read so far, one line each.
+        without_images: whether there are recordings among them that have no images.
 
     Args:
         path: recording of the node's topics, folder of such recordings, or folder with ``pan/`` and ``dep/``.
@@ -59,6 +65,7 @@ class RecordedFrames:
         predicted = layout_of(dataset)
         self.labels: LabelSpace = predicted.labels
         self.damage: list[str] = []
+        self.without_images = False
         self._without_image = 0
         self._path, self._rectified, self._image_topic = path, rectified, image_topic
         self._source = None if data is None else self._open(data)
@@ -75,7 +82,7 @@ class RecordedFrames:
             DataError: a file cannot be read.
             EncodingError: a message cannot be decoded.
         """
-        self.damage, self._without_image = [], 0
+        self.damage, self.without_images, self._without_image = [], False, 0
         if self._folder is not None:
             yield from self._of_folder(self._folder)
         for bag, prefix in self._bags:
@@ -93,8 +100,9 @@ class RecordedFrames:
         frames = _assembled(bag, prefix, topics, self.damage)
         source = self._source
         if source is None and IMAGE not in topics:
-            with suppress(DataError):  # no images of a camera in it: the maps are shown alone
+            with suppress(DataError):  # no images of a camera in it
                 source = self._open(bag)
+            self.without_images |= source is None
         yield from frames if source is None else self._with_images(frames, source)
 
     def _with_images(self, frames: Iterable[Perception], source: SampleSource) -> Iterator[Perception]:
@@ -112,6 +120,7 @@ class RecordedFrames:
 
     def _of_folder(self, folder: FolderPredictions) -> Iterator[Perception]:
         if self._source is None:
+            self.without_images = True
             for index, name in enumerate(folder.names):
                 stamp_ns = stamp_in(name)
                 yield _predicted(folder, name, index * NOMINAL_STEP_NS if stamp_ns is None else stamp_ns)
