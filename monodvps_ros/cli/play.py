@@ -79,7 +79,8 @@ def _wait_for_subscribers(publisher: CameraPublisher, wanted: int, console: Cons
         if not announced:
             console.print(
                 "waiting for a subscriber (Ctrl-C to quit; --wait-for 0 to start at once); the perception node "
-                "subscribes once there are subscribers to its outputs"
+                "subscribes once there are subscribers to its outputs",
+                soft_wrap=True,
             )
             announced = True
         time.sleep(0.05)
