@@ -37,8 +37,8 @@ def viewer_stream(save: Path | None = None, connect: str | None = None) -> Itera
     rerun = import_optional("rerun", PURPOSE)
     if save is None and connect is None and not _has_display():
         raise ConfigError(
-            "there is no display to show the viewer on (neither DISPLAY nor WAYLAND_DISPLAY is set); give --save FILE.rrd, "
-            "or --connect and the URL of a viewer on another computer"
+            "there is no display to show the viewer on (DISPLAY and WAYLAND_DISPLAY are not set); give "
+            "--save FILE.rrd, or --connect and the URL of a viewer on another computer"
         )
     stream = rerun.RecordingStream(APPLICATION)
     stream.set_log_time_enabled(False)  # stamps of the images are the one timeline
