@@ -8,11 +8,17 @@ being written.
 import errno
 import fcntl
 import json
+import logging
 import os
+import re
 import secrets
+import shutil
 import socket
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +26,12 @@ import yaml
 
 from monodvps_ros.errors import DataError, MonoDVPSError, shortened
 
+log = logging.getLogger(__name__)
+
 _PARTIAL = ".partial"
 _LOCK = ".lock"
+#: What a lock file holds; empty where its owner was killed before it wrote this.
+_OWNER = re.compile(rb"(process \d+ on [^\n]*)?")
 #: File systems without locks, such as some cluster storage: outputs there have no owner.
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -35,6 +45,12 @@ def partial_path(path: Path, suffix: str = "") -> Path:
 def partials(folder: Path, name: str = "*") -> list[Path]:
     """List what killed processes have left unfinished in a folder, of files whose names match a pattern."""
     return sorted(folder.glob(f".{name}{_PARTIAL}*"))
+
+
+def clear_partials(path: Path) -> None:
+    """Remove what killed processes have left unfinished of a file; for its owner (see `owned`) alone."""
+    for unfinished in partials(path.parent, f"{escape(path.name)}.????????"):
+        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -52,7 +68,7 @@ def written_whole(
     """Give a path to write to, and put that file in its place at the end; after an exception remove it.
 
     Args:
-        path: its place; a file there is replaced.
+        path: its place; a file there is replaced, and a device or pipe gets the content as a whole at the end.
         error: raised where it cannot be written.
         what: names the file in that error, such as "weights".
         advice: ends that error.
@@ -64,7 +80,7 @@ def written_whole(
     Raises:
         MonoDVPSError: `error`, with path and reason.
     """
-    partial = partial_path(path, suffix)
+    partial = partial_path(Path(tempfile.gettempdir(), path.name) if _is_stream(path) else path, suffix)
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +88,7 @@ def written_whole(
         if durable:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-        partial.replace(path)
+        put_in_place(partial, path)
     except (OSError, caught) as problem:
         reason = getattr(problem, "strerror", None) or problem
         named = f"{what} cannot be written" if what else "cannot be written"
@@ -80,6 +96,31 @@ def written_whole(
     finally:
         with suppress(OSError):  # an error is on its way already
             partial.unlink(missing_ok=True)
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Move a finished file to its place, or copy it into the device or pipe there.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    if not _is_stream(path):
+        partial.replace(path)
+        return
+    with partial.open("rb") as content, path.open("ab") as stream:
+        shutil.copyfileobj(content, stream)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path names a device, a pipe, or an open file of a process such as /dev/stdout: none may be replaced."""
+    try:
+        mode = path.stat().st_mode
+        target = path.parent / path.readlink() if path.is_symlink() else path
+    except (OSError, ValueError):  # ValueError: a null character in the path
+        return False
+    if not stat.S_ISREG(mode):
+        return not stat.S_ISDIR(mode)
+    return any(os.path.realpath(named.parent).startswith("/proc/") for named in (path, target))
 
 
 def write_bytes(path: Path, data: bytes, make_folder: bool = False) -> None:
@@ -160,17 +201,18 @@ def _read(path: Path, error: type[MonoDVPSError]) -> bytes:
 
 
 @contextmanager
-def owned(output: Path, *, is_file: bool = False) -> Iterator[None]:
-    """Own an output until the end; another process that asks for it meanwhile is refused.
+def owned(output: Path, *, is_file: bool = False, wait: bool = False) -> Iterator[None]:
+    """Own an output until the end; another process that asks for it meanwhile is refused, or waits.
 
     The lock is the kernel's (flock), so that a killed process leaves none, even if its lock file stays.
 
     Args:
         output: folder, which is made if missing, or file.
         is_file: it is a file; its folder must exist.
+        wait: until no other process owns it.
 
     Raises:
-        DataError: another process owns it, or it cannot be written.
+        DataError: another process owns it, it cannot be written, or what has the name of its lock file is none.
     """
     folder = output.parent if is_file else output
     path = folder / f".{output.name}{_LOCK}" if is_file else folder / _LOCK
@@ -178,7 +220,7 @@ def owned(output: Path, *, is_file: bool = False) -> Iterator[None]:
     try:
         if not is_file:
             folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(path)
+        lock = _locked(path, wait)
     except OSError as error:
         if isinstance(error, BlockingIOError):
             raise DataError(
@@ -191,28 +233,55 @@ def owned(output: Path, *, is_file: bool = False) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()  # before the lock is released: whoever waits for this file finds that it is gone
+            if os.path.samestat(os.fstat(lock), path.lstat()):
+                path.unlink()  # before the lock is released: whoever waits for this file finds that it is gone
         os.close(lock)
         if is_new:
             with suppress(OSError):  # unless something was written
                 folder.rmdir()
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path, wait: bool) -> int:
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = _lock_file(path)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _WITHOUT_LOCKS:
-                os.close(lock)
-                raise
-        with suppress(FileNotFoundError):  # removed by its last owner
-            if os.path.samestat(os.fstat(lock), path.stat()):
+            _lock(lock, path, wait)
+            if os.path.samestat(os.fstat(lock), path.lstat()):
                 os.truncate(lock, 0)
                 os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 return lock
+        except FileNotFoundError:  # removed by its last owner
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
         os.close(lock)
+
+
+def _lock_file(path: Path) -> int:
+    """Open a lock file, but nothing else that has its name."""
+    problem = f"{path} is not a lock of this program, and would be overwritten; move it, or choose another --out"
+    if path.is_symlink() or path.is_dir():
+        raise DataError(problem)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    if not stat.S_ISREG(os.fstat(lock).st_mode) or not _OWNER.fullmatch(os.pread(lock, 300, 0)):
+        os.close(lock)
+        raise DataError(problem)
+    return lock
+
+
+def _lock(lock: int, path: Path, wait: bool) -> None:
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            log.warning("%s: waits for another process (%s)", path, _owner(path))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
 
 
 def _owner(path: Path) -> str:

@@ -5,9 +5,11 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +20,15 @@ import pytest
 from monodvps_ros.cli.main import main
 from monodvps_ros.data.fingerprints import fingerprint
 from monodvps_ros.errors import DataError, WeightsError
-from monodvps_ros.files import owned, partial_path, partials, write_bytes, write_text, written_whole
+from monodvps_ros.files import (
+    clear_partials,
+    owned,
+    partial_path,
+    partials,
+    write_bytes,
+    write_text,
+    written_whole,
+)
 
 
 def names(folder):
@@ -102,6 +112,57 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
     assert path.read_bytes() in contents and names(tmp_path) == ["a"]
 
 
+@pytest.fixture
+def pipe(tmp_path):
+    """Make a pipe; it is open, so that nobody waits for the other end."""
+    os.mkfifo(tmp_path / "pipe")
+    number = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
+    yield number
+    os.close(number)
+
+
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_is_written_into_and_stays(tmp_path, pipe, name):
+    (tmp_path / "link").symlink_to("pipe")
+    with written_whole(tmp_path / name, durable=True) as partial:
+        partial.write_bytes(b"one ")
+        assert partials(tmp_path) == []
+        with pytest.raises(BlockingIOError):  # nothing is there before the end
+            os.read(pipe, 100)
+    write_text(tmp_path / name, "two")
+    assert os.read(pipe, 100) == b"one two"
+    assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode) and (tmp_path / "link").is_symlink()
+    assert names(tmp_path) == ["link", "pipe"]
+
+
+def test_an_open_file_of_the_process_is_written_into(tmp_path):
+    write_bytes(tmp_path / "log", b"old ")
+    with (tmp_path / "log").open("ab") as log:
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{log.fileno()}")
+        write_bytes(tmp_path / "stdout", b"new")
+    assert (tmp_path / "log").read_bytes() == b"old new" and (tmp_path / "stdout").is_symlink()
+
+
+def test_a_device_that_takes_nothing_is_told_and_stays(tmp_path):
+    try:
+        os.mknod(tmp_path / "full", stat.S_IFCHR | 0o666, os.makedev(1, 7))
+    except PermissionError:
+        pytest.skip("devices are made by root")
+    with pytest.raises(DataError, match=r"full: cannot be written: (No space left on device|Permission denied)$"):
+        write_bytes(tmp_path / "full", b"data")
+    assert stat.S_ISCHR((tmp_path / "full").lstat().st_mode) and names(tmp_path) == ["full"]
+
+
+def test_only_what_killed_writers_of_this_file_left_is_cleared(tmp_path):
+    for name in (".[a].onnx.01234567.partial.onnx", ".[a].onnx.01234567.partial.bin"):
+        (tmp_path / name).touch()
+    others = [".[a].onnx.more.01234567.partial", ".a.onnx.01234567.partial", "[a].onnx"]
+    for name in others:
+        (tmp_path / name).touch()
+    clear_partials(tmp_path / "[a].onnx")
+    assert names(tmp_path) == others
+
+
 # --- one writer at a time ---------------------------------------------------------------------------------------------
 
 
@@ -122,6 +183,50 @@ def test_an_output_has_one_owner(tmp_path):
     assert names(out) == ["a"]
     with pytest.raises(DataError, match="a is a file; give a folder"), owned(out / "a"):
         raise AssertionError
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe", "folder"])
+def test_what_is_no_lock_of_ours_is_refused_and_stays(tmp_path, kind):
+    lock, mine = tmp_path / "out" / ".lock", tmp_path / "thesis.txt"
+    lock.parent.mkdir()
+    for path in (mine, lock) if kind == "file" else (mine,):
+        path.write_text("my work\n")
+    if kind == "link":
+        lock.symlink_to(mine)
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    before = lock.lstat()
+    with pytest.raises(DataError, match=r"\.lock is not a lock of this program"), owned(lock.parent):
+        raise AssertionError
+    assert lock.lstat() == before and mine.read_text() == "my work\n"
+
+
+def test_a_lock_that_was_replaced_meanwhile_is_left(tmp_path):
+    with owned(tmp_path):
+        (tmp_path / "mine").write_text("my work")
+        (tmp_path / "mine").rename(tmp_path / ".lock")
+    assert (tmp_path / ".lock").read_text() == "my work"
+
+
+def test_who_waits_owns_after_the_owner(tmp_path, caplog):
+    order = []
+
+    def wait():
+        with owned(tmp_path / "a", is_file=True, wait=True):
+            order.append("second")
+
+    waiter = threading.Thread(target=wait, daemon=True)
+    with owned(tmp_path / "a", is_file=True):
+        waiter.start()
+        end = time.monotonic() + 60
+        while "waits for another process" not in caplog.text and time.monotonic() < end:
+            time.sleep(0.01)
+        order.append("first")
+    waiter.join(timeout=60)
+    assert order == ["first", "second"] and f"waits for another process (process {os.getpid()} on" in caplog.text
+    assert names(tmp_path) == []
 
 
 def test_a_killed_owner_leaves_no_lock(tmp_path):
@@ -173,6 +278,7 @@ def test_waiting_owners_never_own_together(tmp_path):
         "ablations --data CLIP --out OUT",
         "demo --out OUT",
         "export --checkpoint absent.ckpt --out OUT/w.safetensors",
+        "export --engine openvino --precision int8 --calibrate CLIP --checkpoint drives --out OUT/i8.xml",
     ],
 )
 def test_every_command_that_writes_owns_its_output(tmp_path, capsys, words):
@@ -185,7 +291,7 @@ def test_every_command_that_writes_owns_its_output(tmp_path, capsys, words):
     )
     out.mkdir()
     given = words.replace("OUT", str(out)).replace("CLIP", str(clip)).split()
-    output = out / "w.safetensors" if given[0] == "export" else out
+    output = Path(given[-1]) if given[0] == "export" else out
     with owned(output, is_file=given[0] == "export"), pytest.raises(SystemExit) as end:
         main(given)
     assert end.value.code == 2

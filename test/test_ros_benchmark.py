@@ -13,7 +13,8 @@ pytest.importorskip("monodvps_ros.msg")
 from std_msgs.msg import Header
 
 from monodvps_ros.benchmark import messages as benchmark_messages
-from monodvps_ros.cli.benchmark import ORDER, SIZES, benchmark
+from monodvps_ros.cli.benchmark import ORDER, SIZES, _table, benchmark
+from monodvps_ros.errors import ConfigError
 from monodvps_ros.ros.topics import conversions
 
 pytestmark = pytest.mark.ros
@@ -49,9 +50,22 @@ def test_ours_fills_the_last_message_anew_as_the_node_does():
     assert stage.ours() == conversions.cloud_message(points, Header())
 
 
+def test_ratios_have_two_significant_digits():
+    for ours, usual, said in ((3.22, 1031, "0.0031"), (1031, 3.22, "320"), (4.5, 3.0, "1.5"), (1.0, 1.0, "1")):
+        table = _table("1080p", {"grouping": {"ours_ms": ours, "usual_ms": usual, "usual": "pairs"}}, 20.0)
+        assert list(table.columns[3].cells) == [said]
+
+
+def test_an_engine_of_the_stages_is_refused():
+    with pytest.raises(ConfigError, match="--engine openvino applies to --beside N only; the stages run with torch"):
+        benchmark(engine="openvino")
+
+
 @pytest.mark.slow
-def test_the_file_has_every_stage_and_nothing_else(tmp_path):
+def test_the_file_has_every_stage_and_nothing_else(tmp_path, capsys):
     benchmark(tmp_path / "figures.json", repeats=1, weights="random")
+    said = capsys.readouterr().out.splitlines()[0]
+    assert "random weights" in said and said.endswith("engine torch float32")
     report = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert list(report) == list(SIZES)
     for stages in report.values():

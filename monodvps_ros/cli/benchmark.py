@@ -9,13 +9,14 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from monodvps_ros.errors import counted
+from monodvps_ros.cli.options import WEIGHTS_HELP
+from monodvps_ros.errors import ConfigError, counted
 from monodvps_ros.files import write_text
 from monodvps_ros.optional import how_to_install
 
@@ -33,7 +34,7 @@ def benchmark(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the timings to this JSON file.")] = None,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed calls per stage.")] = 15,
     threads: Annotated[int, typer.Option(min=0, help="Number of torch threads; 0: torch's default.")] = 0,
-    weights: Annotated[str, typer.Option(help="Weights file of the network; 'random': untrained weights.")] = "random",
+    weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP}random.")] = "random",
     beside: Annotated[
         int,
         typer.Option(
@@ -41,8 +42,11 @@ def benchmark(
         ),
     ] = 0,
     engine: Annotated[
-        str, typer.Option(help="Engine to time with --beside: torch, openvino or onnxruntime.")
-    ] = "torch",
+        Literal["auto", "torch", "openvino", "onnxruntime"] | None,
+        typer.Option(
+            help="Engine of the frames with --beside; auto: the fastest, or torch for weights 'random'. Default: torch."
+        ),
+    ] = None,
 ) -> None:
     """Time each stage, ours and the usual implementation in alternation, and print the medians.
 
@@ -51,16 +55,23 @@ def benchmark(
     --beside `{"step": {"one thread": {"alone": …, "beside": …, "ratio": …}, …}, "training": …}`.
     """
     if beside:
-        _busy(beside, engine, weights, json_file)
+        _busy(beside, engine or "torch", weights, json_file)
         return
+    if engine is not None:
+        raise ConfigError(f"--engine {engine} applies to --beside N only; the stages run with torch")
     import torch  # noqa: PLC0415 (a second of start-up that --help does not need)
 
+    from monodvps_ros.engines import thread_count  # noqa: PLC0415
+    from monodvps_ros.network import load_network  # noqa: PLC0415
+
     if threads:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(thread_count(threads))
     console = Console(markup=False)
     console.print(
         f"{platform.machine()}, {counted(os.cpu_count() or 1, 'core')}; Python {platform.python_version()}, "
-        f"torch {torch.__version__} with {counted(torch.get_num_threads(), 'thread')}"
+        f"torch {torch.__version__} with {counted(torch.get_num_threads(), 'thread')}; "
+        f"{load_network(weights, 'cpu').description}, engine torch float32",
+        soft_wrap=True,
     )
     report: dict[str, Any] = {}
     with_ros = all(importlib.util.find_spec(name) is not None for name in ("rclpy", "monodvps_ros.msg"))
@@ -81,7 +92,7 @@ def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> Non
 
     console, found = Console(), {}
     for work in WORK:
-        found[work] = compare_policies(work, engine, weights, beside)
+        model, found[work] = compare_policies(work, engine, weights, beside)
         unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
         table = Table(title=f"{unit}: best of {ROUNDS} processes, in turn", title_justify="left")
         others = f"beside {counted(beside, 'busy process', 'busy processes')}"
@@ -90,6 +101,7 @@ def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> Non
         for name, row in found[work].items():
             table.add_row(name, *(f"{row[key]:.2f}" for key in ("alone", "beside", "ratio")))
         console.print(table)
+        console.print(f"{model}\n", markup=False, soft_wrap=True)
     if json_file is not None:
         write_text(json_file, json.dumps(found, indent=2) + "\n")
         console.print(f"Written: {json_file}")
@@ -146,7 +158,7 @@ def _table(name: str, figures: dict[str, Any], whole_ms: float) -> Table:
     for column in ("stage", "ours", "usual", "ours / usual", "the usual way"):
         table.add_column(column, justify="right" if column.startswith(("ours", "usual")) else "left")
     for stage, row in figures.items():
-        ratio = row["ours_ms"] / max(row["usual_ms"], 1e-9)
-        table.add_row(stage, f"{row['ours_ms']:.2f}", f"{row['usual_ms']:.2f}", f"{ratio:.2f}", row["usual"])
+        ratio = f"{row['ours_ms'] / max(row['usual_ms'], 1e-9):.1e}"
+        table.add_row(stage, f"{row['ours_ms']:.2f}", f"{row['usual_ms']:.2f}", f"{float(ratio):g}", row["usual"])
     table.caption = f"Pipeline.step with all outputs: {whole_ms:.0f} ms"
     return table

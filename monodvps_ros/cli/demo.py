@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
+from monodvps_ros.cli.options import WEIGHTS_HELP, ImageTopicOption, RectifiedOption
 from monodvps_ros.files import owned
 
 
@@ -18,10 +18,7 @@ def demo(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder for the recording, images and report.")] = Path("out/demo"),
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Weights file; 'random': untrained weights. Default: the shipped weights."),
-    ] = None,
+    weights: Annotated[str | None, typer.Option(help=f"{WEIGHTS_HELP}street.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames to play.")] = None,
     image_topic: ImageTopicOption = None,
     rectified: RectifiedOption = "auto",

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
 from monodvps_ros.errors import ConfigError, counted
-from monodvps_ros.files import owned, partials
+from monodvps_ros.files import clear_partials, owned
 
 _ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "aoti": ".pt2"}
 
@@ -92,8 +92,7 @@ def export(
     if license_:
         measured["license"] = license_
     with owned(out, is_file=True):
-        for unfinished in partials(out.parent, f"{out.name}.*"):  # of an export that was killed
-            unfinished.unlink()
+        clear_partials(out)
         if format_ == "safetensors":
             card = export_checkpoint(Path(checkpoint), out, half, measured)
         else:

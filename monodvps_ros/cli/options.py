@@ -17,6 +17,7 @@ RectifiedOption = Annotated[
         "name says so (image_rect, rect/image) or camera_info has no distortion."
     ),
 ]
+WEIGHTS_HELP = "Shipped name (street, drives), weights file, or 'random' for untrained weights. Default: "
 ImageTopicOption = Annotated[str | None, typer.Option(help="Image topic to read, in a recording with several cameras.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption
+from monodvps_ros.cli.options import WEIGHTS_HELP, ImageTopicOption, RectifiedOption
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PipelineConfig, load
 from monodvps_ros.data.incomplete import EXIT_INCOMPLETE, exit_code
@@ -33,9 +33,7 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="[NAME=VALUE]...", help="Pipeline settings by dotted name, such as tracker.max_age=30."),
     ] = None,
-    weights: Annotated[
-        str, typer.Option(help="Weights file; 'random': untrained weights. Default: the shipped weights.")
-    ] = "",
+    weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP}street.")] = "",
     format_: _Format = "cityscapes-dvps",
     config: Annotated[
         Path | None, typer.Option(help="Pipeline configuration (YAML). Default: built-in defaults.")

@@ -157,8 +157,8 @@ class PipelineConfig(Config):
         "has it natively and is faster.",
         choices=("auto", "float32", "bfloat16", "float16", "int8"), read_only=True)  # fmt: skip
     threads: int = setting(
-        0, "CPU threads of the network and of other computations; 0: one per core.", at_least=0, at_most=1024,
-        read_only=True)  # fmt: skip
+        0, "CPU threads of the network and of other computations, at most one for each core that the process may use; "
+        "0: one per core.", at_least=0, at_most=1024, read_only=True)  # fmt: skip
     allow_programs: bool = setting(
         False, "Allow weights that are a .pt2 file, which is a program that runs with the rights of the process: only "
         "for files of people you trust.", read_only=True)  # fmt: skip

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network as a graph of fixed sizes, flat tensors in and out, and what is asked of whatever runs it."""
 
+import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig
-from monodvps_ros.errors import WeightsError
+from monodvps_ros.errors import WeightsError, counted
 from monodvps_ros.network.flow import FLOW_FEATURES, FLOW_STRIDES
 from monodvps_ros.network.header import network_config, parse_header
 from monodvps_ros.network.monodvps import MonoDVPS
+
+log = logging.getLogger(__name__)
 
 #: Runs a graph: tensors in the order of `input_shapes` to tensors in the order of `output_names`.
 Runner = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -98,8 +103,22 @@ class GraphRunner:
 
 
 def thread_count(wanted: int) -> int:
-    """Return how many CPU threads to compute with: those wanted; 0: as many as torch takes by itself."""
-    return wanted or _TORCH_THREADS
+    """Return how many CPU threads to compute with.
+
+    Args:
+        wanted: at most one for each core that this process may use is taken; 0: as many as torch takes by itself.
+    """
+    return _at_most_cores(wanted, len(os.sched_getaffinity(0))) if wanted else _TORCH_THREADS
+
+
+@cache  # so that it is logged once
+def _at_most_cores(wanted: int, cores: int) -> int:
+    if wanted > cores:
+        log.warning(
+            "%d threads are wanted, but this process may use %s: %d are taken",
+            wanted, counted(cores, "core"), cores,
+        )  # fmt: skip
+    return min(wanted, cores)
 
 
 def input_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:

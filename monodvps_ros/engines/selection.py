@@ -20,8 +20,8 @@ from monodvps_ros.engines.cache import cache_folder
 from monodvps_ros.engines.graph import thread_count
 from monodvps_ros.engines.model import DEFAULT_ENGINES, GraphModel, export_graph
 from monodvps_ros.engines.openvino_file import has_bfloat16, write_int8
-from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, WeightsError
-from monodvps_ros.files import write_text, written_whole
+from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, WeightsError, shown
+from monodvps_ros.files import clear_partials, owned, put_in_place, read_json, write_text, written_whole
 from monodvps_ros.network import description, load_network, read_card
 from monodvps_ros.network.weights import AOTI, ONNX, OPENVINO
 from monodvps_ros.types import PerceptionModel
@@ -74,9 +74,10 @@ def load_engine(config: PipelineConfig, device: torch.device) -> PerceptionModel
         return _load(weights, device, found[0], threads)
     record = cache_folder(weights) / f"fastest-{_machine_digest(found, device, threads)}.json"
     try:
-        return _load(weights, device, Choice(**json.loads(record.read_text(encoding="utf-8"))), threads)
-    except (OSError, ValueError, TypeError):  # none was recorded; ours are ValueErrors too
-        pass
+        if record.is_file():
+            return _load(weights, device, _noted(record, found), threads)
+    except MonoDVPSError as error:
+        log.warning("which engine is the fastest is measured again: %s", error)
     choice, model = _fastest(found, lambda choice: _load(weights, device, choice, threads))
     _note(record, choice)
     return model
@@ -124,19 +125,23 @@ def make_int8(weights: str | Path, inputs: Sequence[Sequence[Tensor]], out: Path
         The file.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: the file cannot be written, or another process writes it.
         MissingDependencyError: OpenVINO or NNCF is not installed.
         WeightsError: as `load_network` says.
     """
-    target = out or cache_folder(weights) / _INT8_FILE
-    graph = _graph(weights)
-    with written_whole(target, suffix=OPENVINO) as partial:
-        constants = partial.with_suffix(".bin")
-        try:
-            write_int8(graph, partial, inputs)
-            constants.replace(target.with_suffix(".bin"))
-        finally:
-            constants.unlink(missing_ok=True)
+    target = out or _made_folder(cache_folder(weights)) / _INT8_FILE
+    with owned(target, is_file=True):
+        clear_partials(target)
+        graph = _graph(weights)
+        with written_whole(target, suffix=OPENVINO) as partial:
+            constants = partial.with_suffix(".bin")
+            try:
+                write_int8(graph, partial, inputs)
+                if target.is_file():
+                    target.unlink()  # else one that is killed here leaves it with the constants of the new one
+                put_in_place(constants, target.with_suffix(".bin"))
+            finally:
+                constants.unlink(missing_ok=True)
     return target
 
 
@@ -197,15 +202,24 @@ def _load(weights: str, device: torch.device, choice: Choice, threads: int) -> P
 def _graph(weights: str | Path) -> Path:
     """Return the cached ONNX file of weights; converts them where there is none."""
     path = cache_folder(weights) / _GRAPH_FILE
-    if not path.is_file():
-        log.warning("converting %s to a graph, once; later starts find it in the cache", weights or "the weights")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{path.parent}: the cache cannot be made: {error.strerror}; set MONODVPS_CACHE") from error
-        card = {} if str(weights) == "random" else read_card(weights)["card"]
-        export_graph(path, load_network(weights, for_inference=False), card)
+    if path.is_file():
+        return path
+    _made_folder(path.parent)
+    with owned(path, is_file=True, wait=True):
+        if not path.is_file():  # nor made by another process meanwhile
+            log.warning("converting %s to a graph, once; later starts find it in the cache", weights or "the weights")
+            clear_partials(path)
+            card = {} if str(weights) == "random" else read_card(weights)["card"]
+            export_graph(path, load_network(weights, for_inference=False), card)
     return path
+
+
+def _made_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: the cache cannot be made: {error.strerror}; set MONODVPS_CACHE") from error
+    return folder
 
 
 def _fastest(found: Sequence[Choice], load: Callable[[Choice], ModelT]) -> tuple[Choice, ModelT]:
@@ -237,6 +251,19 @@ def _time_s(model: PerceptionModel, image: Tensor, memory: tuple[Tensor, ...]) -
     begun = time.perf_counter()
     model.infer(image, memory)
     return time.perf_counter() - begun
+
+
+def _noted(record: Path, found: Sequence[Choice]) -> Choice:
+    """Read which engine was the fastest.
+
+    Raises:
+        DataError: the file is damaged, or names none of those found.
+    """
+    noted = read_json(record)
+    choice = next((choice for choice in found if choice._asdict() == noted), None)
+    if choice is None:
+        raise DataError(f"{record}: contains {shown(noted)}, none of the engines found")
+    return choice
 
 
 def _note(record: Path, choice: Choice) -> None:
