@@ -76,5 +76,12 @@ def shown(value: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """Cut a text from outside to 200 characters, as logs and messages show it."""
+    """Return a text from outside as logs and messages show it: on one line, in at most 200 printable characters."""
+    text = "".join(map(_printable, text[: _MOST_CHARACTERS + 1]))
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else character.encode("unicode_escape").decode("ascii")

@@ -1,11 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM as a request to stop. Imports nothing of ROS."""
+"""SIGINT and SIGTERM: what they do to a node and to a command. Imports nothing of ROS."""
 
 import os
 import signal
 import threading
 from enum import Enum
 from types import FrameType
+
+#: Exit code of a command that Ctrl-C ended: 128 + SIGINT.
+EXIT_INTERRUPTED = 130
+
+
+def interrupt_ends_process() -> None:
+    """Let Ctrl-C end the process on the spot, until `interrupt_raises`: an import does not unwind well.
+
+    Leaves handlers of others alone, and a SIGINT that is ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and _in_main_thread():
+        signal.signal(signal.SIGINT, _end)
+
+
+def interrupt_raises() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again, as Python has it."""
+    if signal.getsignal(signal.SIGINT) is _end and _in_main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class Phase(Enum):

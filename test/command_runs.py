@@ -15,7 +15,7 @@ import yaml
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
-        "monodvps_ros.cli.main", "monodvps_ros.evaluation.prediction", "monodvps_ros.training.run",
+        "monodvps_ros.cli.application", "monodvps_ros.evaluation.prediction", "monodvps_ros.training.run",
         "monodvps_ros.training.pseudo_labels", "monodvps_ros.training.export", "monodvps_ros.scenes.writers",
         "monodvps_ros.perception.loading", "monodvps_ros.data.bag",
     ]

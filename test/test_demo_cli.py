@@ -10,13 +10,13 @@ import types
 import pytest
 import typer
 
-from monodvps_ros.cli import main as entry
+from monodvps_ros.cli import application as entry
 from monodvps_ros.errors import DataError
 
 
 def run(arguments):
     with pytest.raises(SystemExit) as exit_info:
-        entry.main(arguments)
+        entry.run(arguments)
     return exit_info.value.code or 0
 
 
@@ -115,7 +115,7 @@ def test_programming_error_keeps_its_traceback(command):
 
     command(probe)
     with pytest.raises(RuntimeError, match="a bug"):
-        entry.main(["probe"])
+        entry.run(["probe"])
 
 
 def test_interruption_is_quiet_and_130(command, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_floors import FLOORS, WITHIN_FLOOR
 
-from monodvps_ros.cli.main import COMMANDS
+from monodvps_ros.cli.application import COMMANDS
 from monodvps_ros.demo.report import NodeCounts, RecordedTopic, make_report
 from monodvps_ros.evaluation.result import FIGURES
 

@@ -18,7 +18,7 @@ from monodvps_ros.cli.main import main
 from monodvps_ros.config import NetworkConfig, TrainingConfig, from_dict, load
 from monodvps_ros.data import open_source
 from monodvps_ros.data.image_codec import decode_compressed
-from monodvps_ros.errors import ConfigError, DataError, EncodingError, WeightsError, shown
+from monodvps_ros.errors import ConfigError, DataError, EncodingError, WeightsError, shortened, shown
 from monodvps_ros.network import MonoDVPS, load_network, save_weights, weights_file
 
 BOMB = "max_steps:\n - &a0 [l,l,l,l,l,l,l,l,l]\n" + "".join(
@@ -43,6 +43,13 @@ def test_yaml_that_cannot_be_read_is_one_short_error(tmp_path, name):
     with pytest.raises(ConfigError) as error:
         load(TrainingConfig, path)
     assert str(path) in str(error.value) and len(str(error.value)) < 1500
+
+
+def test_texts_from_outside_are_shown_on_one_printable_line():
+    assert shortened("a b é 日 'c'") == "a b é 日 'c'"
+    assert shortened("\ud800 \x1b[2J\x07\r\nnext\u202e\udcff") == r"\ud800 \x1b[2J\x07  next\u202e\udcff"
+    assert len(shortened("\x1b" * 10**6)) == len(shortened("x" * 10**6)) == 200
+    assert shortened("x" * 200) == "x" * 200
 
 
 def test_values_are_shown_in_at_most_200_characters():

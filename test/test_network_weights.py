@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -89,10 +90,16 @@ def test_files_without_a_normalisation_have_imagenets(file, network):
     assert torch.allclose(load_network(file).infer(image).class_logits, expected, atol=1e-4)
 
 
-def test_a_normalisation_that_is_none_is_refused(file):
-    _rewrite(file, change_header=lambda header: header["normalization"].update(std=[0.5, 0.0, 0.5]))
-    with pytest.raises(WeightsError, match="its normalisation is"):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("std", 0.0), ("std", -0.5), ("std", math.inf), ("std", math.nan), ("std", 1e-45), ("mean", math.nan),
+     ("mean", -math.inf), ("mean", 10**400), ("mean", None)],
+)  # fmt: skip
+def test_a_normalisation_that_is_none_is_refused(file, name, value):
+    _rewrite(file, change_header=lambda header: header["normalization"].update({name: [0.5, value, 0.5]}))
+    with pytest.raises(WeightsError, match="its normalisation is") as error:
         load_network(file)
+    assert len(str(error.value)) < len(str(file)) + 500
 
 
 def test_loaded_for_inference_answers_as_saved(file, network):

@@ -26,6 +26,7 @@ WELL = Snapshot(
     not_finite=0,
     idle=4,
     dropped=dict.fromkeys(statistics.DROP_REASONS, 1),
+    dropped_lately={},
     input_rate_hz=10.0,
     output_rate_hz=9.5,
     latency_p50_ms=12.345,
@@ -133,10 +134,11 @@ def test_a_rate_that_is_limited_is_not_falling_behind():
 
 
 def test_falling_behind_says_why_most_images_are_dropped():
-    dropped = {statistics.REPLACED: 3, statistics.UNPAIRED: 5, statistics.FAILED: 0}
-    behind = health(({}, {"output_rate_hz": 1.0, "dropped": dropped}))
+    lately = {statistics.REPLACED: 3, statistics.UNPAIRED: 5}
+    since_the_start = {statistics.UNDECODABLE: 100, statistics.UNPAIRED: 5}
+    behind = health(({}, {"output_rate_hz": 1.0, "dropped": since_the_start, "dropped_lately": lately}))
     assert judge(behind)[1].endswith("1.0 processed, most are dropped: no camera_info with its stamp")
-    nothing_dropped = health(({}, {"output_rate_hz": 1.0, "dropped": {statistics.REPLACED: 0}}))
+    nothing_dropped = health(({}, {"output_rate_hz": 1.0, "dropped": since_the_start, "dropped_lately": {}}))
     assert judge(nothing_dropped)[1].endswith("1.0 processed")
 
 

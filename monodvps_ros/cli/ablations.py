@@ -9,7 +9,7 @@ from rich.console import Console
 
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import TrainingConfig
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, shortened
 from monodvps_ros.files import owned
 
 
@@ -49,7 +49,7 @@ def ablations(
 
     overrides = only_settings(words or [], TrainingConfig)
     if steps is not None:
-        overrides["max_steps"] = str(steps)
+        overrides["max_steps"] = steps
     if device is not None:
         overrides["device"] = device
     console = Console(markup=False, stderr=True)
@@ -82,7 +82,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(int(word) for word in text.split(","))
     except ValueError:
-        raise ConfigError(f"seeds is '{text}'; expected comma-separated integers, such as 0,1") from None
+        raise ConfigError(f"seeds is '{shortened(text)}'; expected comma-separated integers, such as 0,1") from None
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"seeds is '{text}'; expected distinct integers, 0 or above")
+        raise ConfigError(f"seeds is '{shortened(text)}'; expected distinct integers, 0 or above")
     return seeds

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from monodvps_ros.cli.overrides import split_words
 from monodvps_ros.config import NetworkConfig, TrainingConfig, load
+from monodvps_ros.errors import shortened
 from monodvps_ros.network import measure_complexity, network_config, read_card, weights_file
 
 _WEIGHTS_SUFFIX = ".safetensors"
@@ -34,7 +35,8 @@ def describe(
     if path is not None and path.suffix == _WEIGHTS_SUFFIX:
         header = read_card(path)
         config = network_config(path, header)
-        console.print_json(json.dumps({name: header[name] for name in ("format", "card")}))
+        card = {name: header[name] for name in ("format", "card")}
+        console.print_json(json.dumps(card), ensure_ascii=True)  # a card may hold what no terminal should get
     else:
         config = load(TrainingConfig, path, overrides).network
     console.print(_table(config))
@@ -42,8 +44,8 @@ def describe(
 
 def _table(config: NetworkConfig) -> Table:
     size = f"{config.input_height} x {config.input_width}"
-    table = Table(title=f"{config.encoder}, output stride {config.output_stride}, {size}")
-    table.add_column("part")
+    table = Table(title=f"{shortened(config.encoder)}, output stride {config.output_stride}, {size}")
+    table.add_column("part", overflow="fold")
     for column in ("parameters", "multiply-adds in training", "multiply-adds live"):
         table.add_column(column, justify="right")
     costs = measure_complexity(config)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, shown
 
 #: Splits of 'drives', without the imports that rendering needs.
 Split = Literal["train", "val", "test", "train2"]
@@ -29,5 +29,5 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None:
-        raise ConfigError(f"size is {text!r}; it must be HxW, rows by columns in pixels, such as 192x640")
+        raise ConfigError(f"size is {shown(text)}; it must be HxW, rows by columns in pixels, such as 192x640")
     return int(match[1]), int(match[2])

@@ -60,7 +60,7 @@ def predict(
         raise DataError(f"{input_}: contains no frames")
     height_m = getattr(source, "camera_height_m", None)
     if height_m is not None:
-        overrides.setdefault("scale.camera_height_m", str(height_m))
+        overrides.setdefault("scale.camera_height_m", height_m)
     settings = load(PipelineConfig, config, {"device": device, "weights": weights, **overrides})
     model = load_model(settings, resolve_device(settings.device))
     run = Run(source, Pipeline(model, settings), frames)

@@ -12,7 +12,7 @@ from monodvps_ros.cli.options import ImageTopicOption, RectifiedOption, parse_si
 from monodvps_ros.cli.overrides import only_settings
 from monodvps_ros.config import PseudoLabelConfig, load
 from monodvps_ros.data.incomplete import exit_code
-from monodvps_ros.errors import ConfigError, DataError, counted
+from monodvps_ros.errors import ConfigError, DataError, counted, shortened
 from monodvps_ros.files import owned
 from monodvps_ros.progress import tracked
 from monodvps_ros.types import SampleSource
@@ -120,7 +120,9 @@ def pseudo_label(
     from monodvps_ros.training.teachers import is_monodvps_weights, load_teacher  # noqa: PLC0415
 
     if teacher is not None and not is_monodvps_weights(teacher) and (scales is not None or flips):
-        raise ConfigError(f"--scales and --flips apply to MonoDVPS teachers only, but --teacher is '{teacher}'")
+        raise ConfigError(
+            f"--scales and --flips apply to MonoDVPS teachers only, but --teacher is '{shortened(teacher)}'"
+        )
     _check_depth_options(depth_teacher, depth_topic, depth_within, extrinsics)
     views = {"scales": None if scales is None else parse_scales(scales), "flips": flips}
     settings = _settings(config, words or [], size, {"confidence": confidence, "device": device, **views})
@@ -190,5 +192,7 @@ def parse_scales(text: str) -> list[float]:
         if not (step > 0 and math.isfinite(first + last + step)):
             raise ValueError(text)
     except ValueError:
-        raise ConfigError(f"scales is '{text}'; expected from:to:step, such as 0.5:2:0.25, or 0.5,1,2") from None
+        raise ConfigError(
+            f"scales is '{shortened(text)}'; expected from:to:step, such as 0.5:2:0.25, or 0.5,1,2"
+        ) from None
     return [round(first + place * step, 9) for place in range(math.floor((last - first) / step + 1e-9) + 1)]

@@ -49,7 +49,7 @@ def train(
     from monodvps_ros.training.run import train as run  # noqa: PLC0415
 
     paths, overrides = split_words(words or [], TrainingConfig)
-    overrides |= {} if max_steps is None else {"max_steps": str(max_steps)}
+    overrides |= {} if max_steps is None else {"max_steps": max_steps}
     settings = load(TrainingConfig, config, overrides)
     if resume and weights:
         raise ConfigError("--resume continues with the weights of the checkpoint; remove --weights")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monodvps_ros.config.nodes import NodeConfig
-from monodvps_ros.errors import ConfigError, counted
+from monodvps_ros.errors import ConfigError, counted, shortened
 from monodvps_ros.files import read_yaml
 
 TOPICS = ("image", "camera_info")
@@ -125,7 +125,7 @@ def is_true(argument: str, text: str) -> bool:
         ConfigError: it is something else.
     """
     if text.lower() not in ("true", "false", "1", "0"):
-        raise ConfigError(f"launch argument {argument} is '{text}'; it must be true or false")
+        raise ConfigError(f"launch argument {argument} is '{shortened(text)}'; it must be true or false")
     return text.lower() in ("true", "1")
 
 
@@ -141,7 +141,7 @@ def _for_each(argument: str, text: str, names: Sequence[str]) -> list[str]:
         )
     raise ConfigError(
         f"launch argument {argument} has {counted(len(given), 'value')} for the {counted(len(names), 'camera')} "
-        f"{', '.join(names)}: '{text}'; give one for each, in that order"
+        f"{shortened(', '.join(names))}: '{shortened(text)}'; give one for each, in that order"
     )
 
 
@@ -156,7 +156,9 @@ def number(argument: str, text: str, least: float, most: float) -> float:
     except ValueError:
         value = math.nan
     if not least <= value <= most:
-        raise ConfigError(f"launch argument {argument} is '{text}'; it must be a number from {least:g} to {most:g}")
+        raise ConfigError(
+            f"launch argument {argument} is '{shortened(text)}'; it must be a number from {least:g} to {most:g}"
+        )
     return value
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from monodvps_ros.config.perception import PipelineConfig
 from monodvps_ros.config.tree import Config, setting
+from monodvps_ros.errors import shown
 
 _RECTIFIED = (
     "Whether the images are already rectified. auto: true if the image topic's name says so (image_rect, "
@@ -71,7 +72,9 @@ class NodeConfig(Config):
             raise self.refusal("cameras", "each name must be given once")
         for name in self.cameras:
             if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-                raise self.refusal("cameras", f"{name!r} must be letters, digits and underscores, with a letter first")
+                raise self.refusal(
+                    "cameras", f"{shown(name)} must be letters, digits and underscores, with a letter first"
+                )
             if not name and len(self.cameras) > 1:
                 raise self.refusal("cameras", "only a single camera may go unnamed")
         if len(self.cameras) > 1 and self.pipeline.odometry.child_frame:
@@ -106,7 +109,7 @@ class TrainingNodeConfig(Config):
     )
     max_steps: int = setting(
         0, "Total number of training steps; 0: max_steps of the training configuration.",
-        unit="steps", at_least=0, read_only=True)  # fmt: skip
+        unit="steps", at_least=0, at_most=10**9, read_only=True)  # fmt: skip
     resume: bool = setting(
         False, "Continue from the last checkpoint in out; if false, out must not contain one.", read_only=True
     )

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 
 from monodvps_ros.config.tree import Config, setting
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, shown
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class GroupingConfig(Config):
     )
     nms_kernel: int = setting(
         7, "Side of the non-maximum suppression window at 1024 x 2048, odd; scaled to other sizes, at least 3.",
-        unit="px", at_least=1)  # fmt: skip
+        unit="px", at_least=1, at_most=1023)  # fmt: skip
     top_k: int = setting(200, "Maximum number of instances per frame.", at_least=1, at_most=399)
     min_stuff_area: int = setting(
-        2048, "Minimum area of a stuff segment at 1024 x 2048; smaller ones become void.", unit="px", at_least=0
-    )
+        2048, "Minimum area of a stuff segment at 1024 x 2048; smaller ones become void.", unit="px", at_least=0,
+        at_most=1024 * 2048)  # fmt: skip
     min_thing_area: int = setting(
-        0, "Minimum area of an instance at 1024 x 2048; smaller ones become void.", unit="px", at_least=0
-    )
+        0, "Minimum area of an instance at 1024 x 2048; smaller ones become void.", unit="px", at_least=0,
+        at_most=1024 * 2048)  # fmt: skip
 
     def check(self) -> None:
         """Check that the window has a centre pixel."""
@@ -44,7 +44,7 @@ class TrackerConfig(Config):
     min_overlap_hidden: float = setting(
         0.5, "Minimum overlap, as a fraction of the smaller mask, to match a new object with a lost track's "
         "propagated mask.", at_least=0.001, at_most=1.0)  # fmt: skip
-    max_age: int = setting(15, "Frames for which a lost track is kept.", unit="frames", at_least=0)
+    max_age: int = setting(15, "Frames for which a lost track is kept.", unit="frames", at_least=0, at_most=1000)
     flow: str = setting(
         "auto", "Optical flow that propagates masks: network, OpenCV's DIS (dis), none, or auto: the network's if it "
         "has a flow decoder, otherwise DIS.", choices=("auto", "network", "dis", "none"))  # fmt: skip
@@ -72,7 +72,7 @@ class ScaleConfig(Config):
         0.05, "Expected relative change of the scale factor per frame; smaller values smooth more.",
         at_least=1e-4, at_most=1.0)  # fmt: skip
     min_road_points: int = setting(
-        500, "Minimum number of road pixels to measure the scale in a frame.", unit="px", at_least=10
+        500, "Minimum number of road pixels to measure the scale in a frame.", unit="px", at_least=10, at_most=1_000_000
     )
 
     def check(self) -> None:
@@ -108,7 +108,7 @@ class OdometryConfig(Config):
         if not self.frame:
             raise self.refusal("frame", "name a frame, such as odom")
         if self.frame == self.child_frame:
-            raise self.refusal("child_frame", f"it must differ from frame, which is {self.frame!r}")
+            raise self.refusal("child_frame", f"it must differ from frame, which is {shown(self.frame)}")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class CloudConfig(Config):
     organized: bool = setting(
         True, "Publish an organized cloud with NaN for missing points; if false, omit missing points."
     )
-    max_range_m: float = setting(80.0, "Maximum depth of a point.", unit="m", at_least=0.1)
+    max_range_m: float = setting(80.0, "Maximum depth of a point.", unit="m", at_least=0.1, at_most=10_000.0)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ class PipelineConfig(Config):
     )
     roi: tuple[int, ...] = setting(
         (0, 0, 0, 0), "Region of interest of the rectified image: x, y, width, height. The rest is cut off, and "
-        "outputs have the region's size and K. All 0: the whole image.", unit="px")  # fmt: skip
+        "outputs have the region's size and K. All 0: the whole image.",
+        unit="px", at_least=0, at_most=65535)  # fmt: skip
     sky_depth: bool = setting(False, "Publish the predicted depth of sky pixels instead of NaN.")
     timing: bool = setting(False, "Measure the time of each pipeline stage.")
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
@@ -180,7 +181,7 @@ class PipelineConfig(Config):
 
     def check(self) -> None:
         """Check that the region is one."""
-        if len(self.roi) != 4 or min(self.roi) < 0 or (0 in self.roi[2:] and any(self.roi)):
+        if len(self.roi) != 4 or (0 in self.roi[2:] and any(self.roi)):
             raise self.refusal("roi", "it must be x, y, width and height with a width and a height above 0, or all 0")
 
     @property

@@ -15,7 +15,7 @@ class SceneConfig(Config):
     start_s: float = setting(0.0, "Time skipped at the beginning of the drive.", unit="s", at_least=0.0, at_most=300.0)
     height: int = setting(192, "Image height.", unit="px", at_least=16, at_most=4096)
     width: int = setting(640, "Image width.", unit="px", at_least=16, at_most=8192)
-    focal_px: float = setting(0.0, "Focal length; 0: 0.6 times the image width.", unit="px", at_least=0.0)
+    focal_px: float = setting(0.0, "Focal length; 0: 0.6 times the image width.", unit="px", at_least=0.0, at_most=1e5)
     camera_height_m: float = setting(1.5, "Height of the camera above the road.", unit="m", at_least=0.5, at_most=4.0)
     camera_pitch_deg: float = setting(0.0, "Downward pitch of the camera.", unit="deg", at_least=-30.0, at_most=60.0)
     max_speed_mps: float = setting(

@@ -12,12 +12,12 @@ from monodvps_ros.config.tree import Config, setting
 class OptimizerConfig(Config):
     """Adam with a polynomial learning-rate schedule, (1 - step / steps) ^ power."""
 
-    learning_rate: float = setting(2.5e-4, "Initial learning rate of the network.", at_least=0.0)
-    pose_learning_rate: float = setting(1e-4, "Initial learning rate of the pose network.", at_least=0.0)
-    power: float = setting(0.9, "Power of the learning-rate schedule; 0: constant.", at_least=0.0)
-    warmup_steps: int = setting(0, "Steps of linear learning-rate warm-up.", unit="steps", at_least=0)
-    weight_decay: float = setting(0.0, "Decoupled weight decay.", at_least=0.0)
-    clip_norm: float = setting(10.0, "Maximum gradient norm; 0: no clipping.", at_least=0.0)
+    learning_rate: float = setting(2.5e-4, "Initial learning rate of the network.", at_least=0.0, at_most=10.0)
+    pose_learning_rate: float = setting(1e-4, "Initial learning rate of the pose network.", at_least=0.0, at_most=10.0)
+    power: float = setting(0.9, "Power of the learning-rate schedule; 0: constant.", at_least=0.0, at_most=100.0)
+    warmup_steps: int = setting(0, "Steps of linear learning-rate warm-up.", unit="steps", at_least=0, at_most=10**9)
+    weight_decay: float = setting(0.0, "Decoupled weight decay.", at_least=0.0, at_most=10.0)
+    clip_norm: float = setting(10.0, "Maximum gradient norm; 0: no clipping.", at_least=0.0, at_most=1e6)
     average: float = setting(
         0.0, "Decay of the exponential moving average of the weights, which is what is exported; 0: no averaging.",
         at_least=0.0, at_most=0.99999)  # fmt: skip
@@ -94,32 +94,43 @@ class TrainingConfig(Config):
         choices=("encoder", "semantic", "instance", "depth", "flow", "pose"),
     )
     frozen_statistics: bool = setting(False, "Freeze the running statistics of batch normalisation.")
-    max_steps: int = setting(60000, "Total number of training steps.", unit="steps", at_least=1)
-    batch_size: int = setting(8, "Batch size per device.", at_least=1)
+    max_steps: int = setting(60000, "Total number of training steps.", unit="steps", at_least=1, at_most=10**9)
+    batch_size: int = setting(8, "Batch size per device.", at_least=1, at_most=4096)
     source_weights: tuple[float, ...] = setting(
         (),
         "Relative sampling weight of each data source, in the order given; empty: proportional to their sizes.",
         at_least=0.0,
+        at_most=1e6,
     )
     max_gap_s: float = setting(
-        0.5, "Maximum time between neighbouring frames of a training sample.", unit="s", at_least=0.001
+        0.5, "Maximum time between neighbouring frames of a training sample.", unit="s", at_least=0.001, at_most=3600.0
     )
     center_sigma_px: float = setting(
-        8.0, "Standard deviation of the centre heatmap's Gaussians, in pixels at 1024 x 2048.", unit="px", at_least=0.1
+        8.0,
+        "Standard deviation of the centre heatmap's Gaussians, in pixels at 1024 x 2048.",
+        unit="px",
+        at_least=0.1,
+        at_most=1000.0,
     )
-    workers: int = setting(2, "Data-loading processes; 0: samples are loaded in the training process.", at_least=0)
+    workers: int = setting(
+        2, "Data-loading processes; 0: samples are loaded in the training process.", at_least=0, at_most=1024
+    )
     device: str = setting("auto", "Training device.", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
         "32-true", "Numerical precision, as named by Lightning.", choices=("32-true", "16-mixed", "bf16-mixed")
     )
-    seed: int = setting(0, "Random seed of weights, data order and augmentation.", at_least=0)
+    seed: int = setting(0, "Random seed of weights, data order and augmentation.", at_least=0, at_most=2**32 - 1)
     deterministic: bool = setting(
         False, "Use deterministic algorithms on a GPU; torch warns about operations that have none."
     )
-    checkpoint_every: int = setting(500, "Steps between checkpoints.", unit="steps", at_least=1)
-    validate_every: int = setting(1000, "Steps between validations; 0: no validation.", unit="steps", at_least=0)
-    validation_frames: int = setting(200, "Maximum number of frames per validation.", unit="frames", at_least=1)
-    picture_every: int = setting(500, "Steps between logged images; 0: none.", unit="steps", at_least=0)
+    checkpoint_every: int = setting(500, "Steps between checkpoints.", unit="steps", at_least=1, at_most=10**9)
+    validate_every: int = setting(
+        1000, "Steps between validations; 0: no validation.", unit="steps", at_least=0, at_most=10**9
+    )
+    validation_frames: int = setting(
+        200, "Maximum number of frames per validation.", unit="frames", at_least=1, at_most=10**9
+    )
+    picture_every: int = setting(500, "Steps between logged images; 0: none.", unit="steps", at_least=0, at_most=10**9)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from monodvps_ros.errors import ConfigError, shortened, shown
-from monodvps_ros.files import given_or_shipped, parse_yaml, read_yaml
+from monodvps_ros.files import given_or_shipped, read_yaml
 
 #: Key of a file for the file that it is based on.
 BASE_KEY = "base"
@@ -100,7 +100,7 @@ class Setting:
         """The choices, or the range in words; empty where every value of the type is allowed."""
         if self.choices:
             return ", ".join(self.choices)
-        low, high = (None if limit is None else f"{limit:g}" for limit in (self.at_least, self.at_most))
+        low, high = (None if limit is None else f"{limit:.10g}" for limit in (self.at_least, self.at_most))
         if low and high:
             return f"{low} to {high}"
         return f"at least {low}" if low else f"at most {high}" if high else ""
@@ -161,7 +161,7 @@ def load(config_class: type[ConfigT], path: Path | None = None, overrides: Mappi
     Args:
         config_class: the class to build.
         path: a YAML file, or None for the defaults; ``config/NAME`` finds those that ship from any folder.
-        overrides: dotted name to value; texts are read as YAML scalars (``"0.5"``, ``"true"``).
+        overrides: dotted name to value.
 
     Raises:
         ConfigError: the file cannot be read or is not a mapping, or as `from_dict` says.
@@ -169,13 +169,7 @@ def load(config_class: type[ConfigT], path: Path | None = None, overrides: Mappi
     where = "configuration" if path is None else str(path)
     values = {} if path is None else _read_file(given_or_shipped(path))
     for name, value in (overrides or {}).items():
-        set_value(
-            values,
-            name,
-            parse_yaml(value, f"'{name}={shortened(value)}'", ConfigError)
-            if isinstance(value, str) and value
-            else value,
-        )
+        set_value(values, name, value)
     return from_dict(config_class, values, where)
 
 

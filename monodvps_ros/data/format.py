@@ -24,6 +24,7 @@ class OpenOptions:
         rate_hz: frames per second.
         labels: label space of the truth.
         rectified: auto, true or false: whether the images are rectified.
+        label_file: that the caller reads label images by; concerns no format.
     """
 
     image_topic: str | None = None
@@ -31,10 +32,11 @@ class OpenOptions:
     rate_hz: float | None = None
     labels: LabelSpace | None = None
     rectified: str = "auto"
+    label_file: Path | None = None
 
     def given(self) -> dict[str, object]:
         """Return the options that were given, by name."""
-        values = {name: getattr(self, name) for name in self.__slots__}
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "label_file"}
         return {name: value for name, value in values.items() if value not in (None, "auto")}
 
 

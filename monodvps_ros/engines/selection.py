@@ -20,7 +20,7 @@ from monodvps_ros.engines.cache import cache_folder
 from monodvps_ros.engines.graph import thread_count
 from monodvps_ros.engines.model import DEFAULT_ENGINES, GraphModel, export_graph
 from monodvps_ros.engines.openvino_file import has_bfloat16, write_int8
-from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, WeightsError, shown
+from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, WeightsError, shortened, shown
 from monodvps_ros.files import clear_partials, owned, put_in_place, read_json, write_text, written_whole
 from monodvps_ros.network import description, load_network, read_card
 from monodvps_ros.network.weights import AOTI, ONNX, OPENVINO
@@ -92,8 +92,8 @@ def open_graph(path: Path, config: PipelineConfig, device: torch.device) -> Grap
         MissingDependencyError: the engine is not installed.
         WeightsError: as `GraphModel` says.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; give one written by 'monodvps export'")
+    if not os.path.isfile(path):  # noqa: PTH113 (unlike Path.is_file, false for a name that is too long)
+        raise WeightsError(f"{shortened(str(path))}: no such file; give one written by 'monodvps export'")
     if path.suffix == AOTI:
         if not config.allow_programs:
             raise ConfigError(
@@ -182,8 +182,8 @@ def _load(weights: str, device: torch.device, choice: Choice, threads: int) -> P
         path = cache_folder(weights) / _INT8_FILE
         if not path.is_file():
             raise WeightsError(
-                f"weights '{weights}' have no int8 graph yet; make it with: monodvps export --engine openvino "
-                "--precision int8 --calibrate FRAMES"
+                f"weights '{shortened(weights)}' have no int8 graph yet; make it with: monodvps export --engine "
+                "openvino --precision int8 --calibrate FRAMES"
             )
     else:
         path = _graph(weights)

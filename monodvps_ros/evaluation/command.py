@@ -151,7 +151,9 @@ def evaluate(request: Request) -> int:
 
 def _open(request: Request) -> list[_Recording]:
     if not request.split:
-        source = open_source(request.data, image_topic=request.image_topic, rectified=request.rectified)
+        source = open_source(
+            request.data, image_topic=request.image_topic, rectified=request.rectified, label_file=request.labels
+        )
         height_m = request.camera_height_m or getattr(source, "camera_height_m", None)
         return [_Recording(source, None if "scale.camera_height_m" in request.settings else height_m)]
     drives = split_of(request.split)

@@ -9,7 +9,7 @@ import jinja2
 
 from monodvps_ros.errors import counted
 from monodvps_ros.evaluation.drawings import class_bars, distance_chart, timelines
-from monodvps_ros.evaluation.result import FIGURES, NO_NUMBER, UNPAIRED, Result, at_scaling
+from monodvps_ros.evaluation.result import FIGURES, NO_NUMBER, UNPAIRED, Result, at_scaling, change
 from monodvps_ros.metrics import GROUPS, DepthErrors, Figure
 
 MINUS = "\N{MINUS SIGN}"
@@ -106,7 +106,7 @@ def _cell(
     value, other = look_up(results, path), look_up(baseline, path)
     cell = {"text": _number(value, digits), "difference": "", "kind": ""}
     if value is not None and other is not None:
-        difference = round(value - other, digits)
+        difference = change(value, other, digits)
         cell["difference"] = "±0" if difference == 0 else f"{difference:+,.{digits}f}".replace("-", MINUS)
         if difference:
             cell["kind"] = "better" if (difference < 0) == lower_is_better else "worse"

@@ -75,6 +75,11 @@ def figure_text(name: str, value: float | None) -> str:
     return NO_NUMBER if value is None else f"{value:,.{FIGURES[name].digits}f}"
 
 
+def change(new: float, old: float, digits: int) -> float:
+    """Return the difference of two figures as they are shown, so that a reader who subtracts finds the same."""
+    return round(round(new, digits) - round(old, digits), digits)
+
+
 def figures_table(columns: Mapping[str, Mapping[str, float | None]], title: str = "") -> Table:
     """Set figures, or a part of them, side by side under titles; a number that no column has is left out."""
     table = _table(title, *columns)
@@ -92,17 +97,17 @@ def comparison_table(after: Mapping[str, float | None], before: Mapping[str, flo
         new, old = after.get(name), before.get(name)
         if new is None or old is None:
             continue
-        change = round(new - old, figure.digits)
-        verdict = "same" if not change else "better" if (change < 0) == figure.lower_is_better else "worse"
+        difference = change(new, old, figure.digits)
+        verdict = "same" if not difference else "better" if (difference < 0) == figure.lower_is_better else "worse"
         table.add_row(
-            _label(figure), figure_text(name, old), figure_text(name, new), f"{change:+.{figure.digits}f} {verdict}"
+            _label(figure), figure_text(name, old), figure_text(name, new), f"{difference:+.{figure.digits}f} {verdict}"
         )
     return table
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title or None, title_justify="left")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for name in columns:
         table.add_column(name, justify="right")
     return table

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of models on the Hugging Face hub, and of their classes."""
 
-from monodvps_ros.errors import ConfigError, LabelError
+from monodvps_ros.errors import ConfigError, LabelError, shortened
 from monodvps_ros.labels import LabelSpace
 
 #: Short names of panoptic models trained on Cityscapes.
@@ -33,7 +33,7 @@ def parse_pair(spec: str) -> tuple[str, str]:
     parts = spec.split("+")
     if len(parts) != 2:
         raise ConfigError(
-            f"model '{spec}' must be PANOPTIC+DEPTH, as in 'mask2former-cityscapes+depth-anything-v2-metric'"
+            f"model '{shortened(spec)}' must be PANOPTIC+DEPTH, as in 'mask2former-cityscapes+depth-anything-v2-metric'"
         )
     return resolve(parts[0], PANOPTIC_MODELS, "panoptic"), resolve(parts[1], DEPTH_MODELS, "depth")
 
@@ -49,7 +49,8 @@ def resolve(name: str, known: dict[str, str], kind: str) -> str:
     if "/" in name:
         return name
     raise ConfigError(
-        f"no {kind} model '{name}'; there are {', '.join(known)}; or give a name on the hub (owner/name) or a folder"
+        f"no {kind} model '{shortened(name)}'; there are {', '.join(known)}; or give a name on the hub (owner/name) "
+        "or a folder"
     )
 
 
@@ -64,7 +65,7 @@ def class_mapping(names: dict[int, str], labels: LabelSpace) -> list[int]:
     unknown = [names[number] for number, class_id in zip(sorted(names), found, strict=True) if class_id is None]
     if unknown:
         raise LabelError(
-            f"classes without a counterpart in '{labels.name}': {', '.join(unknown)}; it has "
+            f"classes without a counterpart in '{labels.name}': {shortened(', '.join(unknown))}; it has "
             f"{', '.join(labels.names)}; "
             "choose a model that was trained on its classes"
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.errors import CameraInfoError
+from monodvps_ros.errors import CameraInfoError, shown
 from monodvps_ros.shapes import check_shapes
 
 
@@ -120,7 +120,7 @@ def intrinsics_fault(matrix: NDArray[np.float64], size: tuple[int, int] | None =
         camera can have.
     """
     fault = next(_faults(np.asarray(matrix, np.float64), size), "")
-    return fault and f"{fault}; it is {np.asarray(matrix).ravel().tolist()}"
+    return fault and f"{fault}; it is {shown(np.asarray(matrix).ravel().tolist())}"
 
 
 def check_intrinsics(matrix: NDArray[np.float64]) -> None:

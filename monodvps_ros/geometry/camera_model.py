@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.errors import CameraInfoError, counted, shortened
+from monodvps_ros.errors import CameraInfoError, counted, shortened, shown
 from monodvps_ros.geometry.calibration import Calibration, intrinsics_fault
 from monodvps_ros.geometry.intrinsics import crop_intrinsics, scale_intrinsics
 from monodvps_ros.geometry.rectification import Distortion, Rectification
@@ -240,7 +240,7 @@ def _distortion(calibration: Calibration) -> tuple[str, NDArray[np.float64]]:
         coefficients = np.zeros(4)
     if len(coefficients) not in counts or not np.isfinite(coefficients).all():
         raise CameraInfoError(
-            f"'{model}' has {counted(len(coefficients), 'coefficient')}: {coefficients.tolist()}; "
+            f"'{model}' has {counted(len(coefficients), 'coefficient')}: {shown(coefficients.tolist())}; "
             f"it must have {' or '.join(map(str, counts))} finite ones"
         )
     return model, coefficients
@@ -250,5 +250,5 @@ def _rotation(r: NDArray[np.float64]) -> NDArray[np.float64]:
     if not r.any():
         return np.eye(3)
     if not np.isfinite(r).all() or np.abs(r @ r.T - np.eye(3)).max() > 1e-3 or np.linalg.det(r) < 0:
-        raise CameraInfoError(f"R is not a rotation: {r.ravel().tolist()}")
+        raise CameraInfoError(f"R is not a rotation: {shown(r.ravel().tolist())}")
     return r

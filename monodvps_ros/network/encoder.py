@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from monodvps_ros.errors import ConfigError, WeightsError
+from monodvps_ros.errors import ConfigError, WeightsError, shortened
 from monodvps_ros.network.blank import without_values
 from monodvps_ros.network.depthwise import with_fast_training
 
@@ -78,7 +78,7 @@ def _feature_info(name: str, output_stride: int) -> tuple[dict[str, Any], ...]:
 
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see timm.list_models()"
-        raise ConfigError(f"network.encoder '{name}' is not a timm model; similar names: {near}")
+        raise ConfigError(f"network.encoder '{shortened(name)}' is not a timm model; similar names: {near}")
     try:
         with without_values():
             model: Any = timm.create_model(name, features_only=True, **_stride_option(output_stride))
@@ -86,7 +86,7 @@ def _feature_info(name: str, output_stride: int) -> tuple[dict[str, Any], ...]:
         advice = "set network.output_stride to 32" if output_stride != 32 else "choose another encoder"
         reason = str(error) or "its stages cannot be dilated"
         raise ConfigError(
-            f"encoder '{name}' gives no feature maps at output stride {output_stride} ({reason}); {advice}"
+            f"encoder '{shortened(name)}' gives no feature maps at output stride {output_stride} ({reason}); {advice}"
         ) from None
     return tuple(model.feature_info.get_dicts())
 
@@ -120,7 +120,7 @@ def _create(name: str, output_stride: int, in_channels: int, weights: str, indic
     if weights and weights != "hub":
         path = Path(weights)
         if not path.is_file():
-            raise WeightsError(f"encoder weights '{weights}': no such file; give a file, 'hub', or nothing")
+            raise WeightsError(f"encoder weights '{shortened(weights)}': no such file; give a file, 'hub', or nothing")
         options["pretrained_cfg_overlay"] = {"file": str(path), "source": "file", "custom_load": False}
     try:
         model: nn.Module = timm.create_model(name, pretrained=bool(weights), **options)
@@ -134,6 +134,7 @@ def _create(name: str, output_stride: int, in_channels: int, weights: str, indic
             else "give the file of a timm classification model of that name"
         )
         raise WeightsError(
-            f"encoder weights '{weights}' for '{name}' cannot be loaded: {type(error).__name__}: {error}; {advice}"
+            f"encoder weights '{shortened(weights)}' for '{name}' cannot be loaded: {type(error).__name__}: "
+            f"{shortened(str(error))}; {advice}"
         ) from error
     return model

@@ -20,6 +20,8 @@ HEADER_KEY = "monodvps"
 #: Entry of a header that describes the pose network; absent where the file has none.
 POSE_KEY = "pose"
 _MAX_SHRINK = 8
+#: Beyond these, images in 0..1 are beyond what the network can compute with.
+_MOST_MEAN, _STD_RANGE = 1000.0, (0.001, 1000.0)
 _NAMED = 6  # how many names an error shows
 #: Types of a header's entries that are always there.
 _TYPES: dict[str, type] = {
@@ -102,16 +104,18 @@ def normalization(path: Path, header: Mapping[str, Any]) -> tuple[Sequence[float
     """Read mean and deviation of red, green and blue out of a header; ImageNet's where it does not say.
 
     Raises:
-        WeightsError: they are not three numbers each, deviations above 0.
+        WeightsError: they are not three numbers each, of use for images in 0..1.
     """
     values = header.get("normalization", {"mean": IMAGENET_MEAN, "std": IMAGENET_STD})
     try:
         mean, std = ([float(value) for value in values[name]] for name in ("mean", "std"))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         mean, std = [], []
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+    usable = len(mean) == len(std) == 3 and all(abs(m) <= _MOST_MEAN for m in mean)  # which NaN is not
+    if not usable or not all(_STD_RANGE[0] <= deviation <= _STD_RANGE[1] for deviation in std):
         raise WeightsError(
-            f"{path}: its normalisation is {shown(values)}; expected 'mean' and 'std' of three colours each"
+            f"{path}: its normalisation is {shown(values)}; expected 'mean' and 'std' of three colours each, finite, "
+            f"with means up to {_MOST_MEAN:g} and deviations of {_STD_RANGE[0]:g} to {_STD_RANGE[1]:g}"
         )
     return mean, std
 
@@ -145,12 +149,12 @@ def describe(path: Path, header: Mapping[str, Any]) -> str:
         data = some([Path(str(entry)).name for entry in data])
     trained = f", trained on {shortened(str(data))}" if data else ""
     licence = f"; licence: {shortened(str(card['license']))}" if card.get("license") else ""
-    return f"{path.name}: {header['network']['encoder']}{trained}{licence}"
+    return f"{shortened(path.name)}: {shortened(str(header['network'].get('encoder')))}{trained}{licence}"
 
 
 def some(names: list[str]) -> str:
-    """Name the first few."""
+    """Name the first few, which may come from a file."""
     if not names:
         return "none"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return shortened(", ".join(names[:_NAMED])) + more

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights files: safetensors whose header says what the network is and where it comes from. Nothing is unpickled."""
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig, to_dict
-from monodvps_ros.errors import ConfigError, DeviceError, WeightsError, shortened
+from monodvps_ros.errors import ConfigError, DeviceError, WeightsError, shortened, shown
 from monodvps_ros.files import written_whole
 from monodvps_ros.network.blank import without_values
 from monodvps_ros.network.header import (
@@ -162,7 +163,9 @@ def load_weights(network: MonoDVPS, path: Path | str) -> None:
     stored, wanted = to_dict(network_config(path, header)), to_dict(network.config)
     free = ("input_height", "input_width")
     other = [
-        f"{k} is {stored[k]} there and {wanted[k]} here" for k in wanted if stored[k] != wanted[k] and k not in free
+        f"{k} is {shown(stored[k])} there and {shown(wanted[k])} here"
+        for k in wanted
+        if stored[k] != wanted[k] and k not in free
     ]
     if other:
         raise WeightsError(
@@ -193,7 +196,7 @@ def load_fitting_weights(network: MonoDVPS, path: Path | str) -> list[str]:
     stored, wanted = network_config(path, header), network.config
     names = ("encoder", "canonical_focal_px") if stored.metric and wanted.metric else ("encoder",)
     for name in names:
-        there, here = getattr(stored, name), getattr(wanted, name)
+        there, here = (shortened(str(getattr(config, name))) for config in (stored, wanted))
         if there != here:
             raise WeightsError(f"{path}: its {name} is {there}, this network's {here}; set network.{name}={there}")
     network.normalize.set(*normalization(path, header))
@@ -232,8 +235,10 @@ def read_card(path: Path | str) -> dict[str, Any]:
         raise WeightsError(
             f"{path}: an exported graph, which can be run but contains no weights to load; give the .safetensors file"
         )
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; give a file written by 'monodvps export', or 'random'")
+    if not os.path.isfile(path):  # noqa: PTH113 (unlike Path.is_file, false for a name that is too long)
+        raise WeightsError(
+            f"{shortened(str(path))}: no such weights file; give a file written by 'monodvps export', or 'random'"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

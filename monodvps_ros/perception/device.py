@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monodvps_ros.errors import DeviceError
+from monodvps_ros.errors import DeviceError, shortened
 
 
 def resolve_device(name: str) -> torch.device:
@@ -27,13 +27,15 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"device '{name}' is not a device; use auto, cpu, cuda or cuda:N") from None
+        raise DeviceError(f"device '{shortened(name)}' is not a device; use auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise DeviceError(f"device '{name}' is absent: {count} CUDA devices are visible; use auto or cpu")
+            raise DeviceError(
+                f"device '{shortened(name)}' is absent: {count} CUDA devices are visible; use auto or cpu"
+            )
     elif device.type != "cpu":
-        raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+        raise DeviceError(f"device '{shortened(name)}' is not supported; use auto, cpu, cuda or cuda:N")
     return device
 
 

@@ -7,7 +7,7 @@ import torch
 
 from monodvps_ros.config import PipelineConfig
 from monodvps_ros.engines import GraphModel, load_engine, open_graph, thread_count
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, shortened
 from monodvps_ros.foundation.pair import FoundationModel
 from monodvps_ros.network import GRAPH_SUFFIXES, PoseNetwork, load_pose_network
 from monodvps_ros.perception.device import resolve_device
@@ -40,7 +40,10 @@ def load_model(config: PipelineConfig, device: torch.device | None = None) -> Pe
             torch.set_num_threads(1)
         return model
     if config.weights:
-        raise ConfigError(f"model '{config.model}' and weights '{config.weights}' are both named; leave one empty")
+        raise ConfigError(
+            f"model '{shortened(config.model)}' and weights '{shortened(config.weights)}' are both named; "
+            "leave one empty"
+        )
     return FoundationModel(config.model, device)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monodvps_ros.config import PipelineConfig
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, shortened
 from monodvps_ros.geometry import canonical_factor, crop_intrinsics, disparity_to_inverse_depth
 from monodvps_ros.geometry.resizing import resize_image, resize_live, resize_nearest
 from monodvps_ros.labels import VOID_CLASS_ID
@@ -111,7 +111,8 @@ class Pipeline:
         """
         unknown = [name for name in config.kept_classes if name not in self.model.label_space.names]
         if unknown:
-            raise ConfigError(f"classes: the model has no '{unknown[0]}' but {', '.join(self.model.label_space.names)}")
+            known = ", ".join(self.model.label_space.names)
+            raise ConfigError(f"classes: the model has no '{shortened(unknown[0])}' but {known}")
         if self._frame_size is not None:
             config.region(self._frame_size)
         if config.tracker.flow == "network" and not self.model.has_flow:

@@ -38,6 +38,7 @@ class Snapshot:
         not_finite: those of them for which the network gave NaN or infinite numbers.
         idle: images that were on their way when the last subscriber of an output left.
         dropped: images dropped, by reason.
+        dropped_lately: those of the last seconds.
         input_rate_hz: images received a second, over the last seconds.
         output_rate_hz: the same of images processed.
         latency_p50_ms: from reception to the last output published, of the last frames; NaN before the first.
@@ -54,6 +55,7 @@ class Snapshot:
     not_finite: int
     idle: int
     dropped: dict[str, int]
+    dropped_lately: dict[str, int]
     input_rate_hz: float
     output_rate_hz: float
     latency_p50_ms: float
@@ -77,6 +79,7 @@ class Statistics:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter(dict.fromkeys(DROP_REASONS, 0))
+        self._lately: deque[tuple[float, str]] = deque(maxlen=1000)
         self._received_at: deque[float] = deque(maxlen=1000)
         self._processed_at: deque[float] = deque(maxlen=1000)
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES)
@@ -113,6 +116,7 @@ class Statistics:
         """Count a dropped image under one of `DROP_REASONS`."""
         with self._lock:
             self._dropped[reason] += 1
+            self._lately.append((time.monotonic(), reason))
 
     def count_reset(self) -> None:
         """Count a reset of the tracker."""
@@ -135,6 +139,7 @@ class Statistics:
                 not_finite=self._counts["not finite"],
                 idle=self._counts["idle"],
                 dropped=dict(self._dropped),
+                dropped_lately=dict(Counter(reason for at, reason in self._lately if now - at <= WINDOW_S)),
                 input_rate_hz=_rate_hz(self._received_at, now),
                 output_rate_hz=_rate_hz(self._processed_at, now),
                 latency_p50_ms=float(np.percentile(latencies, 50)),

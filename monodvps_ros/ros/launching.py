@@ -14,7 +14,7 @@ from launch.events.process import ProcessExited
 from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 
-from monodvps_ros.errors import ConfigError
+from monodvps_ros.errors import ConfigError, shortened
 from monodvps_ros.ros_environment import REFUSED
 
 #: How alike an argument that is not known must be to one that is, for a warning: an including launch file has its own.
@@ -37,8 +37,8 @@ def argument_values(context: LaunchContext, arguments: Sequence[DeclareLaunchArg
     namespace = values.get("namespace", "")
     if not re.fullmatch(r"/?([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?/?", namespace, re.ASCII):
         raise ConfigError(
-            f"launch argument namespace is '{namespace}'; it must be names of letters, digits and underscores, with "
-            "slashes between them"
+            f"launch argument namespace is '{shortened(namespace)}'; it must be names of letters, digits and "
+            "underscores, with slashes between them"
         )
     return values
 

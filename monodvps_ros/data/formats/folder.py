@@ -53,6 +53,7 @@ class FolderSource:
         rate_hz: images per second; None takes that of `camera.json`, or 10 Hz where there is none.
         labels: label space of the panoptic truth.
         rectified: auto, true or false: whether the images are rectified; auto: where camera.json has no distortion.
+        label_file: that the caller reads ``label/`` by, where the folder has none; nothing is said of it then.
 
     Attributes:
         camera_height_m: of the camera above the road; None where it is not known.
@@ -62,7 +63,12 @@ class FolderSource:
     """
 
     def __init__(
-        self, path: Path, rate_hz: float | None = None, labels: LabelSpace = CITYSCAPES, rectified: str = "auto"
+        self,
+        path: Path,
+        rate_hz: float | None = None,
+        labels: LabelSpace = CITYSCAPES,
+        rectified: str = "auto",
+        label_file: Path | None = None,
     ) -> None:
         self.path = path
         self._frames = CameraSamples(str(path / CAMERA_FILE), rectified)
@@ -88,7 +94,7 @@ class FolderSource:
         self._label_file = find_label_file(path, labels)
         has_labels = self._label_file is not None and self._label_file.groups is not None
         self._label = self._partners(self._label_file.folder) if self._label_file is not None and has_labels else {}
-        if self._label_file is None and (path / "label").is_dir():
+        if self._label_file is None and label_file is None and (path / "label").is_dir():
             log.warning("%s: has no %s: label/ is read by 'evaluate --labels FILE' only", path, LABEL_FILE)
         self._poses = _read_poses(path / "poses.txt", len(self._images))
 
@@ -181,7 +187,9 @@ def _read_poses(path: Path, count: int) -> NDArray[np.float64] | None:
 FORMAT = Format(
     "a folder of images",
     Path.is_dir,
-    lambda path, options: FolderSource(path, options.rate_hz, options.labels or CITYSCAPES, options.rectified),
+    lambda path, options: FolderSource(
+        path, options.rate_hz, options.labels or CITYSCAPES, options.rectified, options.label_file
+    ),
     frozenset({"rate_hz", "labels", "rectified"}),
     fallback=True,
 )

@@ -265,8 +265,8 @@ def _problems(health: CameraHealth) -> Iterator[tuple[bytes, str]]:
     received_hz, processed_hz = snapshot.input_rate_hz, snapshot.output_rate_hz
     wanted_hz = min(received_hz, health.max_rate_hz or received_hz)
     if processed_hz < KEEPING_UP * wanted_hz and health.subscribed_s is not None:
-        dropped = max(snapshot.dropped, key=snapshot.dropped.__getitem__, default="")
-        most = f", most are dropped: {dropped}" if snapshot.dropped.get(dropped) else ""
+        dropped = snapshot.dropped_lately
+        most = f", most are dropped: {max(dropped, key=dropped.__getitem__)}" if dropped else ""
         yield WARN, f"falling behind: {received_hz:.1f} images/s received, {processed_hz:.1f} processed{most}"
     for topic, policy in health.incompatible.items():
         if not (silent and topic == health.image_topic):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS parameters as a view of the configuration tree: same names, defaults, descriptions and ranges."""
 
-import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +15,6 @@ from monodvps_ros.config import CameraConfig, NodeConfig, Setting, from_dict, se
 from monodvps_ros.config.tree import ConfigT, did_you_mean, set_value
 from monodvps_ros.errors import ConfigError, MonoDVPSError
 
-_INTEGER_LIMITS = (-(2**63), 2**63 - 1)
-_FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
-
 
 def descriptor(setting: Setting) -> ParameterDescriptor:
     """Describe one setting: text with unit, choices, range, and whether it is read-only."""
@@ -27,15 +23,12 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
         additional_constraints=f"One of: {', '.join(setting.choices)}." if setting.choices else "",
         read_only=setting.read_only,
     )
-    if setting.at_least is None and setting.at_most is None:
+    low, high = setting.at_least, setting.at_most
+    if low is None or high is None:
         return described
-    integer = setting.type is int
-    lowest, highest = _INTEGER_LIMITS if integer else _FLOAT_LIMITS
-    low = lowest if setting.at_least is None else setting.at_least
-    high = highest if setting.at_most is None else setting.at_most
-    if integer:
+    if setting.type is int:
         described.integer_range.append(IntegerRange(from_value=int(low), to_value=int(high), step=0))
-    else:
+    elif setting.type is float:  # ROS has no ranges for arrays
         described.floating_point_range.append(FloatingPointRange(from_value=float(low), to_value=float(high)))
     return described
 
