@@ -30,6 +30,10 @@ def test_folder_labels_of_another_data_set(folder, caplog):
     with caplog.at_level(logging.WARNING):
         assert next(iter(open_source(folder))).truth.panoptic is None
     assert "has no labels.yaml: label/ is read by" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        open_source(folder, label_file=folder / "elsewhere.yaml")
+    assert "labels.yaml" not in caplog.text
     labels = folder / "labels.yaml"
     labels.write_text("values: {0: sky, 1: car, 2: null}")
     assert next(iter(open_source(folder))).truth.panoptic[0, :3].tolist() == [10000, 13000, 65535]

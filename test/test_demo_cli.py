@@ -3,6 +3,7 @@
 
 import importlib
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from monodvps_ros.cli import application as entry
+from monodvps_ros.cli.main import main
 from monodvps_ros.errors import DataError
 
 
@@ -125,6 +127,32 @@ def test_interruption_is_quiet_and_130(command, capsys):
     command(probe)
     assert run(["probe"]) == 130
     assert capsys.readouterr().err == ""
+
+
+def test_an_interruption_while_it_imports_is_quiet_and_130():
+    code = (
+        "import os, signal, sys\n"
+        "class Press:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        "from monodvps_ros.cli.main import main\n"
+        "sys.meta_path.insert(0, Press)\n"
+        "main(['--help'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_command_that_runs_can_be_interrupted(command):
+    found = []
+
+    def probe() -> None:
+        found.append(signal.getsignal(signal.SIGINT))
+
+    command(probe)
+    with pytest.raises(SystemExit):
+        main(["probe"])
+    assert found == [signal.default_int_handler] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(("value", "code"), [(None, 0), (0, 0), (1, 1)])

@@ -15,8 +15,8 @@ from monodvps_ros.evaluation.depth_scaling import DepthScaler, DepthScaling
 from monodvps_ros.evaluation.drawings import distance_chart, timelines
 from monodvps_ros.evaluation.frame_pictures import Filmstrip, WorstFrames, color_depth_error, color_panoptic
 from monodvps_ros.evaluation.pairs import FramePair
-from monodvps_ros.evaluation.report import render_report
-from monodvps_ros.evaluation.result import at_scaling
+from monodvps_ros.evaluation.report import _figure_cell, render_report
+from monodvps_ros.evaluation.result import FIGURES, at_scaling, change, comparison_table
 from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.metrics import METRICS, DatasetRules, DepthProtocol
@@ -65,6 +65,20 @@ def run(frames=6, factor=1.0, shift=1, **options):
 def measured(result):
     """The result with the parts of its only depth scaling."""
     return at_scaling(result.result(), "none")
+
+
+def test_a_change_is_the_difference_of_the_figures_shown():
+    assert [change(63.649, 63.551, 1), change(63.651, 63.649, 1), change(0.25, 0.75, 0)] == [0.0, 0.1, -1.0]
+    table = comparison_table({"pq": 63.64, "miou": 50.04, "abs_rel": 0.1}, {"pq": 63.56, "miou": 50.06, "abs_rel": 0.2})
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert rows == [
+        ("PQ (%)", "63.6", "63.6", "+0.0 same"),
+        ("mIoU (%)", "50.1", "50.0", "-0.1 worse"),
+        ("absRel", "0.200", "0.100", "-0.100 better"),
+    ]
+    after, before = ({"figures": {"pq": value}} for value in (63.64, 63.56))
+    figure = FIGURES["pq"]
+    assert _figure_cell(after, before, figure) == {"text": "63.6", "difference": "±0", "kind": ""}
 
 
 def test_schema_of_the_json():

@@ -105,6 +105,12 @@ def test_binning_keeps_a_point_on_its_pixel():
         ({"height": 240, "width": 320}, "for an image of 320x240 but the image is 640x480"),
         ({"d": DISTORTED, "distortion_model": "thin_prism"}, "distortion model 'thin_prism'"),
         ({"d": [0.1] * 6}, "'plumb_bob' has 6 coefficients"),
+        ({"d": [0.1] * 1000}, r"^'plumb_bob' has 1000 coefficients: .{,201}; it must have 4 or 5 finite ones$"),
+        ({"d": DISTORTED, "r": [-1e100 / 3] * 9}, r"^R is not a rotation: .{,200}$"),
+        (
+            {"k": [-1e300 / 3] * 9, "p": [0.0] * 12},
+            "^K is of no camera: expected focal lengths above 0; it is .{,200}$",
+        ),
         ({"k": [4.2, 0, 320, 0, 4.2, 240, 0, 0, 1], "p": [0.0] * 12}, "K is not in pixels: focal lengths of 4.2"),
         ({"k": [1e6, 0, 320, 0, 1e6, 240, 0, 0, 1], "p": [0.0] * 12}, r"K is not in pixels: focal lengths of 1e\+06"),
         (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from monodvps_ros.config import PipelineConfig, TrackerConfig, load
+from monodvps_ros.config import PipelineConfig, TrackerConfig, load, settings
 from monodvps_ros.errors import CameraInfoError, ConfigError, DeviceError
 from monodvps_ros.geometry import scale_intrinsics
 from monodvps_ros.geometry.rectification import Distortion, Rectification
@@ -84,6 +84,20 @@ def pipeline(model=None, **overrides):
 
 def test_the_model_of_this_file_keeps_the_protocol():
     assert isinstance(FlatWorld(), PerceptionModel)
+
+
+def test_whole_numbers_among_the_settings_work_at_their_limits():
+    numbers = [entry for entry in settings(PipelineConfig) if entry.type is int]
+    assert len(numbers) >= 8
+    for limit in ("at_least", "at_most"):
+        at_limit = {entry.name: getattr(entry, limit) for entry in numbers}
+        assert pipeline(**at_limit).step(frame()).panoptic.shape == CAMERA
+
+
+def test_a_class_that_the_model_lacks_is_named_in_few_characters():
+    with pytest.raises(ConfigError, match=r"the model has no 'c+…' but road, ") as error:
+        pipeline(classes=["c" * 10_000])
+    assert len(str(error.value)) < 600
 
 
 @pytest.mark.parametrize("output_size", ["camera", "network"])

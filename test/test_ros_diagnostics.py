@@ -142,6 +142,19 @@ def test_falling_behind_says_why_most_images_are_dropped():
     assert judge(nothing_dropped)[1].endswith("1.0 processed")
 
 
+def test_drops_count_as_lately_for_the_window_of_the_rates(monkeypatch):
+    now, counters = 100.0, statistics.Statistics()
+    monkeypatch.setattr(statistics.time, "monotonic", lambda: now)
+    for _ in range(9):
+        counters.count_dropped(statistics.UNDECODABLE)
+    now += statistics.WINDOW_S
+    counters.count_dropped(statistics.UNSTAMPED)
+    assert counters.snapshot().dropped_lately == {statistics.UNDECODABLE: 9, statistics.UNSTAMPED: 1}
+    now += 1.0
+    assert counters.snapshot().dropped_lately == {statistics.UNSTAMPED: 1}
+    assert counters.snapshot().dropped[statistics.UNDECODABLE] == 9
+
+
 @pytest.mark.parametrize(
     ("of_health", "of_counters"),
     [({"cloud_mb": 30.0}, {}), ({}, {"output_rate_hz": 5.0}), ({}, FAILED | {"since_error_s": statistics.WINDOW_S})],
