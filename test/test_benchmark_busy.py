@@ -50,6 +50,26 @@ def test_busy_and_measuring_processes_end_with_the_command(number):
     assert not [pid for pid in pids if is_running(pid)]
 
 
+def test_ways_to_wait_take_turns_with_progress_and_the_best_of_each_counts(monkeypatch):
+    figures = iter([(2.0, 1.0), (8.0, 4.0), (4.0, 0.5), (4.0, 2.0), (3.0, 2.0), (1.0, 3.0)])
+    calls, drawn = [], []
+
+    def in_process(changes, arguments):
+        calls.append((changes, arguments))
+        return dict(zip(("alone", "beside"), next(figures), strict=True), model="street; torch float32")
+
+    monkeypatch.setattr(busy, "POLICIES", {"a": {"X": "1"}, "b": {}})
+    monkeypatch.setattr(busy, "_in_process", in_process)
+    monkeypatch.setattr(busy, "tracked", lambda items, *said: (drawn.append(said), items)[1])
+    model, found = busy.compare_policies("step", "auto", "street", 2)
+    assert model == "street; torch float32" and drawn == [("measuring step", 6)]
+    assert calls == [({"X": "1"}, ["step", "auto", "street", "2"]), ({}, ["step", "auto", "street", "2"])] * 3
+    assert found == {
+        "a": {"alone": 4.0, "beside": 2.0, "ratio": 0.5},
+        "b": {"alone": 8.0, "beside": 4.0, "ratio": 0.5},
+    }
+
+
 @pytest.mark.slow
 def test_the_benchmark_compares_ways_to_wait_alone_and_beside_busy_processes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(busy, "POLICIES", {"monodvps_ros": {}})
@@ -62,5 +82,6 @@ def test_the_benchmark_compares_ways_to_wait_alone_and_beside_busy_processes(tmp
     assert end.value.code == 0
     for figures in json.loads(found.read_text()).values():
         assert figures["monodvps_ros"]["alone"] > 0 and figures["monodvps_ros"]["ratio"] > 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
+    assert "1 process of some 10 s" in progress
     assert "beside 2 busy processes" in said and "w.safetensors" in said and "torch float32" in said

@@ -88,9 +88,13 @@ def benchmark(
 
 
 def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> None:
-    from monodvps_ros.benchmark.busy import ROUNDS, WORK, compare_policies  # noqa: PLC0415
+    from monodvps_ros.benchmark.busy import POLICIES, ROUNDS, WORK, compare_policies  # noqa: PLC0415
 
     console, found = Console(), {}
+    count = counted(len(WORK) * ROUNDS * len(POLICIES), "process", "processes")
+    Console(stderr=True, markup=False).print(
+        f"weights {weights or 'street'}: {count} of some 10 s each", soft_wrap=True
+    )
     for work in WORK:
         model, found[work] = compare_policies(work, engine, weights, beside)
         unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
