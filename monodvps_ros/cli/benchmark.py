@@ -34,7 +34,7 @@ def benchmark(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the timings to this JSON file.")] = None,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed calls per stage.")] = 15,
     threads: Annotated[int, typer.Option(min=0, help="Number of torch threads; 0: torch's default.")] = 0,
-    weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP}random.")] = "random",
+    weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP}random.", show_default=False)] = "random",
     beside: Annotated[
         int,
         typer.Option(
@@ -91,10 +91,8 @@ def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> Non
     from monodvps_ros.benchmark.busy import POLICIES, ROUNDS, WORK, compare_policies  # noqa: PLC0415
 
     console, found = Console(), {}
-    count = counted(len(WORK) * ROUNDS * len(POLICIES), "process", "processes")
-    Console(stderr=True, markup=False).print(
-        f"weights {weights or 'street'}: {count} of some 10 s each", soft_wrap=True
-    )
+    processes = counted(len(WORK) * ROUNDS * len(POLICIES), "process", "processes")
+    Console(stderr=True, markup=False).print(f"{processes} of some 10 s each, one after the other", soft_wrap=True)
     for work in WORK:
         model, found[work] = compare_policies(work, engine, weights, beside)
         unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
