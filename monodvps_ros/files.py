@@ -29,7 +29,8 @@ from monodvps_ros.errors import DataError, MonoDVPSError, shortened
 log = logging.getLogger(__name__)
 
 _PARTIAL = ".partial"
-_LOCK = ".lock"
+#: Name of the lock file in a folder that is being written, and its ending beside a file.
+LOCK = ".lock"
 #: What a lock file holds; empty where its owner was killed before it wrote this.
 _OWNER = re.compile(rb"(process \d+ on [^\n]*)?")
 #: File systems without locks, such as some cluster storage: outputs there have no owner.
@@ -215,7 +216,7 @@ def owned(output: Path, *, is_file: bool = False, wait: bool = False) -> Iterato
         DataError: another process owns it, it cannot be written, or what has the name of its lock file is none.
     """
     folder = output.parent if is_file else output
-    path = folder / f".{output.name}{_LOCK}" if is_file else folder / _LOCK
+    path = folder / f".{output.name}{LOCK}" if is_file else folder / LOCK
     is_new = not folder.exists()
     try:
         if not is_file:

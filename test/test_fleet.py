@@ -19,7 +19,7 @@ from monodvps_ros.evaluation.depth_scaling import DepthScaling
 from monodvps_ros.evaluation.pairs import FramePair
 from monodvps_ros.evaluation.runner import Evaluation
 from monodvps_ros.evaluation.totals import merge_totals, write_totals
-from monodvps_ros.fleet import Resources, list_recordings, make_tasks, run_tasks
+from monodvps_ros.fleet import Resources, fleet_folder, list_recordings, make_tasks, run_tasks
 from monodvps_ros.labels import CITYSCAPES
 from monodvps_ros.metrics import RECORDING_RULES
 
@@ -30,7 +30,7 @@ NAMES = ("a", "b", "c")
 def recordings(tmp_path):
     for name in NAMES:
         (tmp_path / "in" / name).mkdir(parents=True)
-    return list_recordings(tmp_path / "in")
+    return list_recordings(tmp_path / "in", tmp_path / "out")
 
 
 def copy_name(words):
@@ -49,19 +49,19 @@ def copy_name(words):
 def test_recordings_are_listed_from_a_folder_or_a_file(tmp_path, recordings):
     assert list(recordings) == list(NAMES)
     (tmp_path / "list.txt").write_text("# two of them\nin/c\n\nin/a\n")
-    assert list_recordings(tmp_path / "list.txt") == {"c": tmp_path / "in/c", "a": tmp_path / "in/a"}
+    assert list_recordings(tmp_path / "list.txt", tmp_path / "out") == {"c": tmp_path / "in/c", "a": tmp_path / "in/a"}
     (tmp_path / "list.txt").write_text("in/d\n")
     with pytest.raises(DataError, match="in/d, which does not exist"):
-        list_recordings(tmp_path / "list.txt")
+        list_recordings(tmp_path / "list.txt", tmp_path / "out")
     (tmp_path / "other/a").mkdir(parents=True)
     (tmp_path / "list.txt").write_text("in/a\nother/a\n")
     with pytest.raises(DataError, match="two recordings called a"):
-        list_recordings(tmp_path / "list.txt")
+        list_recordings(tmp_path / "list.txt", tmp_path / "out")
     (tmp_path / "list.txt").write_text("")
     with pytest.raises(DataError, match="lists no recordings"):
-        list_recordings(tmp_path / "list.txt")
+        list_recordings(tmp_path / "list.txt", tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
-        list_recordings(tmp_path / "none")
+        list_recordings(tmp_path / "none", tmp_path / "out")
 
 
 def test_command_lines(tmp_path, recordings):
@@ -69,14 +69,24 @@ def test_command_lines(tmp_path, recordings):
     tasks = make_tasks("evaluate", recordings, out, ["--predictions", "p/{name}"])
     assert tasks[1].words == ("evaluate", "--data", str(tmp_path / "in/b"), "--totals", str(out / "b/totals.json"),
                               "--predictions", "p/b")  # fmt: skip
-    with pytest.raises(DataError, match="'fleet evaluate'; choose another"):
-        make_tasks("predict", recordings, out, [])
+    with fleet_folder(out, "evaluate"):
+        pass
+    with pytest.raises(DataError, match="'fleet evaluate'; choose another"), fleet_folder(out, "predict"):
+        pass
     with pytest.raises(ConfigError, match="must be one of predict, pseudo-label, evaluate"):
         make_tasks("train", recordings, out, [])
     with pytest.raises(ConfigError, match="--input is set for each recording"):
         make_tasks("predict", recordings, tmp_path / "new", ["--input", "x"])
-    with pytest.raises(DataError, match="contains other files"):
-        make_tasks("predict", recordings, tmp_path / "in", [])
+    for option in ("--input=x", "--out=x", "--out"):
+        with pytest.raises(ConfigError, match=f"{option[:5]}.* is set for each recording"):
+            make_tasks("predict", recordings, tmp_path / "new", ["--frames", "1", option])
+    with pytest.raises(ConfigError, match="monodvps predict --help"):
+        make_tasks("predict", recordings, tmp_path / "new", ["--help"])
+    with pytest.raises(ConfigError, match=r"--report r\.html: every recording would write"):
+        make_tasks("evaluate", recordings, tmp_path / "new", ["--json", "{name}.json", "--report=r.html"])
+    with pytest.raises(DataError, match="contains other files"), fleet_folder(tmp_path / "in", "predict"):
+        pass
+    assert not (tmp_path / "new").exists()
 
 
 def test_one_that_fails_stops_nothing_and_what_is_finished_is_kept(tmp_path, recordings):
@@ -191,13 +201,14 @@ def test_a_worker_killed_in_the_middle_leaves_a_whole_result(tmp_path, monkeypat
         folder.mkdir(parents=True)
         for number in range(4):
             cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (64, 128, 3), np.uint8))
-    found = list_recordings(tmp_path / "in")
+    found = list_recordings(tmp_path / "in", tmp_path / "out")
     results = []
     for place, resources in (("serial", Resources()), ("ray", Resources("local", retries=1))):
         out = tmp_path / place
         tasks = make_tasks("predict", found, out, ["--weights", "random"])
-        outcomes = list(run_tasks(tasks, main if place == "serial" else die_once, resources))
-        assert sorted((outcome.name, outcome.code) for outcome in outcomes) == [(name, 0) for name in NAMES]
+        with fleet_folder(out, "predict"):
+            outcomes = list(run_tasks(tasks, main if place == "serial" else die_once, resources))
+        assert sorted((each.name, each.code, each.message) for each in outcomes) == [(name, 0, "") for name in NAMES]
         files = sorted(path for path in out.rglob("*.png"))
         results.append({str(path.relative_to(out)): path.read_bytes() for path in files})
     assert (tmp_path / "ray/.died").is_file() and int((tmp_path / "ray/.died").read_text()) != os.getpid()

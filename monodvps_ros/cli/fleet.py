@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`monodvps fleet`: one command over many recordings."""
 
+import signal
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,8 +12,11 @@ from rich.console import Console
 from monodvps_ros.data.incomplete import EXIT_INCOMPLETE
 from monodvps_ros.errors import counted
 
+if TYPE_CHECKING:
+    from monodvps_ros.fleet import Outcome
+
 EXIT_FAILED = 1
-TOTALS_FILE, RESULT_FILE = "totals.json", "evaluation.json"
+TOTALS_FILE = "totals.json"
 
 
 def fleet(
@@ -44,26 +49,40 @@ def fleet(
     missing.
     """
     from monodvps_ros import fleet as run  # noqa: PLC0415 (torch takes seconds to import, and --help must not)
-    from monodvps_ros.cli.main import main  # noqa: PLC0415
+    from monodvps_ros.cli.main import EXIT_INTERRUPTED, main  # noqa: PLC0415
 
-    found = run.list_recordings(recordings)
-    tasks = run.make_tasks(command, found, out, options or [])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
+    tasks = run.make_tasks(command, run.list_recordings(recordings, out), out, options or [])
     console = Console(markup=False, stderr=True, highlight=False)
-    failed, incomplete, count = [], False, 0
-    for outcome in run.run_tasks(tasks, main, run.Resources(ray, cpus, gpus, retries)):
+    with run.fleet_folder(out, command):
+        for kept in filter(None, (task.finished for task in tasks)):
+            if kept.code == EXIT_INCOMPLETE:
+                console.print(f"{kept.name}: kept, incomplete {kept.message}".rstrip(), soft_wrap=True)
+        try:
+            failed = _run_all(run.run_tasks(tasks, main, run.Resources(ray, cpus, gpus, retries)), len(tasks), console)
+        except KeyboardInterrupt:
+            console.print("interrupted; the same command processes the recordings that are not finished")
+            return EXIT_INTERRUPTED
+        finished = [(task, outcome) for task in tasks if (outcome := task.finished)]
+        for outcome in failed:
+            console.print(f"failed: {outcome.name}: {outcome.message}", soft_wrap=True)
+        if command == "evaluate" and finished:
+            _merge([task.out / TOTALS_FILE for task, _ in finished], out / run.RESULT_FILE)
+    incomplete = any(outcome.code == EXIT_INCOMPLETE for _, outcome in finished)
+    return EXIT_FAILED if failed else EXIT_INCOMPLETE if incomplete else 0
+
+
+def _run_all(outcomes: "Iterable[Outcome]", total: int, console: Console) -> "list[Outcome]":
+    """Tell each outcome as it comes, and the numbers at the end; return those that failed."""
+    failed, count = [], 0
+    for outcome in outcomes:
         count += 1
         state = "failed" if outcome.has_failed else f"{outcome.seconds:.1f} s"
         console.print(f"{outcome.name}: {state} {outcome.message}".rstrip(), soft_wrap=True)
-        incomplete |= outcome.code == EXIT_INCOMPLETE
         failed += [outcome] if outcome.has_failed else []
-    kept = len(found) - count
-    console.print(f"{counted(len(found), 'recording')}: {count - len(failed)} done, {kept} kept, {len(failed)} failed")
-    for outcome in failed:
-        console.print(f"failed: {outcome.name}: {outcome.message}", soft_wrap=True)
-    whole = [task.out / TOTALS_FILE for task in tasks if task.is_finished]
-    if command == "evaluate" and whole:
-        _merge(whole, out / RESULT_FILE)
-    return EXIT_FAILED if failed else EXIT_INCOMPLETE if incomplete else 0
+    numbers = f"{count - len(failed)} done, {total - count} kept, {len(failed)} failed"
+    console.print(f"{counted(total, 'recording')}: {numbers}")
+    return failed
 
 
 def _merge(totals: list[Path], file: Path) -> None:
