@@ -11,6 +11,7 @@ from rich.console import Console
 
 from monodvps_ros.data.incomplete import EXIT_INCOMPLETE
 from monodvps_ros.errors import counted
+from monodvps_ros.signals import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from monodvps_ros.fleet import Outcome
@@ -49,7 +50,7 @@ def fleet(
     missing.
     """
     from monodvps_ros import fleet as run  # noqa: PLC0415 (torch takes seconds to import, and --help must not)
-    from monodvps_ros.cli.main import EXIT_INTERRUPTED, main  # noqa: PLC0415
+    from monodvps_ros.cli.main import main  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     tasks = run.make_tasks(command, run.list_recordings(recordings, out), out, options or [])

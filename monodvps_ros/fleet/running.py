@@ -15,6 +15,7 @@ import torch
 from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError
 from monodvps_ros.fleet.tasks import Outcome, Task
 from monodvps_ros.optional import import_optional
+from monodvps_ros.signals import EXIT_INTERRUPTED
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 Main: TypeAlias = Callable[[list[str]], None]
 #: Ray's name on the command line for a cluster of this machine alone.
 LOCAL = "local"
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _check_room(ray: Any, resources: Resources) -> None:
 def _in_turn(todo: Sequence[Task], main: Main, threads: int) -> Iterator[Outcome]:
     for task in todo:
         outcome = _run(task, main, threads)
-        if outcome.code == _INTERRUPTED:
+        if outcome.code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
         yield outcome
 
