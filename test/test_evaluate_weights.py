@@ -165,7 +165,7 @@ class TestDrives:
         assert "data:image/jpeg" in page.read_text()
         assert run(*common, "--frames", 1, "--json", second, "--baseline", first, "tracker.max_age=0") == 0
         found = json.loads(second.read_text())
-        assert (found["frames"], found["settings"]) == (2, {"tracker.max_age": "0"})
+        assert (found["frames"], found["settings"]) == (2, {"tracker.max_age": 0})
         assert "first.json" in " ".join(capsys.readouterr().out.split())
 
     def test_errors(self, tmp_path, capsys, drives):
