@@ -77,8 +77,13 @@ def shown(value: Any) -> str:
 
 def shortened(text: str) -> str:
     """Return a text from outside as logs and messages show it: on one line, in at most 200 printable characters."""
-    text = "".join(map(_printable, text[: _MOST_CHARACTERS + 1]))
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+    return _cut("".join(map(_printable, _cut(text))))
+
+
+def _cut(text: str) -> str:
+    """Take out of the middle what is too much: of a path, the name of the file stays."""
+    half = _MOST_CHARACTERS // 2
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"
 
 
 def _printable(character: str) -> str:

@@ -198,7 +198,9 @@ def _read(path: Path, error: type[MonoDVPSError]) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as problem:  # ValueError: a null character in the path
-        raise error(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+        raise error(
+            f"{shortened(str(path))}: cannot be read: {getattr(problem, 'strerror', None) or problem}"
+        ) from None
 
 
 @contextmanager

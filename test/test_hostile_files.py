@@ -5,6 +5,7 @@ import json
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,11 +16,20 @@ from safetensors.torch import load_file, save_file
 from tiny import TINY
 
 from monodvps_ros.cli.main import main
-from monodvps_ros.config import NetworkConfig, TrainingConfig, from_dict, load
+from monodvps_ros.config import (
+    NetworkConfig,
+    NodeConfig,
+    OdometryConfig,
+    PipelineConfig,
+    TrainingConfig,
+    from_dict,
+    load,
+)
 from monodvps_ros.data import open_source
 from monodvps_ros.data.image_codec import decode_compressed
-from monodvps_ros.errors import ConfigError, DataError, EncodingError, WeightsError, shortened, shown
+from monodvps_ros.errors import ConfigError, DataError, EncodingError, MonoDVPSError, WeightsError, shortened, shown
 from monodvps_ros.network import MonoDVPS, load_network, save_weights, weights_file
+from monodvps_ros.perception.loading import load_model
 
 BOMB = "max_steps:\n - &a0 [l,l,l,l,l,l,l,l,l]\n" + "".join(
     f" - &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
@@ -50,6 +60,30 @@ def test_texts_from_outside_are_shown_on_one_printable_line():
     assert shortened("\ud800 \x1b[2J\x07\r\nnext\u202e\udcff") == r"\ud800 \x1b[2J\x07  next\u202e\udcff"
     assert len(shortened("\x1b" * 10**6)) == len(shortened("x" * 10**6)) == 200
     assert shortened("x" * 200) == "x" * 200
+    assert shortened("a" * 200 + "b" * 200) == "a" * 100 + "…" + "b" * 99  # of a path, the name of the file stays
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        open_source,
+        load_network,
+        lambda name: load(TrainingConfig, Path(name)),
+        lambda name: load_model(PipelineConfig(device=name)),
+        lambda name: load_model(PipelineConfig(weights=name, device="cpu")),
+        lambda name: load_model(PipelineConfig(weights=f"{name}.onnx", device="cpu")),
+        lambda name: load_model(PipelineConfig(model=name, device="cpu")),
+        lambda name: load_model(PipelineConfig(model=f"{name}+{name}", device="cpu")),
+        lambda name: load_model(PipelineConfig(model=name, weights=name, device="cpu")),
+        lambda name: NodeConfig(cameras=(name,)),
+        lambda name: NodeConfig(pipeline=PipelineConfig(odometry=OdometryConfig(frame=name, child_frame=name))),
+        lambda name: MonoDVPS(NetworkConfig(encoder=name)),
+    ],
+)
+def test_a_name_of_any_length_is_one_short_error(ask):
+    with pytest.raises(MonoDVPSError) as error:
+        ask("x" * 10_000)
+    assert len(str(error.value)) < 700
 
 
 def test_values_are_shown_in_at_most_200_characters():

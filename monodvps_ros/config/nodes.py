@@ -71,10 +71,9 @@ class NodeConfig(Config):
         if len(set(self.cameras)) != len(self.cameras):
             raise self.refusal("cameras", "each name must be given once")
         for name in self.cameras:
-            if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-                raise self.refusal(
-                    "cameras", f"{shown(name)} must be letters, digits and underscores, with a letter first"
-                )
+            if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
+                rule = "must be letters, digits and underscores, with a letter first, at most 64"
+                raise self.refusal("cameras", f"{shown(name)} {rule}")
             if not name and len(self.cameras) > 1:
                 raise self.refusal("cameras", "only a single camera may go unnamed")
         if len(self.cameras) > 1 and self.pipeline.odometry.child_frame:

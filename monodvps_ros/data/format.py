@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, shortened
 from monodvps_ros.labels import LabelSpace
 from monodvps_ros.metrics import DatasetRules, PanopticMap
 from monodvps_ros.types import Sample, SampleSource
@@ -96,5 +96,5 @@ class Format:
         """
         for name, value in options.given().items():
             if name not in self.options:
-                raise DataError(f"{path}: is {self.title}: {name} ({value}) does not apply to it")
+                raise DataError(f"{path}: is {self.title}: {name} ({shortened(str(value))}) does not apply to it")
         return self.open(path, options)

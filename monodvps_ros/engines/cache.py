@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 
 import torch
 
-from monodvps_ros.errors import WeightsError
+from monodvps_ros.errors import WeightsError, shortened
 from monodvps_ros.network import weights_file
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def cache_folder(weights: str | Path) -> Path:
             digest.update(path.read_bytes())
         except OSError as error:
             raise WeightsError(
-                f"{path}: cannot be read: {error.strerror}; give a file written by 'monodvps export'"
+                f"{shortened(str(path))}: cannot be read: {error.strerror}; give a file written by 'monodvps export'"
             ) from error
     return _root() / digest.hexdigest()[:32]
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monodvps_ros.errors import WeightsError
+from monodvps_ros.errors import WeightsError, shortened
 from monodvps_ros.optional import import_optional
 
 #: What images are normalised with where a model's preprocessor says nothing else (ImageNet).
@@ -79,6 +79,6 @@ def _transformers() -> Any:
 def _cannot_be_had(name: str, error: Exception) -> WeightsError:
     reason = " ".join(str(error).split())[:300]
     return WeightsError(
-        f"model '{name}' cannot be loaded: {reason}; check the name and the network connection, or give a folder that "
-        "contains the model's files"
+        f"model '{shortened(name)}' cannot be loaded: {reason}; check the name and the network connection, or give "
+        "a folder that contains the model's files"
     )

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from monodvps_ros.config import PseudoLabelConfig, TrainingConfig, load, to_dict
 from monodvps_ros.data.sources import open_source
-from monodvps_ros.errors import ConfigError, DataError, counted
+from monodvps_ros.errors import ConfigError, DataError, counted, shortened
 from monodvps_ros.files import read_json, write_bytes
 from monodvps_ros.network import load_network
 from monodvps_ros.perception import resolve_device
@@ -72,7 +72,7 @@ class Ablations:
         known = [variant.name for variant in VARIANTS]
         for name in self.names:
             if name not in known:
-                raise ConfigError(f"no ablation '{name}'; there are: {', '.join(known)}")
+                raise ConfigError(f"no ablation '{shortened(name)}'; there are: {', '.join(known)}")
         if not self.seeds:
             raise ConfigError("no seeds; give at least one")
         if "seed" in dict(self.overrides):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data formats, one module each: its ``FORMAT`` is found by the module being here."""
 
+import os
 import pkgutil
 from functools import cache
 from glob import escape
@@ -8,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from monodvps_ros.data.format import Format, PredictionLayout
-from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.errors import ConfigError, DataError, shortened
 from monodvps_ros.files import partials
 
 
@@ -26,10 +27,10 @@ def find_format(path: Path) -> Format:
     Raises:
         DataError: it does not exist, or is of an unknown format.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (unlike Path.exists, false for a name that is too long)
         unfinished = [str(each) for each in partials(path.parent, f"{escape(path.name)}.*") if each.is_dir()]
         hint = f"; what an interrupted recorder wrote is in {' and '.join(unfinished)}: give that" if unfinished else ""
-        raise DataError(f"{path}: does not exist{hint}")
+        raise DataError(f"{shortened(str(path))}: does not exist{hint}")
     found = next((each for each in formats() if each.detects(path)), None)
     if found is None:
         raise DataError(f"{path}: is of an unknown format; expected {', or '.join(each.title for each in formats())}")
@@ -49,7 +50,7 @@ def format_named(name: str) -> Format:
     """
     named = measured_formats()
     if name not in named:
-        raise ConfigError(f"no data set '{name}'; there are: {', '.join(named)}")
+        raise ConfigError(f"no data set '{shortened(name)}'; there are: {', '.join(named)}")
     return named[name]
 
 
@@ -61,5 +62,5 @@ def prediction_layout(name: str) -> PredictionLayout:
     """
     layouts = {each.layout.name: each.layout for each in formats() if each.layout is not None}
     if name not in layouts:
-        raise ConfigError(f"no layout of predictions '{name}'; there are: {', '.join(layouts)}, and 'bag'")
+        raise ConfigError(f"no layout of predictions '{shortened(name)}'; there are: {', '.join(layouts)}, and 'bag'")
     return layouts[name]
