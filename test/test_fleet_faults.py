@@ -130,18 +130,20 @@ def test_frames_that_an_earlier_run_missed_count(done, capsys):
 
 @pytest.mark.parametrize(
     "words", ["--weights w.safetensors", "--weights=w.safetensors", "weights=w.safetensors", "--config p.yaml",
-              "--weights w.xml"]
+              "--weights w.xml", "--predictions=predicted/{name}"]
 )  # fmt: skip
 def test_results_of_other_weights_are_not_mixed(tmp_path, done, words):
     options = words.split()
     (tmp_path / "p.yaml").write_text("weights: w.safetensors\n")
-    for name in ("w.safetensors", "w.xml", "w.bin"):
+    (tmp_path / "predicted/c").mkdir(parents=True)
+    for name in ("w.safetensors", "w.xml", "w.bin", "predicted/c/predictions.json"):
         (tmp_path / name).write_text("one")
     run(*options)
     assert run(*options) == 3 and len(done) == 3
-    changed = tmp_path / ("w.bin" if "w.xml" in options else "w.safetensors")
+    file = "w.bin" if "w.xml" in words else "predicted/c/predictions.json" if "{name}" in words else "w.safetensors"
+    changed = tmp_path / file
     changed.write_text("two")
-    with pytest.raises(DataError, match=r"a\.json: was made with other content of w\.(xml|safetensors); choose"):
+    with pytest.raises(DataError, match=r"[ac]\.json: was made with other content of (w\.\w+|predicted/c); choose"):
         run(*options)
     changed.write_text("one")
     assert run(*options) == 3 and len(done) == 3

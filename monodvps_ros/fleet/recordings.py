@@ -8,7 +8,7 @@ from monodvps_ros.data.camera_file import CAMERA_FILE
 from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.formats import formats
 from monodvps_ros.data.image_files import list_images
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, shortened
 
 
 def list_recordings(path: Path, out: Path) -> dict[str, Path]:
@@ -42,7 +42,7 @@ def list_recordings(path: Path, out: Path) -> dict[str, Path]:
     names: dict[str, Path] = {}
     for entry in found:
         if not entry.exists():
-            raise DataError(f"{path}: lists {entry}, which does not exist")
+            raise DataError(f"{path}: lists {shortened(str(entry))}, which does not exist")
         if entry.name in names:
             raise DataError(f"{path}: lists two recordings called {entry.name}: {names[entry.name]} and {entry}")
         names[entry.name] = entry

@@ -12,6 +12,7 @@ from typing import Any
 
 from monodvps_ros.data.manifest import file_digest
 from monodvps_ros.errors import ConfigError, DataError
+from monodvps_ros.evaluation.prediction import MANIFEST
 from monodvps_ros.files import LOCK, owned, read_json, read_yaml, write_text
 from monodvps_ros.network import weights_file
 
@@ -170,8 +171,7 @@ def _check_place(name: str, path: Path, out: Path) -> None:
 
 def _values(command: str, options: Sequence[str]) -> Iterator[str]:
     """Give what options may name files by, with the weights of a configuration; empty: the default weights."""
-    if command != "pseudo-label" and not any(word.startswith(_OWN_WEIGHTS) for word in options):
-        yield ""
+    takes_default = command != "pseudo-label" and not any(word.startswith(_OWN_WEIGHTS) for word in options)
     for word in options:
         _, equals, value = word.partition("=")
         for each in (word, value) if equals else (word,):
@@ -179,13 +179,20 @@ def _values(command: str, options: Sequence[str]) -> Iterator[str]:
             if each.endswith((".yaml", ".yml")) and _is_file(Path(each)):
                 content = read_yaml(Path(each))
                 weights = content.get("weights") if isinstance(content, dict) else None
-                yield from [weights] if isinstance(weights, str) else []
+                if isinstance(weights, str):
+                    takes_default = False
+                    yield weights
+    if takes_default:
+        yield ""
 
 
 def _content(value: str) -> str | None:
-    """Digest the file that an option's value names, by its path or as weights that ship; None: it names none."""
+    """Digest the file that an option's value names, by its path or as weights that ship; None: it names none.
+
+    A folder of predictions is known by its manifest, a graph of OpenVINO by the weights beside it too.
+    """
     path = weights_file(value)
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]  # OpenVINO keeps weights beside it
+    files = [path, path / MANIFEST, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
     return " ".join(file_digest(file) for file in files if _is_file(file)) or None
 
 
