@@ -30,7 +30,9 @@ NAMES = ("a", "b", "c")
 def recordings(tmp_path):
     for name in NAMES:
         (tmp_path / "in" / name).mkdir(parents=True)
-    return list_recordings(tmp_path / "in", tmp_path / "out")
+    before = signal.getsignal(signal.SIGTERM)
+    yield list_recordings(tmp_path / "in", tmp_path / "out")
+    signal.signal(signal.SIGTERM, before)  # which the command takes
 
 
 def copy_name(words):
@@ -221,3 +223,16 @@ def test_the_command_reports_failures_at_the_end(tmp_path, recordings, monkeypat
     lines = capsys.readouterr().err.splitlines()
     assert lines[-3:] == ["3 recordings: 1 done, 0 kept, 2 failed", "failed: b: monodvps: b is damaged",
                           "failed: c: ZeroDivisionError: a fault"]  # fmt: skip
+
+
+def test_the_command_adds_evaluations_up(tmp_path, recordings, monkeypatch, capsys):
+    def main(words):
+        Path(words[4]).parent.mkdir(parents=True)
+        write(Path(words[4]), (Path(words[2]).name, ord(Path(words[2]).name)))
+        raise SystemExit(0)
+
+    monkeypatch.setattr("monodvps_ros.cli.main.main", main)
+    assert fleet("evaluate", tmp_path / "in", tmp_path / "out", []) == 0
+    result = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert result["frames"] == 9 and result["sequences"] == 3
+    assert "3 recordings, 9 frames" in capsys.readouterr().out
