@@ -16,7 +16,7 @@ def interrupt_ends_process() -> None:
 
     Leaves handlers of others alone, and a SIGINT that is ignored.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and _in_main_thread():
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL) and _in_main_thread():
         signal.signal(signal.SIGINT, _end)
 
 

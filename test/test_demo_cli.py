@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import typer
@@ -141,6 +142,15 @@ def test_an_interruption_while_it_imports_is_quiet_and_130():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_installed_program_is_interrupted_quietly_from_its_first_import(tmp_path):
+    template = (Path(__file__).parents[1] / "resource/executable.py.in").read_text()
+    (tmp_path / "program.py").write_text(template.replace("@EXECUTABLE_MODULE@", "pressed"))
+    (tmp_path / "pressed.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nmain = print\n")
+    program = [sys.executable, str(tmp_path / "program.py")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_command_that_runs_can_be_interrupted(command):
