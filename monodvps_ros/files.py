@@ -15,8 +15,9 @@ import secrets
 import shutil
 import socket
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -32,7 +33,7 @@ _PARTIAL = ".partial"
 #: Name of the lock file in a folder that is being written, and its ending beside a file.
 LOCK = ".lock"
 #: What a lock file holds; empty where its owner was killed before it wrote this.
-_OWNER = re.compile(rb"(process \d+ on [^\n]*)?")
+_OWNER = re.compile(rb"(process \d+ on [^\n]*\n?)?")
 #: File systems without locks, such as some cluster storage: outputs there have no owner.
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -93,7 +94,7 @@ def written_whole(
     except (OSError, caught) as problem:
         reason = getattr(problem, "strerror", None) or problem
         named = f"{what} cannot be written" if what else "cannot be written"
-        raise error(f"{path}: {named}: {reason}{advice}") from problem
+        raise error(f"{shortened(str(path))}: {named}: {reason}{advice}") from problem
     finally:
         with suppress(OSError):  # an error is on its way already
             partial.unlink(missing_ok=True)
@@ -108,7 +109,11 @@ def put_in_place(partial: Path, path: Path) -> None:
     if not _is_stream(path):
         partial.replace(path)
         return
-    with partial.open("rb") as content, path.open("ab") as stream:
+    own = _own_descriptor(path)
+    if own is not None:  # what has been printed comes first
+        for printed in filter(None, (sys.stdout, sys.stderr)):
+            printed.flush()
+    with partial.open("rb") as content, path.open("ab") if own is None else os.fdopen(os.dup(own), "wb") as stream:
         shutil.copyfileobj(content, stream)
 
 
@@ -122,6 +127,14 @@ def _is_stream(path: Path) -> bool:
     if not stat.S_ISREG(mode):
         return not stat.S_ISDIR(mode)
     return any(os.path.realpath(named.parent).startswith("/proc/") for named in (path, target))
+
+
+def _own_descriptor(path: Path) -> int | None:
+    """Return the number of this process's open file that a path such as /dev/stdout names, which has a position."""
+    target = path.parent / path.readlink() if path.is_symlink() else path
+    folder = f"/proc/{os.getpid()}/fd"
+    names = [named.name for named in (path, target) if os.path.realpath(named.parent) == folder]
+    return int(names[0]) if names and names[0].isdecimal() else None
 
 
 def write_bytes(path: Path, data: bytes, make_folder: bool = False) -> None:
@@ -143,6 +156,25 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"), make_folder=True)
 
 
+def exists(path: Path | str) -> bool:
+    """Say whether there is something at a path; at one that is too long for the file system there is nothing."""
+    return _unless_too_long(Path(path).exists)
+
+
+def is_file(path: Path | str) -> bool:
+    """Say whether a path is a file; one that is too long for the file system is none."""
+    return _unless_too_long(Path(path).is_file)
+
+
+def _unless_too_long(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def shipped_file(name: Path | str) -> Path | None:
     """Return a file that ships, such as ``config/train.yaml``; None where it is not installed.
 
@@ -152,12 +184,12 @@ def shipped_file(name: Path | str) -> Path | None:
     named = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
     prefixes = [*named, *Path(__file__).parents]
     folders = [Path(__file__).parents[1], *(prefix / "share" / "monodvps_ros" for prefix in prefixes)]
-    return next((folder / name for folder in folders if os.path.isfile(folder / name)), None)  # noqa: PTH113 (as below)
+    return next((folder / name for folder in folders if is_file(folder / name)), None)
 
 
 def given_or_shipped(path: Path) -> Path:
     """Return the file that ships under a path that is missing; else the path."""
-    return path if os.path.exists(path) else shipped_file(path) or path  # noqa: PTH110 (no error for a long name)
+    return path if exists(path) else shipped_file(path) or path
 
 
 def read_yaml(path: Path, error: type[MonoDVPSError] = DataError) -> Any:

@@ -130,6 +130,18 @@ def test_interruption_is_quiet_and_130(command, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_an_interruption_that_a_compiled_module_reports_as_failed_import_is_130(command, capsys):
+    def probe() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as pressed:
+            raise ImportError("initialization failed") from pressed
+
+    command(probe)
+    assert run(["probe"]) == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_an_interruption_while_it_imports_is_quiet_and_130():
     code = (
         "import os, signal, sys\n"

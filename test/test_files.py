@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -22,6 +23,8 @@ from monodvps_ros.data.fingerprints import fingerprint
 from monodvps_ros.errors import DataError, WeightsError
 from monodvps_ros.files import (
     clear_partials,
+    exists,
+    is_file,
     owned,
     partial_path,
     partials,
@@ -136,11 +139,34 @@ def test_a_pipe_is_written_into_and_stays(tmp_path, pipe, name):
 
 
 def test_an_open_file_of_the_process_is_written_into(tmp_path):
-    write_bytes(tmp_path / "log", b"old ")
-    with (tmp_path / "log").open("ab") as log:
+    with (tmp_path / "log").open("wb", buffering=0) as log:
+        log.write(b"before ")
         (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{log.fileno()}")
-        write_bytes(tmp_path / "stdout", b"new")
-    assert (tmp_path / "log").read_bytes() == b"old new" and (tmp_path / "stdout").is_symlink()
+        write_bytes(tmp_path / "stdout", b"content")
+        log.write(b" after")
+    assert (tmp_path / "log").read_bytes() == b"before content after" and (tmp_path / "stdout").is_symlink()
+
+
+def test_what_has_been_printed_stands_before_what_is_written_to_standard_output():
+    program = "from pathlib import Path; from monodvps_ros.files import write_text; import sys; print('one')\n"
+    program += "write_text(Path('/dev/stdout'), 'two\\n'); print('three')"
+    with tempfile.TemporaryFile() as out:
+        subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
+        out.seek(0)
+        assert out.read() == b"one\ntwo\nthree\n"
+
+
+def test_a_name_that_is_too_long_is_none_but_a_closed_folder_is_told(tmp_path, monkeypatch):
+    assert not exists("x" * 10_000) and not is_file(tmp_path / ("x" * 10_000))
+    assert exists(tmp_path) and not is_file(tmp_path)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    for ask in (exists, is_file) if sys.version_info < (3, 14) else ():
+        with pytest.raises(PermissionError):
+            ask(tmp_path / "x")
 
 
 def test_a_device_that_takes_nothing_is_told_and_stays(tmp_path):
@@ -168,14 +194,14 @@ def test_only_what_killed_writers_of_this_file_left_is_cleared(tmp_path):
 
 def test_an_output_has_one_owner(tmp_path):
     out, file = tmp_path / "deep" / "out", tmp_path / "a.onnx"
-    for output, is_file in ((out, False), (file, True)):
+    for output, single in ((out, False), (file, True)):
         with (
-            owned(output, is_file=is_file),
+            owned(output, is_file=single),
             pytest.raises(DataError, match=rf"written by another process \(process {os.getpid()} on .*; wait for it"),
-            owned(output, is_file=is_file),
+            owned(output, is_file=single),
         ):
             raise AssertionError
-        with owned(output, is_file=is_file):
+        with owned(output, is_file=single):
             pass
     assert names(tmp_path) == ["deep"] and not out.exists()  # nothing was written
     with owned(out):

@@ -2,6 +2,7 @@
 """Many recordings: what is refused before anything is removed or mixed, and what stops a fleet."""
 
 import logging
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 from bag_files import stamps, storage_file, write_frames
 
 from monodvps_ros.cli.fleet import fleet
+from monodvps_ros.data.image_files import write_image
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.files import owned
 from monodvps_ros.fleet import Resources, list_recordings, make_tasks, run_tasks
@@ -149,6 +151,18 @@ def test_results_of_other_weights_are_not_mixed(tmp_path, done, words):
     assert run(*options) == 3 and len(done) == 3
 
 
+def test_files_that_a_command_writes_are_not_those_that_it_reads(tmp_path, done):
+    for options in (["--json", "{name}.json"], ["--report={name}.html"]):
+        run(*options)
+        for name in CODES:
+            (tmp_path / f"{name}.json").write_text("{}")
+            (tmp_path / f"{name}.html").write_text("")
+        assert run(*options) == 3
+        assert len(done) == 3
+        done.clear()
+        shutil.rmtree(tmp_path / "out")
+
+
 def test_default_weights_are_recorded(tmp_path, done, monkeypatch):
     weights = tmp_path / "w.safetensors"
     weights.write_text("one")
@@ -204,6 +218,17 @@ def test_a_result_that_was_removed_is_made_again(tmp_path, done):
 def test_a_list_may_begin_with_a_byte_order_mark(tmp_path, done):
     (tmp_path / "list.txt").write_text("in/b\nin/a\n", encoding="utf-8-sig")
     assert list(list_recordings(tmp_path / "list.txt", tmp_path / "out")) == ["b", "a"]
+
+
+def test_splits_of_a_data_set_are_recordings(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        for kind in ("leftImg8bit", "depth_700.0", "gtFine_class", "gtFine_instance"):
+            write_image(tmp_path / "data" / split / f"000008_000000_{kind}.png", np.zeros((4, 4), np.uint16))
+    assert list(list_recordings(tmp_path / "data", tmp_path / "out")) == ["train", "val"]
+    shutil.rmtree(tmp_path / "data/val")
+    with pytest.raises(DataError, match="is itself a recording"):
+        list_recordings(tmp_path / "data", tmp_path / "out")
 
 
 def test_a_recording_is_no_folder_of_recordings(tmp_path, done):

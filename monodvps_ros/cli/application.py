@@ -137,6 +137,8 @@ def _forward(target: str, checks_environment: bool) -> Any:
             typer.echo(f"monodvps: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
         except ImportError as error:
+            if _was_interrupted(error):
+                raise typer.Exit(EXIT_INTERRUPTED) from None
             if is_own(error):
                 raise
             typer.echo(f"monodvps: {missing_dependency(error, context.command_path)}", err=True)
@@ -150,3 +152,12 @@ def _forward(target: str, checks_environment: bool) -> Any:
         raise typer.Exit(code if isinstance(code, int) else 0)
 
     return call
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Say whether Ctrl-C is behind an error: compiled modules turn it into an ImportError."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -2,14 +2,13 @@
 """Settings on the command line: arguments of the form NAME=VALUE, where NAME is a setting's dotted name."""
 
 import difflib
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from monodvps_ros.config import settings
 from monodvps_ros.config.tree import Config
 from monodvps_ros.errors import ConfigError, shortened
-from monodvps_ros.files import parse_yaml
+from monodvps_ros.files import exists, parse_yaml
 
 
 def split_words(words: Sequence[str], config_class: type[Config]) -> tuple[list[str], dict[str, Any]]:
@@ -34,7 +33,7 @@ def split_words(words: Sequence[str], config_class: type[Config]) -> tuple[list[
         name, equals, value = word.partition("=")
         if equals and name in names:
             overrides[name] = value and parse_yaml(value, f"'{shortened(word)}'", ConfigError)
-        elif not equals or os.path.exists(word):  # noqa: PTH110 (unlike Path.exists, false for a name that is too long)
+        elif not equals or exists(word):
             others.append(word)
         else:
             near = difflib.get_close_matches(name[:100], names, 3) or names[:3]

@@ -21,7 +21,7 @@ from monodvps_ros.engines.graph import thread_count
 from monodvps_ros.engines.model import DEFAULT_ENGINES, GraphModel, export_graph
 from monodvps_ros.engines.openvino_file import has_bfloat16, write_int8
 from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, WeightsError, shortened, shown
-from monodvps_ros.files import clear_partials, owned, put_in_place, read_json, write_text, written_whole
+from monodvps_ros.files import clear_partials, is_file, owned, put_in_place, read_json, write_text, written_whole
 from monodvps_ros.network import description, load_network, read_card
 from monodvps_ros.network.weights import AOTI, ONNX, OPENVINO
 from monodvps_ros.types import PerceptionModel
@@ -92,7 +92,7 @@ def open_graph(path: Path, config: PipelineConfig, device: torch.device) -> Grap
         MissingDependencyError: the engine is not installed.
         WeightsError: as `GraphModel` says.
     """
-    if not os.path.isfile(path):  # noqa: PTH113 (unlike Path.is_file, false for a name that is too long)
+    if not is_file(path):
         raise WeightsError(f"{shortened(str(path))}: no such file; give one written by 'monodvps export'")
     if path.suffix == AOTI:
         if not config.allow_programs:

@@ -60,7 +60,7 @@ class Request:
     weights: str = ""
     against: str = ""
     split: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dataset: str = ""
     labels: Path | None = None

@@ -61,4 +61,6 @@ def _recording_kind(path: Path) -> str:
     if path.is_dir() and kind.fallback:
         images = path / "image" if (path / "image").is_dir() else path
         return kind.title if (path / CAMERA_FILE).is_file() or list_images(images) else ""
+    if path.is_dir() and sum(kind.detects(entry) for entry in path.iterdir() if entry.is_dir()) > 1:
+        return ""  # several splits
     return kind.title

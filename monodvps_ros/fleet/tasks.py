@@ -172,8 +172,10 @@ def _check_place(name: str, path: Path, out: Path) -> None:
 def _values(command: str, options: Sequence[str]) -> Iterator[str]:
     """Give what options may name files by, with the weights of a configuration; empty: the default weights."""
     takes_default = command != "pseudo-label" and not any(word.startswith(_OWN_WEIGHTS) for word in options)
-    for word in options:
-        _, equals, value = word.partition("=")
+    for before, word in zip(("", *options), options, strict=False):
+        option, equals, value = word.partition("=")
+        if option in _FILES_WRITTEN or before in _FILES_WRITTEN:
+            continue
         for each in (word, value) if equals else (word,):
             yield each
             if each.endswith((".yaml", ".yml")) and _is_file(Path(each)):

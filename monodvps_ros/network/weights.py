@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights files: safetensors whose header says what the network is and where it comes from. Nothing is unpickled."""
 
-import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig, to_dict
 from monodvps_ros.errors import ConfigError, DeviceError, WeightsError, shortened, shown
-from monodvps_ros.files import written_whole
+from monodvps_ros.files import is_file, written_whole
 from monodvps_ros.network.blank import without_values
 from monodvps_ros.network.header import (
     HEADER_KEY,
@@ -235,7 +234,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
         raise WeightsError(
             f"{path}: an exported graph, which can be run but contains no weights to load; give the .safetensors file"
         )
-    if not os.path.isfile(path):  # noqa: PTH113 (unlike Path.is_file, false for a name that is too long)
+    if not is_file(path):
         raise WeightsError(
             f"{shortened(str(path))}: no such weights file; give a file written by 'monodvps export', or 'random'"
         )

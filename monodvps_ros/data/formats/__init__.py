@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data formats, one module each: its ``FORMAT`` is found by the module being here."""
 
-import os
 import pkgutil
 from functools import cache
 from glob import escape
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from monodvps_ros.data.format import Format, PredictionLayout
 from monodvps_ros.errors import ConfigError, DataError, shortened
-from monodvps_ros.files import partials
+from monodvps_ros.files import exists, partials
 
 
 @cache
@@ -27,7 +26,7 @@ def find_format(path: Path) -> Format:
     Raises:
         DataError: it does not exist, or is of an unknown format.
     """
-    if not os.path.exists(path):  # noqa: PTH110 (unlike Path.exists, false for a name that is too long)
+    if not exists(path):
         unfinished = [str(each) for each in partials(path.parent, f"{escape(path.name)}.*") if each.is_dir()]
         hint = f"; what an interrupted recorder wrote is in {' and '.join(unfinished)}: give that" if unfinished else ""
         raise DataError(f"{shortened(str(path))}: does not exist{hint}")
