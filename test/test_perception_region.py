@@ -52,9 +52,11 @@ def test_a_region_is_cut_from_the_rectified_image():
 
 
 def test_a_region_that_is_none_or_not_in_the_image_is_refused():
-    for roi in ([0, 0, 10], [-1, 0, 10, 10], [0, 0, 10, 0], [1, 0, 0, 0]):
+    for roi in ([0, 0, 10], [0, 0, 10, 0], [1, 0, 0, 0]):
         with pytest.raises(ConfigError, match=r"roi is .*; it must be x, y, width and height"):
             PipelineConfig(roi=tuple(roi))
+    with pytest.raises(ConfigError, match="roi is -1; it must be at least 0"):
+        PipelineConfig(roi=(-1, 0, 10, 10))
     with pytest.raises(ConfigError, match=r"roi is \[100, 0, 61, 90\] .* it does not fit into 160x90"):
         pipeline(roi=[100, 0, 61, 90]).step(frame())
     running = pipeline()

@@ -83,7 +83,7 @@ def test_another_encoder_than_the_checkpoints_is_fetched(fetched, start):
 
 def test_an_encoder_that_does_not_fit_is_refused_before_anything_is_fetched(fetched, start):
     other = make_config(**HUB, network={**TINY, "encoder": OTHER})
-    with pytest.raises(WeightsError, match=f"encoder is {ENCODER} there and {OTHER} here"):
+    with pytest.raises(WeightsError, match=f"encoder is '{ENCODER}' there and '{OTHER}' here"):
         TrainingModule(other, str(start[0] / "both.safetensors"))
     assert not fetched
 
