@@ -121,20 +121,24 @@ def _is_stream(path: Path) -> bool:
     """Whether a path names a device, a pipe, or an open file of a process such as /dev/stdout: none may be replaced."""
     try:
         mode = path.stat().st_mode
-        target = path.parent / path.readlink() if path.is_symlink() else path
+        folders = [folder for folder, _ in _places(path)]
     except (OSError, ValueError):  # ValueError: a null character in the path
         return False
     if not stat.S_ISREG(mode):
         return not stat.S_ISDIR(mode)
-    return any(os.path.realpath(named.parent).startswith("/proc/") for named in (path, target))
+    return any(folder.startswith("/proc/") for folder in folders)
 
 
 def _own_descriptor(path: Path) -> int | None:
     """Return the number of this process's open file that a path such as /dev/stdout names, which has a position."""
-    target = path.parent / path.readlink() if path.is_symlink() else path
-    folder = f"/proc/{os.getpid()}/fd"
-    names = [named.name for named in (path, target) if os.path.realpath(named.parent) == folder]
+    names = [name for folder, name in _places(path) if folder == f"/proc/{os.getpid()}/fd"]
     return int(names[0]) if names and names[0].isdecimal() else None
+
+
+def _places(path: Path) -> list[tuple[str, str]]:
+    """Return the real folder and the name of a path, and of what it links to if it is a link."""
+    named = [path, path.parent / path.readlink()] if path.is_symlink() else [path]
+    return [(os.path.realpath(each.parent), each.name) for each in named]
 
 
 def write_bytes(path: Path, data: bytes, make_folder: bool = False) -> None:
