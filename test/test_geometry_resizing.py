@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from monodvps_ros import geometry
-from monodvps_ros.geometry.resizing import nearest_index, resize_bilinear, resize_nearest, resize_nearest_array
+from monodvps_ros.geometry.resizing import (
+    nearest_index,
+    resize_bilinear,
+    resize_live,
+    resize_nearest,
+    resize_nearest_array,
+)
 
 SIZES = [(3, 6), (6, 3), (5, 2), (2, 5), (7, 7), (1, 4), (4, 1), (375, 192), (192, 375)]
 
@@ -48,6 +54,15 @@ def test_bilinear_aligns_pixel_squares():
     assert resize_bilinear(row, (1, 4))[0, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
     assert resize_bilinear(row, (2, 2))[0, 0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
     assert resize_bilinear(row, (1, 2)) is row
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 19])
+@pytest.mark.parametrize("size", [(24, 40), (7, 33), (4, 5)])
+def test_maps_of_a_frame_as_bilinear(channels, size):
+    maps = torch.rand(1, channels, 12, 20, generator=torch.Generator().manual_seed(channels))
+    resized = resize_live(maps, size)
+    torch.testing.assert_close(resized, resize_bilinear(maps, size), rtol=0, atol=1e-4)
+    assert resized.shape == (1, channels, *size)
 
 
 class TestReferenceSize:

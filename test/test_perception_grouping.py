@@ -3,12 +3,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from monodvps_ros.config import GroupingConfig
 from monodvps_ros.errors import ShapeError
 from monodvps_ros.labels import CITYSCAPES, VOID_PANOPTIC_ID
+from monodvps_ros.perception import code_maps
 from monodvps_ros.perception.grouping import classify, find_centers, group, panoptic_without_tracks
 from monodvps_ros.types import NetworkOutput
 
@@ -25,6 +27,18 @@ def output_of(classes, heatmap, offsets=None):
 def run(output, config=CONFIG):
     semantic, _ = classify(output, tuple(output.class_logits.shape[-2:]))
     return group(output, semantic, CITYSCAPES, config)
+
+
+@pytest.mark.parametrize("count", [1, 19, 300])
+def test_the_greatest_is_the_first_of_equals(count):
+    maps = torch.randint(0, 5, (count, 6, 7), generator=torch.Generator().manual_seed(count)).float()
+    maps[:, 0, 0] = torch.nan
+    values, indices = code_maps.greatest(maps)
+    assert values[0, 0].isnan() and 0 <= indices[0, 0] < count
+    for row, column in list(np.ndindex(6, 7))[1:]:
+        column_values = maps[:, row, column].tolist()
+        assert values[row, column] == max(column_values)
+        assert indices[row, column] == column_values.index(max(column_values))
 
 
 def test_a_peak_at_the_threshold_counts_and_one_below_does_not():

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from monodvps_ros.config import GroupingConfig
 from monodvps_ros.geometry import scale_area, scale_window
-from monodvps_ros.geometry.resizing import resize_bilinear, resize_live
+from monodvps_ros.geometry.resizing import resize_live
 from monodvps_ros.labels import LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
 from monodvps_ros.perception import code_maps
-from monodvps_ros.perception.code_maps import look_up, sums
+from monodvps_ros.perception.code_maps import greatest, look_up, sums
 from monodvps_ros.shapes import check_shapes
 from monodvps_ros.types import NetworkOutput
 
@@ -56,13 +56,13 @@ def classify(
         (h, w) int64 class ids; and (h, w) float32 in 0..1, or None.
     """
     scores = output.class_logits.float()
-    logits = resize_bilinear(scores, size)[0]
-    best = logits.max(0)
+    logits = resize_live(scores, size)[0]
+    best, semantic = greatest(logits)
     if not with_probability:
-        return best.indices, None
+        return semantic, None
     # The softmax of the greatest is 1 / sum(exp(score - greatest)); in place, where the scores are not the model's.
-    below = torch.sub(logits, best.values, out=None if logits.data_ptr() == scores.data_ptr() else logits)
-    return best.indices, below.exp_().sum(0).reciprocal_()
+    below = torch.sub(logits, best, out=None if logits.data_ptr() == scores.data_ptr() else logits)
+    return semantic, below.exp_().sum(0).reciprocal_()
 
 
 def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: GroupingConfig) -> Grouping:
@@ -193,7 +193,8 @@ def _assign(output: NetworkOutput, size: tuple[int, int], thing: Tensor, config:
     )
     centers = places[:count] - torch.tensor([length / 2 for length in size], device=thing.device)
     reach = torch.where(scores[:count] > 0, (centers**2).sum(1), torch.inf)
-    nearest = torch.addmm(reach[:, None], centers, pointed, alpha=-2.0).min(0).indices + 1
+    # |center - pointed|^2 is reach - 2 center . pointed and what is the same for all centres: the least is the nearest.
+    nearest = greatest(torch.addmm(reach[:, None], centers, pointed, beta=-1.0, alpha=2.0))[1] + 1
     found = nearest * (scores[:1] > 0)
     instances.view(-1)[pixels] = torch.where(thing.flatten().index_select(0, pixels), found, 0)
     return instances
