@@ -345,3 +345,12 @@ def test_data_has_the_fingerprint_of_its_contents(tmp_path):
         seen.add(fingerprint(folder))
     (folder / "c").rename(folder / "d")
     assert len(seen | {fingerprint(folder)}) == 8
+
+
+@pytest.mark.timeout(10)
+def test_links_to_a_folder_above_do_not_lead_round_and_round(tmp_path):
+    write_text(tmp_path / "deep" / "b.txt", "one")
+    first = fingerprint(tmp_path)
+    for name in ("x", "y"):
+        (tmp_path / "deep" / name).symlink_to(tmp_path)
+    assert fingerprint(tmp_path) == first

@@ -2,6 +2,7 @@
 """Many recordings: what is refused before anything is removed or mixed, and what stops a fleet."""
 
 import logging
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -149,6 +150,27 @@ def test_results_of_other_weights_are_not_mixed(tmp_path, done, words):
         run(*options)
     changed.write_text("one")
     assert run(*options) == 3 and len(done) == 3
+
+
+def test_a_recording_that_was_replaced_is_not_taken_as_done(tmp_path, done):
+    file = tmp_path / "in/b/deep/0.mcap"
+    file.parent.mkdir()
+    file.write_text("one")
+    (tmp_path / "in/b/gone").symlink_to("nowhere")
+    run()
+    before = file.stat()
+    changes = [
+        lambda: os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1)),
+        lambda: (file.write_text("three"), os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))),
+        lambda: file.rename(file.with_name("1.mcap")),
+    ]
+    for change in changes:
+        change()
+        with pytest.raises(DataError, match=r"\.finished/b\.json: files of in/b have changed since; remove out/b"):
+            run()
+        shutil.rmtree(tmp_path / "out/b")
+        assert run() == 3 and run() == 3
+    assert done == ["a", "b", "c", "b", "b", "b"]
 
 
 def test_files_that_a_command_writes_are_not_those_that_it_reads(tmp_path, done):

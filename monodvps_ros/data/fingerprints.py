@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identifies data by its contents, wherever it lies."""
+"""Identifies data: by its contents, wherever it lies, or as it lies here, without reading it."""
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from monodvps_ros.data.listing import entries
@@ -25,24 +27,52 @@ def fingerprint(path: Path) -> str:
     Raises:
         DataError: a file cannot be read.
     """
+    return _digest(path, _sample)
+
+
+def file_times(path: Path) -> str:
+    """Identify a file, or all files of a folder, as they are here: by names, sizes and times of modification.
+
+    Args:
+        path: file or folder, as of `fingerprint`.
+
+    Returns:
+        Hexadecimal digits.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return _digest(path, _size_and_time)
+
+
+def _digest(path: Path, content: Callable[[Path], bytes]) -> str:
     digest = hashlib.sha256()
     files = [path] if not path.is_dir() else _files(path)
     try:
         for file in files:
             digest.update(str(file.relative_to(path.parent if file == path else path)).encode(errors="surrogateescape"))
             if file.is_file():
-                digest.update(_sample(file))
+                digest.update(content(file))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
     return digest.hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:
-    """List all files that count, in any depth."""
-    found: list[Path] = []
-    for entry in entries(folder):
-        found += _files(entry) if entry.is_dir() else [entry]
+    """List all files that count, in any depth; a folder that links lead to again counts once."""
+    found, folders, seen = list[Path](), [folder], set[str]()
+    while folders:
+        place = folders.pop()
+        if (real := os.path.realpath(place)) not in seen:
+            seen.add(real)
+            for entry in sorted(entries(place)):
+                (folders if entry.is_dir() else found).append(entry)
     return sorted(found)
+
+
+def _size_and_time(file: Path) -> bytes:
+    status = file.stat()
+    return f" {status.st_size} {status.st_mtime_ns}\n".encode()
 
 
 def _sample(file: Path) -> bytes:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from monodvps_ros.data.fingerprints import file_times
 from monodvps_ros.data.manifest import file_digest
 from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.evaluation.prediction import MANIFEST
@@ -27,7 +28,7 @@ COMMANDS = {
 RESULT_FILE = "evaluation.json"
 _FINISHED, _MARK = ".finished", ".fleet.json"
 _SUCCESS = (0, 3)  # 3: finished, but frames of the input are missing
-_RECORD = {"words": list, "files": dict, "code": int, "message": str, "seconds": float}
+_RECORD = {"words": list, "recording": str, "files": dict, "code": int, "message": str, "seconds": float}
 #: Options of files that a command writes besides.
 _FILES_WRITTEN = ("--json", "--report")
 #: Options beside which a command does not take the default weights.
@@ -58,6 +59,7 @@ class Task:
         words: command line, without the name of the program.
         out: folder that the command writes to.
         result: file that records that it is finished.
+        recording: names, sizes and times of its files when the fleet began, as `file_times` gives them.
         files: SHA-256 of the files that the options name, by the options' values; empty value: the default weights.
     """
 
@@ -65,6 +67,7 @@ class Task:
     words: tuple[str, ...]
     out: Path
     result: Path
+    recording: str
     files: Mapping[str, str]
 
     @property
@@ -72,7 +75,8 @@ class Task:
         """What became of it in an earlier run that finished it; None: it is to be run.
 
         Raises:
-            DataError: it was finished with another command line or other files, or its record is damaged.
+            DataError: it was finished with another command line or other files, its recording has changed since, or
+                its record is damaged.
         """
         if not (self.result.is_file() and self.out.exists()):
             return None
@@ -81,6 +85,10 @@ class Task:
         if words != list(self.words):
             said = " ".join(map(str, words))
             raise DataError(f"{self.result}: was made with other options: {said}; choose another --out")
+        if record["recording"] != self.recording:
+            raise DataError(
+                f"{self.result}: files of {self.words[2]} have changed since; remove {self.out}, and it is made again"
+            )
         for value in {**files, **self.files}:
             if files.get(value) != self.files.get(value):
                 raise DataError(
@@ -113,8 +121,8 @@ class Task:
         Raises:
             DataError: the record cannot be written.
         """
-        content = {"words": self.words, "files": dict(self.files), "code": outcome.code, "message": outcome.message,
-                   "seconds": outcome.seconds}  # fmt: skip
+        content = {"words": self.words, "recording": self.recording, "files": dict(self.files), "code": outcome.code,
+                   "message": outcome.message, "seconds": outcome.seconds}  # fmt: skip
         write_text(self.result, json.dumps(content, indent=1) + "\n")
 
 
@@ -129,7 +137,8 @@ def make_tasks(command: str, recordings: Mapping[str, Path], out: Path, options:
 
     Raises:
         ConfigError: there is no such command, or an option is the fleet's.
-        DataError: a recording has a name that no folder in `out` can have, or lies in `out`, or `out` in it.
+        DataError: a recording has a name that no folder in `out` can have, lies in `out`, or `out` in it, or cannot be
+            read.
     """
     if command not in COMMANDS:
         raise ConfigError(f"command is '{command}'; it must be one of {', '.join(COMMANDS)}")
@@ -141,7 +150,7 @@ def make_tasks(command: str, recordings: Mapping[str, Path], out: Path, options:
         own = [option.replace("{name}", name) for option in options]
         files = {value: content for value in _values(command, own) if (content := digest(value)) is not None}
         words = (command, data, str(path), target, str(out / name / file), *own)
-        tasks.append(Task(name, words, out / name, out / _FINISHED / f"{name}.json", files))
+        tasks.append(Task(name, words, out / name, out / _FINISHED / f"{name}.json", file_times(path), files))
     return tasks
 
 
