@@ -62,7 +62,11 @@ def classify(
         return semantic, None
     # The softmax of the greatest is 1 / sum(exp(score - greatest)); in place, where the scores are not the model's.
     below = torch.sub(logits, best, out=None if logits.data_ptr() == scores.data_ptr() else logits)
-    return semantic, below.exp_().sum(0).reciprocal_()
+    if code_maps.follows_data(below):  # numpy's takes half the time of torch's
+        np.exp(below.numpy(), out=below.numpy())
+    else:
+        below.exp_()
+    return semantic, below.sum(0).reciprocal_()
 
 
 def group(output: NetworkOutput, semantic: Tensor, labels: LabelSpace, config: GroupingConfig) -> Grouping:
