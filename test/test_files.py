@@ -331,6 +331,7 @@ def test_data_has_the_fingerprint_of_its_contents(tmp_path):
     write_bytes(folder / "large", bytes(1_000_000))
     first = fingerprint(folder)
     (folder / ".lock").touch()
+    (folder / "a.db3-shm").touch()
     os.utime(folder / "large", (0, 0))
     shutil.copytree(folder, tmp_path / "copy")
     assert fingerprint(folder) == fingerprint(tmp_path / "copy") == first

@@ -11,6 +11,8 @@ from monodvps_ros.errors import DataError
 
 #: Bytes hashed at the start, in the middle and at the end of a file.
 _SAMPLED = 1 << 14
+#: Ending of what sqlite leaves beside a recording that was not closed when it is read.
+_BY_READERS = ".db3-shm"
 
 
 def fingerprint(path: Path) -> str:
@@ -66,7 +68,8 @@ def _files(folder: Path) -> list[Path]:
         if (real := os.path.realpath(place)) not in seen:
             seen.add(real)
             for entry in sorted(entries(place)):
-                (folders if entry.is_dir() else found).append(entry)
+                if not entry.name.endswith(_BY_READERS):
+                    (folders if entry.is_dir() else found).append(entry)
     return sorted(found)
 
 
