@@ -30,6 +30,7 @@ from monodvps_ros.errors import DataError, MonoDVPSError, shortened
 log = logging.getLogger(__name__)
 
 _PARTIAL = ".partial"
+_MOST_TEXT = 1 << 28
 #: Name of the lock file in a folder that is being written, and its ending beside a file.
 LOCK = ".lock"
 #: What a lock file holds; empty where its owner was killed before it wrote this.
@@ -202,7 +203,7 @@ def read_yaml(path: Path, error: type[MonoDVPSError] = DataError) -> Any:
     Raises:
         MonoDVPSError: `error`: it cannot be read or parsed.
     """
-    return parse_yaml(_read(path, error), str(path), error)
+    return parse_yaml(read_bytes(path, error, _MOST_TEXT), str(path), error)
 
 
 def read_json(path: Path, error: type[MonoDVPSError] = DataError) -> Any:
@@ -211,7 +212,7 @@ def read_json(path: Path, error: type[MonoDVPSError] = DataError) -> Any:
     Raises:
         MonoDVPSError: `error`: it cannot be read or parsed.
     """
-    return parse_json(_read(path, error), str(path), error)
+    return parse_json(read_bytes(path, error, _MOST_TEXT), str(path), error)
 
 
 def parse_yaml(text: str | bytes, where: str, error: type[MonoDVPSError] = DataError) -> Any:
@@ -230,9 +231,20 @@ def parse_json(text: str | bytes, where: str, error: type[MonoDVPSError] = DataE
         raise error(f"{where}: cannot be read as JSON: {shortened(str(problem))}") from None
 
 
-def _read(path: Path, error: type[MonoDVPSError]) -> bytes:
+def read_bytes(path: Path, error: type[MonoDVPSError] = DataError, most: int = 1 << 30) -> bytes:
+    """Read a file or pipe of at most `most` bytes; devices such as /dev/zero, and sparse files, may have no end.
+
+    Raises:
+        MonoDVPSError: `error`: it cannot be read, or is larger.
+    """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            is_large = status.st_size > most
+            data = b"" if is_large else file.read(-1 if stat.S_ISREG(status.st_mode) else most + 1)
+        if is_large or len(data) > most:
+            raise ValueError(f"it is larger than {most >> 20} MiB")
+        return data
     except (OSError, ValueError) as problem:  # ValueError: a null character in the path
         raise error(
             f"{shortened(str(path))}: cannot be read: {getattr(problem, 'strerror', None) or problem}"

@@ -28,6 +28,7 @@ from monodvps_ros.files import (
     owned,
     partial_path,
     partials,
+    read_bytes,
     write_bytes,
     write_text,
     written_whole,
@@ -355,3 +356,20 @@ def test_links_to_a_folder_above_do_not_lead_round_and_round(tmp_path):
     for name in ("x", "y"):
         (tmp_path / "deep" / name).symlink_to(tmp_path)
     assert fingerprint(tmp_path) == first
+
+
+def test_what_has_no_end_is_not_read_to_it(tmp_path):
+    for most, content in ((7, b"12345678"), (7, b"1234567")):
+        write_bytes(tmp_path / "a", content)
+        read, write = os.pipe()
+        os.write(write, content)
+        os.close(write)
+        for path in (tmp_path / "a", Path(f"/proc/self/fd/{read}")):
+            if len(content) > most:
+                with pytest.raises(DataError, match="cannot be read: it is larger than 0 MiB"):
+                    read_bytes(path, most=most)
+            else:
+                assert read_bytes(path, most=most) == content
+        os.close(read)
+    with pytest.raises(DataError, match="/dev/zero: cannot be read: it is larger than 1 MiB"):
+        read_bytes(Path("/dev/zero"), most=1 << 20)

@@ -28,6 +28,7 @@ from monodvps_ros.config import (
 from monodvps_ros.data import open_source
 from monodvps_ros.data.image_codec import decode_compressed
 from monodvps_ros.errors import ConfigError, DataError, EncodingError, MonoDVPSError, WeightsError, shortened, shown
+from monodvps_ros.fleet import list_recordings
 from monodvps_ros.network import MonoDVPS, load_network, save_weights, weights_file
 from monodvps_ros.perception.loading import load_model
 
@@ -53,6 +54,24 @@ def test_yaml_that_cannot_be_read_is_one_short_error(tmp_path, name):
     with pytest.raises(ConfigError) as error:
         load(TrainingConfig, path)
     assert str(path) in str(error.value) and len(str(error.value)) < 1500
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a.yaml", lambda path: load(TrainingConfig, path)),
+        ("list.txt", lambda path: list_recordings(path, path.with_name("out"))),
+        ("a.safetensors", lambda path: load_model(PipelineConfig(weights=str(path)))),
+        *((name, lambda path: next(iter(open_source(path.parent)))) for name in ("camera.json", "poses.txt", "0.png")),
+    ],
+)
+def test_a_file_that_is_larger_than_memory_is_one_error(tmp_path, name, read):
+    """Sparse, so that it takes no room on the disk."""
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4, 3), np.uint8))
+    with (tmp_path / name).open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(MonoDVPSError, match=rf"{name}: (cannot be read: it is larger than|not a complete safetensors)"):
+        read(tmp_path / name)
 
 
 def test_texts_from_outside_are_shown_on_one_printable_line():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monodvps_ros.data.image_size import is_cut_jpeg, oversized
 from monodvps_ros.data.listing import list_folder
 from monodvps_ros.errors import DataError, counted
-from monodvps_ros.files import write_bytes
+from monodvps_ros.files import read_bytes, write_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -116,7 +116,7 @@ def _read(path: Path, flags: int) -> NDArray[Any]:
     problem = oversized(path)
     if problem:
         raise DataError(f"{path}: {problem}")
-    data = path.read_bytes()  # OpenCV's own reading ends the process where a name is not UTF-8
+    data = read_bytes(path)  # OpenCV's own reading ends the process where a name is not UTF-8
     try:
         values = None if not data or is_cut_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:

@@ -13,8 +13,7 @@ from tempfile import mkdtemp
 
 import torch
 
-from monodvps_ros.errors import WeightsError, shortened
-from monodvps_ros.network import weights_file
+from monodvps_ros.network import read_card, weights_file
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def cache_folder(weights: str | Path) -> Path:
     what is found there always fits. Folders may be deleted at any time.
 
     Raises:
-        WeightsError: the weights file cannot be read.
+        WeightsError: as `read_card` says.
     """
     digest = hashlib.sha256(torch.__version__.encode())
     package = Path(str(files("monodvps_ros")))
@@ -37,12 +36,8 @@ def cache_folder(weights: str | Path) -> Path:
         digest.update(source.read_bytes())
     if str(weights) != "random":
         path = weights_file(weights)
-        try:
-            digest.update(path.read_bytes())
-        except OSError as error:
-            raise WeightsError(
-                f"{shortened(str(path))}: cannot be read: {error.strerror}; give a file written by 'monodvps export'"
-            ) from error
+        read_card(path)  # whatever is no weights file is refused before all of it is read
+        digest.update(path.read_bytes())
     return _root() / digest.hexdigest()[:32]
 
 

@@ -9,6 +9,7 @@ from monodvps_ros.data.chain import bags_in
 from monodvps_ros.data.formats import formats
 from monodvps_ros.data.image_files import list_images
 from monodvps_ros.errors import DataError, shortened
+from monodvps_ros.files import read_bytes
 
 
 def list_recordings(path: Path, out: Path) -> dict[str, Path]:
@@ -37,7 +38,8 @@ def list_recordings(path: Path, out: Path) -> dict[str, Path]:
             raise DataError(f"{out}: lies in the folder of recordings {path}; choose an --out outside it")
         found = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     else:
-        lines = (line.strip() for line in path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines())
+        text = read_bytes(path).decode("utf-8-sig", errors="surrogateescape")
+        lines = (line.strip() for line in text.splitlines())
         found = [path.parent / line for line in lines if line and not line.startswith("#")]
     names: dict[str, Path] = {}
     for entry in found:

@@ -32,6 +32,7 @@ from monodvps_ros.data.label_file import LABEL_FILE, find_label_file
 from monodvps_ros.data.listing import missing_numbers
 from monodvps_ros.data.reading import Reading
 from monodvps_ros.errors import DataError, counted
+from monodvps_ros.files import read_bytes
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.types import FrameTruth, Sample
 
@@ -170,7 +171,7 @@ def _read_poses(path: Path, count: int) -> NDArray[np.float64] | None:
     if not path.is_file():
         return None
     try:
-        rows = np.loadtxt(path, np.float64, ndmin=2)
+        rows = np.loadtxt(read_bytes(path).decode().splitlines(), np.float64, ndmin=2)
     except ValueError as error:
         raise DataError(f"{path}: cannot be read as numbers: {error}") from None
     if rows.shape != (count, _POSE_NUMBERS) or not np.isfinite(rows).all():
