@@ -70,6 +70,14 @@ def counted(number: int, one: str, many: str = "", spec: str = "") -> str:
     return f"{number:{spec}} {one if number == 1 else many or one + 's'}"
 
 
+def line_of(error: MonoDVPSError | OSError) -> str:
+    """Return an error of this package or of the file system as one line, as commands and nodes tell it."""
+    if isinstance(error, OSError):  # a folder that cannot be made or removed, a full disk, a name that is too long
+        file = "" if error.filename is None else f"{shortened(str(error.filename))}: "
+        return f"{file}{error.strerror or error}"
+    return " ".join(str(error).split())
+
+
 def shown(value: Any) -> str:
     """Return a value as messages show it: its `repr` in at most 200 characters, however large the value is."""
     return shortened(_brief.repr(value))

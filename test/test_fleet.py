@@ -225,6 +225,15 @@ def test_the_command_reports_failures_at_the_end(tmp_path, recordings, monkeypat
                           "failed: c: ZeroDivisionError: a fault"]  # fmt: skip
 
 
+def test_a_wrong_option_is_told_in_words(tmp_path, recordings, capsys):
+    for option in ("--nosuch", "--no\x1bsuch"):
+        assert fleet("predict", tmp_path / "in", tmp_path / "out", [option]) == 1
+        shown = option.replace("\x1b", r"\x1b")
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"failed: c: monodvps: No such option: {shown}")
+        assert line.endswith("; see: monodvps predict --help")
+
+
 def test_the_command_adds_evaluations_up(tmp_path, recordings, monkeypatch, capsys):
     def main(words):
         Path(words[4]).parent.mkdir(parents=True)

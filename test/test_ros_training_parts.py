@@ -12,8 +12,13 @@ pytest.importorskip("rclpy")
 pytest.importorskip("monodvps_ros.msg")
 pytest.importorskip("lightning")
 
+import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.context import Context
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from ros_bench import wait_until
 from training_bench import ENDLESS, phases_of, write_given
@@ -23,6 +28,8 @@ from monodvps_ros.errors import ConfigError, DataError
 from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.ros.management import training_status as training_progress
 from monodvps_ros.ros.management.training_status import progress_message, training_status
+from monodvps_ros.ros.nodes.training_node import TrainingNode
+from monodvps_ros.ros_environment import REFUSED
 from monodvps_ros.training.background_run import TrainingRun, prepare
 from monodvps_ros.training.checkpoints import read_checkpoint
 from monodvps_ros.training.progress import Phase, Progress
@@ -208,3 +215,22 @@ def test_a_fault_of_our_own_is_told_with_its_traceback(given, tmp_path, monkeypa
     run.stop()
     assert "Traceback" in run.problem
     assert (told[-1].phase, told[-1].message) == (Phase.FAILED, "ZeroDivisionError: a fault")
+
+
+@pytest.mark.parametrize("name", ["out", "data"])
+def test_a_path_that_no_file_system_takes_is_told_in_one_line(given, tmp_path, name):
+    values = {"data": [str(given / "bag")], "out": str(tmp_path), "diagnostics_period_s": 60.0}
+    path = "/".join([str(tmp_path), *["long" * 50] * 30])
+    given_values = {**values, name: [path] if name == "data" else path}
+    context = Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = TrainingNode(
+        context=context, parameter_overrides=[Parameter(key, value=value) for key, value in given_values.items()]
+    )
+    try:
+        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert node.problem.startswith(f"OSError: {tmp_path}/long") and node.problem.endswith(": File name too long")
+        assert len(node.problem) < 250 and node.exit_code == REFUSED
+    finally:
+        node.destroy_node()
+        context.destroy()

@@ -10,7 +10,7 @@ import importlib.metadata
 import sys
 from typing import Annotated, Any
 
-from monodvps_ros.errors import MonoDVPSError, shortened
+from monodvps_ros.errors import MonoDVPSError, line_of, shortened
 from monodvps_ros.optional import is_own, missing_dependency
 from monodvps_ros.ros_environment import check_environment
 from monodvps_ros.signals import EXIT_INTERRUPTED, interrupt_raises
@@ -62,6 +62,8 @@ COMMANDS = {
 
 #: Commands that always need ROS 2.
 _WITH_ROS = {"demo", "play"}
+#: Raised for a wrong command line, by click or by typer's copy of it.
+_UsageError: Any = typer.BadParameter.__base__
 #: Exit code of a user error; 3 is defined by `data.incomplete`.
 EXIT_USER_ERROR = 2
 
@@ -133,8 +135,12 @@ def _forward(target: str, checks_environment: bool) -> Any:
             code = typer.main.get_command(inner).main(
                 args=list(context.args), prog_name=context.command_path, standalone_mode=False
             )
-        except MonoDVPSError as error:
-            typer.echo(f"monodvps: {' '.join(str(error).split())}", err=True)
+        except (MonoDVPSError, OSError) as error:
+            typer.echo(f"monodvps: {line_of(error)}", err=True)
+            raise typer.Exit(EXIT_USER_ERROR) from None
+        except _UsageError as error:
+            problem = shortened(error.format_message()).rstrip(".")
+            typer.echo(f"monodvps: {problem}; see: {context.command_path} --help", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
         except ImportError as error:
             if _was_interrupted(error):
@@ -142,10 +148,6 @@ def _forward(target: str, checks_environment: bool) -> Any:
             if is_own(error):
                 raise
             typer.echo(f"monodvps: {missing_dependency(error, context.command_path)}", err=True)
-            raise typer.Exit(EXIT_USER_ERROR) from None
-        except OSError as error:  # a folder that cannot be made or removed, a full disk
-            file = "" if error.filename is None else f"{shortened(str(error.filename))}: "
-            typer.echo(f"monodvps: {file}{error.strerror or error}", err=True)
             raise typer.Exit(EXIT_USER_ERROR) from None
         except (KeyboardInterrupt, typer.Abort):
             raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError
+from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, line_of
 from monodvps_ros.fleet.tasks import Outcome, Task
 from monodvps_ros.optional import import_optional
 from monodvps_ros.signals import EXIT_INTERRUPTED
@@ -128,7 +128,7 @@ def _run(task: Task, main: Main, threads: int) -> Outcome:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except (MonoDVPSError, OSError) as error:
             code = 1
-            said.write(str(error))
+            said.write(line_of(error))
         except Exception as error:  # a fault of ours; the other recordings are not to suffer from it
             code = 1
             said.write(f"{type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from monodvps_ros.config import TrainingConfig, TrainingNodeConfig, load
 from monodvps_ros.data import open_source
-from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError
+from monodvps_ros.errors import ConfigError, DataError, MonoDVPSError, line_of
 from monodvps_ros.training.export import export_checkpoint
 from monodvps_ros.training.progress import Phase, Progress
 from monodvps_ros.training.reporting import Cancelled, MonitoredSource, ProgressCallback, Reporter
@@ -50,6 +50,7 @@ def prepare(config: TrainingNodeConfig) -> TrainingJob:
     Raises:
         ConfigError: a required parameter is empty, two exclude each other, or the training configuration is invalid.
         DataError: data does not exist or is of an unknown format, or the output folder does not match `resume`.
+        OSError: a path is none that the file system can have.
     """
     data, validation = ([name for name in names if name] for names in (config.data, config.validate))
     if not data:
@@ -118,8 +119,8 @@ class TrainingRun:
             self._train()
         except Cancelled:
             self._end_cancelled()
-        except MonoDVPSError as error:
-            self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}", "")
+        except (MonoDVPSError, OSError) as error:
+            self._fail(f"{type(error).__name__}: {line_of(error)}", "")
         except Exception as error:  # otherwise the thread would end silently
             self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}", traceback.format_exc())
         self._ended()
@@ -159,8 +160,8 @@ class TrainingRun:
             return
         try:
             export_checkpoint(self._job.checkpoint, self._job.out / WEIGHTS_FILE)
-        except MonoDVPSError as error:
-            self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}", "")
+        except (MonoDVPSError, OSError) as error:
+            self._fail(f"{type(error).__name__}: {line_of(error)}", "")
             return
         step = self._reporter.newest.step
         self._reporter.update(

@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 
 from monodvps_ros.config import NodeConfig, PipelineConfig
 from monodvps_ros.engines import thread_count
-from monodvps_ros.errors import MonoDVPSError, counted
+from monodvps_ros.errors import MonoDVPSError, counted, line_of
 from monodvps_ros.perception import Pipeline
 from monodvps_ros.perception.device import gpu_memory_mb, resolve_device
 from monodvps_ros.perception.loading import load_model, load_pose
@@ -88,8 +88,8 @@ class PerceptionNode(ManagedNode):
         """Load the network, make each camera's pipeline and its topics."""
         try:
             self._configure()
-        except MonoDVPSError as error:
-            self._fail_configuration(f"{type(error).__name__}: {error}")
+        except (MonoDVPSError, OSError) as error:
+            self._fail_configuration(f"{type(error).__name__}: {line_of(error)}")
             return _FAILURE
         except Exception:  # rclpy would swallow it silently
             self._fail_configuration(traceback.format_exc())

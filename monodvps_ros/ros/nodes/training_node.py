@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rich.console import Console
 
 from monodvps_ros.config import TrainingNodeConfig
-from monodvps_ros.errors import MonoDVPSError
+from monodvps_ros.errors import MonoDVPSError, line_of
 from monodvps_ros.msg import TrainingProgress
 from monodvps_ros.ros.management import parameters
 from monodvps_ros.ros.management.training_status import progress_message, training_status
@@ -74,8 +74,8 @@ class TrainingNode(ManagedNode):
         """Open config and data, and check the output folder."""
         try:
             self._job = prepare(self.config)
-        except MonoDVPSError as error:
-            self._fail_configuration(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        except (MonoDVPSError, OSError) as error:
+            self._fail_configuration(f"{type(error).__name__}: {line_of(error)}")
             return _FAILURE
         except Exception as error:  # rclpy would swallow it silently
             self._fail_configuration(f"{type(error).__name__}: {error}", traceback.format_exc())
