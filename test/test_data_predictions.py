@@ -232,7 +232,7 @@ class Seen:
 
 def run(out, pipeline, counts=(6, 3), kind=FolderPrediction, name="cityscapes-dvps", limit=None):
     source = Moving(counts)
-    prediction = kind(Run(source, pipeline, limit), out, name, "moving")
+    prediction = kind(Run(source, pipeline, limit), out, name, {"input": "moving"})
     for _ in prediction:
         pass
     return prediction

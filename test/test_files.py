@@ -20,6 +20,7 @@ import pytest
 
 from monodvps_ros.cli.main import main
 from monodvps_ros.data.fingerprints import fingerprint
+from monodvps_ros.data.image_files import write_image
 from monodvps_ros.errors import DataError, WeightsError
 from monodvps_ros.files import (
     clear_partials,
@@ -347,6 +348,30 @@ def test_data_has_the_fingerprint_of_its_contents(tmp_path):
         seen.add(fingerprint(folder))
     (folder / "c").rename(folder / "d")
     assert len(seen | {fingerprint(folder)}) == 8
+
+
+def test_predictions_of_an_input_that_was_replaced_are_not_gone_on_with(tmp_path, capsys):
+    for number in range(2):
+        write_image(tmp_path / f"{number}.png", np.zeros((64, 128, 3), np.uint8))
+    words = [
+        "predict",
+        "--input",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+        "--weights",
+        "random",
+        "--frames",
+        "1",
+    ]
+    for _ in range(2):  # what lies in the output is not of the input
+        with pytest.raises(SystemExit, match="0"):
+            main(words)
+    assert "1 kept from an earlier run" in capsys.readouterr().out
+    write_image(tmp_path / "1.png", np.ones((64, 128, 3), np.uint8))
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "predictions that were made with input_fingerprint" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(10)

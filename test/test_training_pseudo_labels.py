@@ -4,11 +4,13 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from bag_files import storage_file
 from test_foundation import tiny_models  # noqa: F401 (a fixture)
 from test_training_teachers import TINY
 from training_clip import SIZE, Clip, make_config, make_dataset, make_objective
@@ -203,6 +205,15 @@ class TestGoingOn:
         list(labelling(bag, tmp_path / "labels", limit=1))
         with pytest.raises(DataError, match=f"pseudo-labels that were made with {named}.*choose another folder"):
             labelling(bag, tmp_path / "labels", **change)
+
+    def test_not_of_a_recording_that_was_replaced(self, bag, tmp_path):
+        recording = Path(shutil.copytree(bag, tmp_path / "bag"))
+        list(labelling(recording, recording / "labels", limit=1))
+        assert labelling(recording, recording / "labels").length == FRAMES
+        with storage_file(recording).open("ab") as file:
+            file.write(b"more")
+        with pytest.raises(DataError, match="pseudo-labels that were made with data_fingerprint"):
+            labelling(recording, recording / "labels")
 
     def test_not_in_a_folder_of_something_else(self, bag, tmp_path):
         (tmp_path / "notes.txt").write_text("mine")

@@ -75,6 +75,12 @@ def test_data_that_changed_is_not_gone_on_with_and_is_read_again_by_a_new_run(tm
             names=[str(moved)],
             resume=True,
         )
+    inside = moved / "run"
+    for steps in (1, 2):  # what lies in the output is not of the data
+        given = make_config(**DEPTH_ALONE, max_steps=steps)
+        result = train(given, [open_source(moved)], inside, names=[str(moved)], resume=steps == 2)
+    assert result.steps == 2
+    shutil.rmtree(inside)
     with pytest.raises(DataError, match=r"made with 1 data source, this run has 2; resume with the same data"):
         train(given, [open_source(clip)] * 2, tmp_path / "out", names=[str(clip)] * 2, resume=True)
     frames = tmp_path / "out" / "frames"

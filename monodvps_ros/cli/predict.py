@@ -50,6 +50,7 @@ def predict(
     """
     # Imported here so that --help does not wait for torch.
     from monodvps_ros.data import open_source  # noqa: PLC0415
+    from monodvps_ros.data.fingerprints import fingerprint  # noqa: PLC0415
     from monodvps_ros.evaluation.prediction import BagPrediction, FolderPrediction, Run  # noqa: PLC0415
     from monodvps_ros.perception import Pipeline, resolve_device  # noqa: PLC0415
     from monodvps_ros.perception.loading import load_model  # noqa: PLC0415
@@ -71,7 +72,8 @@ def predict(
     kind = BagPrediction if format_ == "bag" else FolderPrediction
     name = str(input_.resolve()) + ("" if rectified == "auto" else f", rectified: {rectified}")
     with owned(out):
-        prediction = kind(run, out, format_, name)
+        given = {"input": name, "input_fingerprint": fingerprint(input_, without=out)}
+        prediction = kind(run, out, format_, given)
         begin = time.perf_counter()
         for _ in tracked(prediction, "predicting", run.length, console, transient=False):
             pass

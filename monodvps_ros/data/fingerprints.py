@@ -15,13 +15,14 @@ _SAMPLED = 1 << 14
 _BY_READERS = ".db3-shm"
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, without: Path | None = None) -> str:
     """Identify a file, or all files of a folder: by names, sizes, and samples of the contents.
 
     Neither place nor times count, so that a copy has the fingerprint of the original.
 
     Args:
         path: file or folder; links are followed. Where there is nothing, its name alone counts.
+        without: folder whose files do not count, such as an output in the folder of the data.
 
     Returns:
         Hexadecimal digits.
@@ -29,7 +30,7 @@ def fingerprint(path: Path) -> str:
     Raises:
         DataError: a file cannot be read.
     """
-    return _digest(path, _sample)
+    return _digest(path, _sample, without)
 
 
 def file_times(path: Path) -> str:
@@ -47,9 +48,9 @@ def file_times(path: Path) -> str:
     return _digest(path, _size_and_time)
 
 
-def _digest(path: Path, content: Callable[[Path], bytes]) -> str:
+def _digest(path: Path, content: Callable[[Path], bytes], without: Path | None = None) -> str:
     digest = hashlib.sha256()
-    files = [path] if not path.is_dir() else _files(path)
+    files = [path] if not path.is_dir() else _files(path, without)
     try:
         for file in files:
             digest.update(str(file.relative_to(path.parent if file == path else path)).encode(errors="surrogateescape"))
@@ -60,9 +61,10 @@ def _digest(path: Path, content: Callable[[Path], bytes]) -> str:
     return digest.hexdigest()
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, without: Path | None) -> list[Path]:
     """List all files that count, in any depth; a folder that links lead to again counts once."""
-    found, folders, seen = list[Path](), [folder], set[str]()
+    found, folders = list[Path](), [folder]
+    seen = set() if without is None else {os.path.realpath(without)}
     while folders:
         place = folders.pop()
         if (real := os.path.realpath(place)) not in seen:

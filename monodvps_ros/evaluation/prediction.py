@@ -2,7 +2,7 @@
 """Runs the pipeline over a source and writes what it perceives; goes on where an interrupted run ended."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -85,7 +85,7 @@ class Run:
 
 
 class FolderPrediction:
-    """Writes ``pan/`` and ``dep/`` in a layout of predictions; `input_name`, of the frames, goes into the manifest.
+    """Writes ``pan/`` and ``dep/`` in a layout of predictions; what is `given`, the frames, goes into the manifest.
 
     After an interruption, a sequence goes on after its last whole frame: the frames before it, as many as the tracker
     remembers, are shown to the pipeline again without being written, and objects keep the ids that the files have.
@@ -95,7 +95,7 @@ class FolderPrediction:
         DataError: `out` holds predictions that were made otherwise.
     """
 
-    def __init__(self, run: Run, out: Path, format_name: str, input_name: str) -> None:
+    def __init__(self, run: Run, out: Path, format_name: str, given: Mapping[str, str]) -> None:
         self._run, self._out, self._layout = run, out, prediction_layout(format_name)
         labels = run.pipeline.model.label_space
         if labels.name != self._layout.labels.name:
@@ -104,7 +104,7 @@ class FolderPrediction:
                 "choose another format"
             )
         self._before = whole_frames(out, self._layout)
-        check_manifest(out / MANIFEST, manifest(run.pipeline, format_name, input_name))
+        check_manifest(out / MANIFEST, manifest(run.pipeline, format_name, given))
         self._reused = self._dropped = 0
 
     def __iter__(self) -> Iterator[Sample]:
@@ -171,10 +171,10 @@ class BagPrediction:
         DataError: `out` holds predictions that were made otherwise.
     """
 
-    def __init__(self, run: Run, out: Path, format_name: str, input_name: str) -> None:
+    def __init__(self, run: Run, out: Path, format_name: str, given: Mapping[str, str]) -> None:
         self._run, self._out = run, out
         out.mkdir(parents=True, exist_ok=True)
-        check_manifest(out / MANIFEST, manifest(run.pipeline, format_name, input_name))
+        check_manifest(out / MANIFEST, manifest(run.pipeline, format_name, given))
 
     def __iter__(self) -> Iterator[Sample]:
         """Predict; give each frame once it is written to the recording that is being made.
@@ -207,9 +207,9 @@ def write_perception(writer: BagWriter, perception: Perception) -> None:
             writer.message(f"/{row.topic}", row.type_name, perception.stamp_ns, perception.frame_id, fields)
 
 
-def manifest(pipeline: Pipeline, format_name: str, input_name: str) -> dict[str, Any]:
+def manifest(pipeline: Pipeline, format_name: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Say how predictions are made: all that must be the same for a second run to go on with them."""
-    made: dict[str, Any] = {"format": format_name, "input": input_name, "model": pipeline.model.description}
+    made: dict[str, Any] = {"format": format_name, **given, "model": pipeline.model.description}
     for entry in settings(PipelineConfig):
         if entry.name not in _WITHOUT_EFFECT:
             value = attrgetter(entry.name)(pipeline.config)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from monodvps_ros.config import PseudoLabelConfig, to_dict
+from monodvps_ros.data.fingerprints import fingerprint
 from monodvps_ros.data.formats.pseudo_labels import (
     INVERSE_DEPTH_FOLDER,
     MANIFEST,
@@ -203,6 +204,7 @@ class PseudoLabelling:
         made: dict[str, Any] = {
             "format": "monodvps_ros/pseudo-labels/1",
             "data": str(path),
+            "data_fingerprint": fingerprint(path, without=self._out),
             "data_from_here": os.path.relpath(path, self._out.resolve()),
             "image_topic": recording.image_topic,
             "rectified": recording.rectified,

@@ -125,10 +125,13 @@ def train(
     with owned(out) if _is_first() else nullcontext():  # of several processes the first one writes
         _check_folder(out, checkpoint, resume)
         config = _completed(config, checkpoint if resume else weights)
-        prints, key = _checked_data(checkpoint if resume else None, config, names, sources, devices * nodes)
+        prints = [fingerprint(Path(name), without=out) for name in names]
+        if resume:
+            check_resumable(read_checkpoint(checkpoint), config, devices * nodes, names, prints)
         _prepare_folder(out, checkpoint, config)
         seed_everything(config.seed, workers=True, verbose=False)
         module = TrainingModule(config, str(checkpoint) if resume else weights, names, prints)
+        key = _frames_key(names, sources, prints)
         data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key, names)
         stop = StopOnSignal(console)
         extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
@@ -163,22 +166,10 @@ def _check_folder(out: Path, checkpoint: Path, resume: bool) -> None:
         raise DataError(f"{checkpoint}: there is no checkpoint yet; run the same command without --resume")
 
 
-def _checked_data(
-    checkpoint: Path | None,
-    config: TrainingConfig,
-    names: Sequence[str],
-    sources: Sequence[SampleSource],
-    processes: int,
-) -> tuple[list[str], str]:
-    """Return the fingerprints of the data, and a key for its frames.
-
-    If there is a checkpoint to resume, check that it is of this run.
-    """
-    found = [fingerprint(Path(name)) for name in names]
-    if checkpoint is not None:
-        check_resumable(read_checkpoint(checkpoint), config, processes, names, found)
+def _frames_key(names: Sequence[str], sources: Sequence[SampleSource], prints: Sequence[str]) -> str:
+    """Return a key for the stored frames of data: what they are, and how they are read."""
     read_as = [getattr(source, "read_as", "") for source in sources]
-    return found, json.dumps([list(names), [len(source) for source in sources], found, read_as])
+    return json.dumps([list(names), [len(source) for source in sources], prints, read_as])
 
 
 @rank_zero_only
