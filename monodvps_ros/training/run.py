@@ -125,13 +125,10 @@ def train(
     with owned(out) if _is_first() else nullcontext():  # of several processes the first one writes
         _check_folder(out, checkpoint, resume)
         config = _completed(config, checkpoint if resume else weights)
-        prints = [fingerprint(Path(name), without=out) for name in names]
-        if resume:
-            check_resumable(read_checkpoint(checkpoint), config, devices * nodes, names, prints)
+        prints, key = _checked_data(out, config, names, sources, devices * nodes if resume else 0)
         _prepare_folder(out, checkpoint, config)
         seed_everything(config.seed, workers=True, verbose=False)
         module = TrainingModule(config, str(checkpoint) if resume else weights, names, prints)
-        key = _frames_key(names, sources, prints)
         data = TrainingData(sources, config, module.objective, frames or out / FRAMES_FOLDER, key, names)
         stop = StopOnSignal(console)
         extra = [*callbacks, *_callbacks(config, validation, console), stop, DataSummary(console)]
@@ -166,10 +163,18 @@ def _check_folder(out: Path, checkpoint: Path, resume: bool) -> None:
         raise DataError(f"{checkpoint}: there is no checkpoint yet; run the same command without --resume")
 
 
-def _frames_key(names: Sequence[str], sources: Sequence[SampleSource], prints: Sequence[str]) -> str:
-    """Return a key for the stored frames of data: what they are, and how they are read."""
+def _checked_data(
+    out: Path, config: TrainingConfig, names: Sequence[str], sources: Sequence[SampleSource], resuming: int
+) -> tuple[list[str], str]:
+    """Return the fingerprints of the data, and a key for its frames.
+
+    If processes are `resuming`, check that the checkpoint is of this run.
+    """
+    found = [fingerprint(Path(name), without=out) for name in names]
+    if resuming:
+        check_resumable(read_checkpoint(out / LAST_CHECKPOINT), config, resuming, names, found)
     read_as = [getattr(source, "read_as", "") for source in sources]
-    return json.dumps([list(names), [len(source) for source in sources], prints, read_as])
+    return found, json.dumps([list(names), [len(source) for source in sources], found, read_as])
 
 
 @rank_zero_only
