@@ -88,12 +88,12 @@ def benchmark(
 
 
 def _busy(beside: int, engine: str, weights: str, json_file: Path | None) -> None:
-    from monodvps_ros.benchmark.busy import POLICIES, ROUNDS, WORK, compare_policies  # noqa: PLC0415
+    from monodvps_ros.benchmark.busy import POLICIES, ROUNDS, SECONDS, compare_policies  # noqa: PLC0415
 
     console, found = Console(), {}
-    processes = counted(len(WORK) * ROUNDS * len(POLICIES), "process", "processes")
-    Console(stderr=True, markup=False).print(f"{processes} of some 10 s each, one after the other", soft_wrap=True)
-    for work in WORK:
+    processes = counted(len(SECONDS) * ROUNDS * len(POLICIES), "process", "processes")
+    Console(stderr=True, markup=False).print(f"{processes} of 10 to 20 s each, one after the other", soft_wrap=True)
+    for work in SECONDS:
         model, found[work] = compare_policies(work, engine, weights, beside)
         unit = "frames/s of Pipeline.step" if work == "step" else "training steps/s of two images"
         table = Table(title=f"{unit}: best of {ROUNDS} processes, in turn", title_justify="left")
