@@ -2,6 +2,7 @@
 """The command line: help without imports, one line for a user's error, exit codes."""
 
 import importlib
+import io
 import re
 import signal
 import subprocess
@@ -201,3 +202,19 @@ def test_missing_optional_package_is_named(command, capsys):
     command(probe)
     assert run(["probe"]) == 2
     assert "a_package_that_is_not_there" in capsys.readouterr().err
+
+
+def test_a_name_that_is_not_in_the_encoding_of_the_output_is_printed(command, monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="utf-8", errors="strict"))
+    command(lambda: print("\udcff.png", flush=True))
+    assert run(["probe"]) == 0
+    assert printed.getvalue() == rb"\udcff.png" + b"\n"
+
+
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run(["--version"]) == 2
+    assert capsys.readouterr().err == "monodvps: the current folder was removed; change to one that exists\n"

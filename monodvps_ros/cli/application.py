@@ -7,7 +7,9 @@ optional dependency affects only the command that needs it.
 
 import importlib
 import importlib.metadata
+import io
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 from monodvps_ros.errors import MonoDVPSError, line_of, shortened
@@ -71,6 +73,13 @@ EXIT_USER_ERROR = 2
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process, as `main.main` says."""
     let_threads_sleep()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are not in its encoding
+    try:
+        Path.cwd()
+    except FileNotFoundError:  # libraries would blame something else
+        sys.stderr.write("monodvps: the current folder was removed; change to one that exists\n")
+        sys.exit(EXIT_USER_ERROR)
     try:
         _application()(args=arguments, prog_name="monodvps")
     except KeyboardInterrupt:  # before a command took over
