@@ -4,6 +4,7 @@
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ EXTRAS = {
     "ray": "fleet",
     "rerun": "view",
 }
+
+#: By these variables, where a user has not set them, libraries send no reports of their use to their makers.
+_WITHOUT_REPORTS = {"HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 #: What comes with ROS 2 and not from PyPI, besides packages of messages.
 _ROS_LIBRARIES = {
@@ -96,7 +100,7 @@ def is_installed(package: str) -> bool:
 
 
 def import_optional(package: str, purpose: str) -> Any:
-    """Import a package that may be missing.
+    """Import a package that may be missing, and without its reports of use.
 
     Args:
         package: its name.
@@ -105,6 +109,8 @@ def import_optional(package: str, purpose: str) -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
+    for name, value in _WITHOUT_REPORTS.items():
+        os.environ.setdefault(name, value)
     try:
         return importlib.import_module(package)
     except ImportError as error:

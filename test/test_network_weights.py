@@ -129,6 +129,11 @@ def test_random_is_the_same_each_time_and_leaves_the_generator_alone():
     assert "random" in one.description
 
 
+def test_a_file_has_the_permissions_of_new_files(tmp_path, file):
+    (tmp_path / "plain").touch()
+    assert Path(file).stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_absent_file(tmp_path):
     with pytest.raises(WeightsError, match=r"absent.safetensors: no such weights file"):
         load_network(tmp_path / "absent.safetensors")

@@ -2,7 +2,9 @@
 """Packages that are not installed: the error names the command that installs them."""
 
 import importlib.metadata
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -104,3 +106,24 @@ def test_the_extras_are_those_of_pyproject():
         for requirement in project["optional-dependencies"][extra]
     }
     assert declared == EXTRAS
+
+
+@pytest.mark.slow
+def test_libraries_send_no_reports_of_their_use(tmp_path):
+    """Where it may send them, onnxruntime makes files with an id of the machine."""
+    pytest.importorskip("onnxruntime")
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    environment = {name: value for name, value in os.environ.items() if name not in optional._WITHOUT_REPORTS}
+    code = "from monodvps_ros.optional import import_optional; import_optional('onnxruntime', 'this')"
+    subprocess.run([sys.executable, "-c", code], env=environment | places, check=True, timeout=60)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_user_says_of_reports_stays(monkeypatch):
+    for name in optional._WITHOUT_REPORTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    import_optional("json", "this")
+    assert {name: os.environ[name] for name in optional._WITHOUT_REPORTS} == {
+        "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "1"
+    }  # fmt: skip

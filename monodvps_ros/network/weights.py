@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from monodvps_ros.config import NetworkConfig, to_dict
@@ -70,8 +70,8 @@ def save_weights(
         raise WeightsError("a network that was prepared for inference cannot be saved; save it before")
     text = header_text(make_header(network, card, pose_network))
     path = Path(path)
-    with written_whole(path, WeightsError, what="weights", caught=SafetensorError, durable=True) as partial:
-        save_file(_stored(network, pose_network, half), partial, metadata={"format": "pt", HEADER_KEY: text})
+    with written_whole(path, WeightsError, what="weights", durable=True) as partial:
+        partial.write_bytes(save(_stored(network, pose_network, half), {"format": "pt", HEADER_KEY: text}))
 
 
 def load_network(weights: str | Path, device: str | torch.device = "cpu", for_inference: bool = True) -> MonoDVPS:
