@@ -151,6 +151,10 @@ def test_sqlite_with_a_log_that_was_not_merged(tmp_path):
     with BagReader(killed) as reader:
         assert reader.topics[IMAGE].count == 3
         assert "was not closed; 5 messages" in reader.damage[0]
+    (killed / f"{file.name}-shm").unlink()
+    (killed / f"{file.name}-shm").mkdir()  # as where nothing can be written
+    with pytest.raises(DataError, match="was not closed: if its folder cannot be written to, copy it to one that can"):
+        open_source(killed)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89MCAP0\r\n", b"nothing of the kind" * 10])

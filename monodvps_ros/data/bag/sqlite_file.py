@@ -49,7 +49,10 @@ class SqliteFile:
             self._list_rows()
         except sqlite3.Error as error:
             self.close()
-            raise DataError(f"{path}: cannot be read as a recording: {error}") from None
+            copied = (
+                "; was not closed: if its folder cannot be written to, copy it to one that can" if self._has_log else ""
+            )
+            raise DataError(f"{path}: cannot be read as a recording: {error}{copied}") from None
         except BaseException:
             self.close()
             raise
