@@ -152,7 +152,7 @@ def test_sqlite_with_a_log_that_was_not_merged(tmp_path):
         assert reader.topics[IMAGE].count == 3
         assert "was not closed; 5 messages" in reader.damage[0]
     (killed / f"{file.name}-shm").unlink()
-    (killed / f"{file.name}-shm").mkdir()  # as where nothing can be written
+    (killed / f"{file.name}-shm").symlink_to("/proc/nowhere")  # as where nothing can be written
     with pytest.raises(DataError, match="was not closed: if its folder cannot be written to, copy it to one that can"):
         open_source(killed)
 
