@@ -75,7 +75,7 @@ def line_of(error: MonoDVPSError | OSError) -> str:
     if isinstance(error, OSError):  # a folder that cannot be made or removed, a full disk, a name that is too long
         file = "" if error.filename is None else f"{shortened(str(error.filename))}: "
         return f"{file}{error.strerror or error}"
-    return " ".join(str(error).split())
+    return "".join(map(_printable, " ".join(str(error).split())))
 
 
 def shown(value: Any) -> str:

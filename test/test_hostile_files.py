@@ -26,8 +26,18 @@ from monodvps_ros.config import (
     load,
 )
 from monodvps_ros.data import open_source
+from monodvps_ros.data.bag import BagWriter
 from monodvps_ros.data.image_codec import decode_compressed
-from monodvps_ros.errors import ConfigError, DataError, EncodingError, MonoDVPSError, WeightsError, shortened, shown
+from monodvps_ros.errors import (
+    ConfigError,
+    DataError,
+    EncodingError,
+    MonoDVPSError,
+    WeightsError,
+    line_of,
+    shortened,
+    shown,
+)
 from monodvps_ros.fleet import list_recordings
 from monodvps_ros.network import MonoDVPS, load_network, save_weights, weights_file
 from monodvps_ros.perception.loading import load_model
@@ -76,6 +86,7 @@ def test_a_file_that_is_larger_than_memory_is_one_error(tmp_path, name, read):
 
 def test_texts_from_outside_are_shown_on_one_printable_line():
     assert shortened("a b é 日 'c'") == "a b é 日 'c'"
+    assert line_of(DataError("a\x1b[2J\n b")) == r"a\x1b[2J b"
     assert shortened("\ud800 \x1b[2J\x07\r\nnext\u202e\udcff") == r"\ud800 \x1b[2J\x07  next\u202e\udcff"
     assert len(shortened("\x1b" * 10**6)) == len(shortened("x" * 10**6)) == 200
     assert shortened("x" * 200) == "x" * 200
@@ -179,6 +190,23 @@ def test_a_smaller_bound_can_be_given():
     assert decode_compressed(data, "png", max_pixels=600).shape == (20, 30, 3)
     with pytest.raises(EncodingError, match=r"claims 30 x 20 pixels; at most 0\.000599 megapixels"):
         decode_compressed(data, "png", max_pixels=599)
+
+
+@pytest.mark.parametrize("asked", [None, "/none", "/long\x1b[31m" + "x" * 100_000])
+def test_names_of_topics_are_not_repeated_whole(tmp_path, asked):
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(60):
+            writer.image(f"/a{number:02d}\x1b[2J{'y' * 1000}", 1, "camera", np.zeros((4, 4, 3), np.uint8), "rgb8")
+    with pytest.raises(DataError, match=r"/a00\\x1b\[2Jyyy.*, and 10 more") as error:
+        open_source(tmp_path / "bag", image_topic=asked)
+    assert "\x1b" not in str(error.value) and len(str(error.value)) < 15_000
+
+
+def test_a_long_format_is_not_repeated_whole():
+    data = cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()[:60]
+    with pytest.raises(EncodingError, match="cannot be decoded: not a complete xxx") as error:
+        decode_compressed(data, "x" * 100_000)
+    assert len(str(error.value)) < 600
 
 
 def test_an_image_file_that_claims_too_much_is_a_data_error(tmp_path):

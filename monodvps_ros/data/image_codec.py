@@ -137,7 +137,7 @@ def decode_compressed(data: Bytes, format: str, max_pixels: int = MAX_PIXELS) ->
     if pixels is None:
         raise EncodingError(
             f"compressed image of {counted(len(data), 'byte')} in format '{shortened(format)}' cannot be decoded: "
-            f"not a complete {codec or 'JPEG or PNG'} file"
+            f"not a complete {shortened(codec) or 'JPEG or PNG'} file"
         )
     if pixels.dtype == np.uint16:
         pixels = _to_8_bits(pixels)

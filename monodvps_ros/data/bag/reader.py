@@ -16,7 +16,7 @@ import zstandard
 from monodvps_ros.data.bag.message_types import RecordedTypes
 from monodvps_ros.data.bag.parts import Storage, merged
 from monodvps_ros.data.bag.storage import ZSTD_MAGIC, open_file, promised, read_metadata, storage_files
-from monodvps_ros.errors import DataError, counted
+from monodvps_ros.errors import DataError, counted, shortened
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class BagReader:
             raise
         except Exception as error:  # damage shows in many ways
             self.close()
-            raise DataError(f"{path}: cannot be read as a recording: {error}") from error
+            raise DataError(f"{path}: cannot be read as a recording: {shortened(str(error))}") from error
 
     def __enter__(self) -> "BagReader":
         """Return itself."""

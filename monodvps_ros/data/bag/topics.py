@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the camera, its camera_info and the truth among the topics of a recording."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from monodvps_ros.data.bag import BagReader
 from monodvps_ros.data.image_codec import PICTURE_ENCODINGS, compressed_problem
-from monodvps_ros.errors import DataError
+from monodvps_ros.errors import DataError, shortened, shown
 from monodvps_ros.outputs import CAMERA_INFO_TYPE, COMPRESSED_TYPE, IMAGE_TYPE, OUTPUT_TOPICS
 
+#: Topics that a message lists.
+_LISTED = 50
 #: Images of a topic that are looked at for their encoding.
 _LOOKED_AT = 3
 TF_TYPE = "tf2_msgs/msg/TFMessage"
@@ -106,7 +109,9 @@ def only_topic(reader: BagReader, type_name: str, what: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{reader.path}: contains several topics of {what}; choose one of: {', '.join(found)}")
+        raise DataError(
+            f"{reader.path}: contains several topics of {what}; choose one of: {_joined(map(shortened, found))}"
+        )
     raise DataError(f"{reader.path}: contains no {what} ({type_name}); its topics: {_listed(reader, topics)}")
 
 
@@ -133,12 +138,14 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
     if len(pictures) == 1:
         return pictures.pop()
     if not pictures:
-        refused = "".join(f"; {name}: {problem}" for name, problem in problems.items())
+        refused = _joined(f"{shortened(name)}: {problem}" for name, problem in problems.items())
         raise DataError(
             f"{reader.path}: contains no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding)"
-            f"{refused}; its topics: {_listed(reader, topics)}"
+            f"{refused and f'; {refused}'}; its topics: {_listed(reader, topics)}"
         )
-    raise DataError(f"{reader.path}: contains several image topics; choose one of: {', '.join(sorted(pictures))}")
+    raise DataError(
+        f"{reader.path}: contains several image topics; choose one of: {_joined(map(shortened, sorted(pictures)))}"
+    )
 
 
 def _first_picture(reader: BagReader, topic: str) -> tuple[str, str, int, Any] | None:
@@ -159,7 +166,7 @@ def _problem(first: tuple[str, str, int, Any] | None) -> str:
         return compressed_problem(message.data, message.format)
     if message.encoding in PICTURE_ENCODINGS:
         return ""
-    return f"encoding '{message.encoding}' is not one of {', '.join(PICTURE_ENCODINGS)}"
+    return f"encoding {shown(message.encoding)} is not one of {', '.join(PICTURE_ENCODINGS)}"
 
 
 def _is_8uc1(first: tuple[str, str, int, Any] | None) -> bool:
@@ -167,10 +174,18 @@ def _is_8uc1(first: tuple[str, str, int, Any] | None) -> bool:
 
 
 def _no_topic(reader: BagReader, name: str, topics: dict[str, str], types: tuple[str, ...]) -> str:
-    found = f"is of type {topics[name]}" if name in topics else "is missing, or contains no message"
-    return f"{reader.path}: topic {name} {found}; expected {' or '.join(types)}; its topics: {_listed(reader, topics)}"
+    found = f"is of type {shortened(topics[name])}" if name in topics else "is missing, or contains no message"
+    expected = f"expected {' or '.join(types)}; its topics: {_listed(reader, topics)}"
+    return f"{reader.path}: topic {shortened(name)} {found}; {expected}"
 
 
 def _listed(reader: BagReader, topics: dict[str, str]) -> str:
     foreign = {name: f"{encoding}, not of ROS 2" for name, encoding in reader.foreign.items()}
-    return ", ".join(f"{name} ({type_name})" for name, type_name in sorted({**foreign, **topics}.items())) or "none"
+    found = sorted({**foreign, **topics}.items())
+    return _joined(f"{shortened(name)} ({shortened(type_name)})" for name, type_name in found) or "none"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    listed = list(texts)
+    more = [f"and {len(listed) - _LISTED} more"] if len(listed) > _LISTED else []
+    return ", ".join([*listed[:_LISTED], *more])
