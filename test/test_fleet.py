@@ -234,6 +234,13 @@ def test_a_wrong_option_is_told_in_words(tmp_path, recordings, capsys):
         assert line.endswith("; see: monodvps predict --help")
 
 
+@pytest.mark.parametrize("option", ["--cpus", "--retries"])
+def test_numbers_that_end_the_process_are_refused(tmp_path, option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["fleet", "predict", str(tmp_path), "--out", str(tmp_path / "out"), option, str(10**14)])
+    assert capsys.readouterr().err.startswith(f"monodvps: Invalid value for '{option}': Input should be less than or")
+
+
 def test_the_command_adds_evaluations_up(tmp_path, recordings, monkeypatch, capsys):
     def main(words):
         Path(words[4]).parent.mkdir(parents=True)

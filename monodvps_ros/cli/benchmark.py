@@ -33,7 +33,7 @@ WARM_UP = 2
 def benchmark(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the timings to this JSON file.")] = None,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed calls per stage.")] = 15,
-    threads: Annotated[int, typer.Option(min=0, help="Number of torch threads; 0: torch's default.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Number of torch threads; 0: torch's default.")] = 0,
     weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP}random.", show_default=False)] = "random",
     beside: Annotated[
         int,

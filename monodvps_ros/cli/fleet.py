@@ -39,9 +39,11 @@ def fleet(
     ray: Annotated[
         str, typer.Option(help="Address of a Ray cluster, or 'local'. Default: one recording after the other.")
     ] = "",
-    cpus: Annotated[int, typer.Option(min=1, help="CPU threads for each recording.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads for each recording.")] = 1,
     gpus: Annotated[float, typer.Option(min=0.0, help="GPUs for each recording on Ray, such as 0.25.")] = 0.0,
-    retries: Annotated[int, typer.Option(min=0, help="Times a recording is started again if its worker dies.")] = 2,
+    retries: Annotated[
+        int, typer.Option(min=0, max=1000, help="Times a recording is started again if its worker dies.")
+    ] = 2,
 ) -> int:
     """Run predict, pseudo-label or evaluate on each of many recordings, and evaluate them all together.
 

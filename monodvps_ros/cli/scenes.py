@@ -51,7 +51,7 @@ def scenes(
             help="Check the rendered drives of --split in --out against their fingerprints instead of rendering.",
         ),
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Number of drives of a split to render in parallel.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="Number of drives of a split to render in parallel.", min=1, max=1024)] = 1,
     seed: Annotated[int, typer.Option(help="Random seed; also the sequence number.")] = 0,
     format_: Annotated[
         Literal["bag", "cityscapes-dvps"], typer.Option("--format", help="Format of the drives.")
