@@ -2,6 +2,7 @@
 """Recordings that are compressed, split, cut off or damaged: what is read, and what is told."""
 
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -155,6 +156,16 @@ def test_sqlite_with_a_log_that_was_not_merged(tmp_path):
     (killed / f"{file.name}-shm").symlink_to("/proc/nowhere")  # as where nothing can be written
     with pytest.raises(DataError, match="was not closed: if its folder cannot be written to, copy it to one that can"):
         open_source(killed)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    path = write_frames(tmp_path / "bag", stamps(2))
+    os.mkfifo(path / "pipe.mcap")
+    source = open_source(path)
+    assert len(source) == 2 and "pipe.mcap: is no regular file" in " ".join(source.damage)
+    with pytest.raises(DataError, match=r"pipe\.mcap: is no regular file"):
+        open_source(path / "pipe.mcap")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89MCAP0\r\n", b"nothing of the kind" * 10])

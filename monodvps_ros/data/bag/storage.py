@@ -161,6 +161,8 @@ def open_file(path: Path, folder: Callable[[], Path], report: Callable[[str], No
     Raises:
         DataError: it cannot be read even in part.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise DataError(f"{path}: is no regular file")
     head, name = _head(path), path
     if head.startswith(ZSTD_MAGIC):
         path = _decompress(path, folder() / path.stem, report)
