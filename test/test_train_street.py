@@ -121,29 +121,25 @@ def test_each_run_starts_from_the_one_before(tmp_path, monkeypatch):
 def test_after_a_joint_run_the_mean_goes_on(tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(train_street, "command", lambda *words: called.append([str(word) for word in words]))
-    for name, shares in train_street.MEANS.items():
-        assert list(shares)[-1] == name and set(shares) < set(train_street.RUNS)
-        assert sum(shares.values()) == pytest.approx(1.0)
     steps = {step.name: step for step in train_street.training_steps(tmp_path / "data", tmp_path, 1)}
+    for name in (train_street.MEAN_WITH, *train_street.SHARES):
+        assert name in train_street.RUNS
     torch.manual_seed(0)
-    networks = []
-    for name in ("street_5_upright", "street_7_joint", "street_8_joint"):
+    networks = [MonoDVPS(TINY).eval() for _ in range(2)]
+    for name, network in zip((train_street.MEAN_WITH, "street_7_joint"), networks, strict=True):
         (tmp_path / name).mkdir()
-        networks.append(MonoDVPS(TINY).eval())
-        save_weights(tmp_path / name / train_street.WEIGHTS, networks[-1], {"start": name})
-    mean = steps["mean after street_8_joint"]
+        save_weights(tmp_path / name / train_street.WEIGHTS, network, {"steps": len(name)})
+    mean = steps["mean of street_5_upright and street_7_joint"]
     assert not mean.is_done()
     mean.make()
     assert mean.is_done()
-    written = tmp_path / "street_8_joint" / train_street.MEAN
-    first, second, third = (network.state_dict() for network in networks)
-    for name, value in load_network(written, for_inference=False).state_dict().items():
-        if value.is_floating_point():
-            torch.testing.assert_close(value, 0.33 * first[name] + 0.335 * (second[name] + third[name]))
-        else:
-            assert torch.equal(value, third[name])
-    assert read_card(written)["card"] == {"start": "street_8_joint"}
-    steps["train street_9_motion"].make()
+    written = tmp_path / "street_7_joint" / train_street.MEAN
+    first, second, found = (network.state_dict() for network in (*networks, load_network(written, for_inference=False)))
+    for name, value in found.items():
+        expected = 0.25 * first[name] + 0.75 * second[name] if value.is_floating_point() else second[name]
+        torch.testing.assert_close(value, expected)
+    assert read_card(written)["card"] == {"steps": len("street_7_joint")}
+    steps["train street_8_joint"].make()
     assert called[-1][-2:] == ["--weights", str(written)]
 
 

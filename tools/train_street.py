@@ -16,12 +16,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from monodvps_ros.config import PipelineConfig, TrainingConfig, load
 from monodvps_ros.data import open_source
@@ -51,13 +52,10 @@ RUNS = (
 )  # fmt: skip
 #: The run whose network corrects the ground of the sequences, for the runs after it.
 CORRECTING_RUN = "street_2"
-#: Runs after which a weighted mean of several runs' weights goes on, with the share of each. It keeps most of what each
-#: does better (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
-MEANS = {
-    "street_6_joint": {"street_5_upright": 0.5, "street_6_joint": 0.5},
-    "street_7_joint": {"street_5_upright": 0.25, "street_7_joint": 0.75},
-    "street_8_joint": {"street_5_upright": 0.33, "street_7_joint": 0.335, "street_8_joint": 0.335},
-}
+#: Runs after which the weighted mean of their weights and those of `MEAN_WITH` goes on; with the share of their own. It
+#: keeps most of what each of both does better (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+SHARES = {"street_6_joint": 0.5, "street_7_joint": 0.75, "street_8_joint": 0.75}
+MEAN_WITH = "street_5_upright"
 MEAN = "mean.safetensors"
 
 
@@ -204,10 +202,10 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
         done = partial(is_trained, config, folder / WEIGHTS)
         steps.append(Step(f"train {name}", done, partial(train, config, data, start, folder, devices)))
         start = folder / CHECKPOINT
-        if name in MEANS:
+        if name in SHARES:
             start = folder / MEAN
-            shares = {out / run / WEIGHTS: share for run, share in MEANS[name].items()}
-            steps.append(Step(f"mean after {name}", start.exists, partial(write_mean, shares, start)))
+            make = partial(write_mean, out / MEAN_WITH / WEIGHTS, folder / WEIGHTS, SHARES[name], start)
+            steps.append(Step(f"mean of {MEAN_WITH} and {name}", start.exists, make))
         if name == CORRECTING_RUN:
             for sequence in SEQUENCES:
                 ready, make = (
@@ -218,19 +216,14 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
     return steps
 
 
-def write_mean(shares: Mapping[Path, float], target: Path) -> None:
-    """Write the weighted mean of networks of one architecture, with the header of the last."""
-    networks = [load_network(path, for_inference=False) for path in shares]
-    states = [network.state_dict() for network in networks]
-    mean = {
-        name: sum(share * state[name] for share, state in zip(shares.values(), states, strict=True))
-        if value.is_floating_point()
-        else value
-        for name, value in states[-1].items()
-    }
-    networks[-1].load_state_dict(mean)
-    last = list(shares)[-1]
-    save_weights(target, networks[-1], read_card(last)["card"], pose_network=load_pose_network(last))
+def write_mean(first: Path, second: Path, share: float, target: Path) -> None:
+    """Write the mean of two networks of one architecture, with the second's header and its share of the weights."""
+    network, states = load_network(second, for_inference=False), [load_network(first, for_inference=False).state_dict()]
+    states.append(network.state_dict())
+    mean = {name: torch.lerp(states[0][name], value, share) if value.is_floating_point() else value
+            for name, value in states[1].items()}  # fmt: skip
+    network.load_state_dict(mean)
+    save_weights(target, network, read_card(second)["card"], pose_network=load_pose_network(second))
 
 
 def fit_scale(weights: Path, measured: Path) -> None:
