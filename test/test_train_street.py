@@ -7,7 +7,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-import torch
 import train_street
 from small_network import TINY
 
@@ -116,31 +115,6 @@ def test_each_run_starts_from_the_one_before(tmp_path, monkeypatch):
     assert called[-1][-1] == "--resume" and "--weights" not in called[-1]
     second.make()
     assert called[-1][-2:] == ["--weights", str(tmp_path / "street_1" / train_street.CHECKPOINT)]
-
-
-def test_after_a_joint_run_the_mean_goes_on(tmp_path, monkeypatch):
-    called = []
-    monkeypatch.setattr(train_street, "command", lambda *words: called.append([str(word) for word in words]))
-    steps = {step.name: step for step in train_street.training_steps(tmp_path / "data", tmp_path, 1)}
-    for name in (train_street.MEAN_WITH, *train_street.SHARES):
-        assert name in train_street.RUNS
-    torch.manual_seed(0)
-    networks = [MonoDVPS(TINY).eval() for _ in range(2)]
-    for name, network in zip((train_street.MEAN_WITH, "street_7_joint"), networks, strict=True):
-        (tmp_path / name).mkdir()
-        save_weights(tmp_path / name / train_street.WEIGHTS, network, {"steps": len(name)})
-    mean = steps["mean of street_5_upright and street_7_joint"]
-    assert not mean.is_done()
-    mean.make()
-    assert mean.is_done()
-    written = tmp_path / "street_7_joint" / train_street.MEAN
-    first, second, found = (network.state_dict() for network in (*networks, load_network(written, for_inference=False)))
-    for name, value in found.items():
-        expected = 0.25 * first[name] + 0.75 * second[name] if value.is_floating_point() else second[name]
-        torch.testing.assert_close(value, expected)
-    assert read_card(written)["card"] == {"steps": len("street_7_joint")}
-    steps["train street_8_joint"].make()
-    assert called[-1][-2:] == ["--weights", str(written)]
 
 
 def test_the_scale_is_fitted_to_measured_depth(tmp_path, monkeypatch):

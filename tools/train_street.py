@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from monodvps_ros.config import PipelineConfig, TrainingConfig, load
 from monodvps_ros.data import open_source
@@ -46,17 +45,9 @@ DONE = ".complete"
 #: Entry of the card that says by which factor the scale was corrected.
 SCALED = "scale_corrected_by"
 CHECKPOINT, WEIGHTS = "checkpoints/last.ckpt", "weights.safetensors"
-RUNS = (
-    "street_1", "street_2", "street_3", "street_4_panoptic", "street_5_upright", "street_6_joint", "street_7_joint",
-    "street_8_joint", "street_9_motion",
-)  # fmt: skip
+RUNS = ("street_1", "street_2", "street_3", "street_4_panoptic", "street_5_upright", "street_6_motion")
 #: The run whose network corrects the ground of the sequences, for the runs after it.
 CORRECTING_RUN = "street_2"
-#: Runs after which the weighted mean of their weights and those of `MEAN_WITH` goes on; with the share of their own. It
-#: keeps most of what each of both does better (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
-SHARES = {"street_6_joint": 0.5, "street_7_joint": 0.75, "street_8_joint": 0.75}
-MEAN_WITH = "street_5_upright"
-MEAN = "mean.safetensors"
 
 
 @dataclass(frozen=True)
@@ -202,10 +193,6 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
         done = partial(is_trained, config, folder / WEIGHTS)
         steps.append(Step(f"train {name}", done, partial(train, config, data, start, folder, devices)))
         start = folder / CHECKPOINT
-        if name in SHARES:
-            start = folder / MEAN
-            make = partial(write_mean, out / MEAN_WITH / WEIGHTS, folder / WEIGHTS, SHARES[name], start)
-            steps.append(Step(f"mean of {MEAN_WITH} and {name}", start.exists, make))
         if name == CORRECTING_RUN:
             for sequence in SEQUENCES:
                 ready, make = (
@@ -214,16 +201,6 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
                 )
                 steps.append(Step(f"correct the ground of {sequence}", ready.exists, make))
     return steps
-
-
-def write_mean(first: Path, second: Path, share: float, target: Path) -> None:
-    """Write the mean of two networks of one architecture, with the second's header and its share of the weights."""
-    network, states = load_network(second, for_inference=False), [load_network(first, for_inference=False).state_dict()]
-    states.append(network.state_dict())
-    mean = {name: torch.lerp(states[0][name], value, share) if value.is_floating_point() else value
-            for name, value in states[1].items()}  # fmt: skip
-    network.load_state_dict(mean)
-    save_weights(target, network, read_card(second)["card"], pose_network=load_pose_network(second))
 
 
 def fit_scale(weights: Path, measured: Path) -> None:
