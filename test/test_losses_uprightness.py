@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth hardly grows up what is upright: hand-worked values, and what the gradient reaches."""
+"""Depth hardly changes up what is upright: hand-worked values, and what the gradient reaches."""
 
 import math
 
@@ -24,13 +24,14 @@ def bus(depth_above, rows_above=4):
     return depth.requires_grad_(), torch.full((1, ROWS, 1), BUS * 1000 + 1)
 
 
-def test_growth_beyond_a_fifth_costs_its_logarithm():
+@pytest.mark.parametrize("depth_above", [20.0, 5.0], ids=["farther", "nearer"])
+def test_a_change_beyond_a_fifth_costs_its_logarithm(depth_above):
     """Of 15 + 14 + 12 pairs 1 + 2 + 4 lie across the step, each with log 2 - log 1.2."""
-    depth, panoptic = bus(20.0)
+    depth, panoptic = bus(depth_above)
     assert uprightness(depth, panoptic, (BUS,)).item() == pytest.approx(7 / 41 * math.log(2 / 1.2))
 
 
-@pytest.mark.parametrize("depth_above", [10.0, 11.9, 5.0], ids=["vertical", "slopes", "leans over"])
+@pytest.mark.parametrize("depth_above", [10.0, 11.9, 8.4], ids=["vertical", "slopes", "leans over"])
 def test_what_an_upright_surface_does_costs_nothing(depth_above):
     depth, panoptic = bus(depth_above)
     loss = uprightness(depth, panoptic, (BUS,))
@@ -39,10 +40,11 @@ def test_what_an_upright_surface_does_costs_nothing(depth_above):
     assert not depth.grad.any()
 
 
-def test_the_upper_pixels_come_nearer_and_the_lower_stay():
-    depth, panoptic = bus(20.0)
+@pytest.mark.parametrize(("depth_above", "sign"), [(20.0, 1), (5.0, -1)], ids=["farther", "nearer"])
+def test_the_upper_pixels_move_and_the_lower_stay(depth_above, sign):
+    depth, panoptic = bus(depth_above)
     uprightness(depth, panoptic, (BUS,)).backward()
-    assert (depth.grad[0, 0, :4] > 0).all()
+    assert (sign * depth.grad[0, 0, :4] > 0).all()
     assert not depth.grad[0, 0, 4:].any()
 
 

@@ -71,7 +71,7 @@ class LossConfig(Config):
     panoptic_edges: float = _weight(1e-4, "Weight of panoptic edge discontinuity among the depth terms.")
     triplet: float = _weight(0.1, "Weight of the panoptic-guided triplet loss among the depth terms.")
     uprightness: float = _weight(
-        0.0, "Weight of the loss against depth that grows up a facade or a vehicle, among the depth terms."
+        0.0, "Weight of the loss against depth that changes up a facade or a vehicle, among the depth terms."
     )
     upright_classes: tuple[str, ...] = setting(
         ("building", "car", "truck", "bus", "train"), "Classes to which the uprightness loss applies."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on the ground stands upright: going up a facade or the back of a lorry, depth hardly grows."""
+"""What stands on the ground stands upright: going up a facade or the back of a lorry, depth hardly changes."""
 
 import math
 
@@ -16,17 +16,17 @@ from monodvps_ros.shapes import check_shapes
 
 #: Distances between the two pixels of a pair, as shares of the image's height.
 RISES = (1 / 16, 1 / 8, 1 / 4)
-#: Growth of depth from the lower pixel of a pair to the upper that costs nothing: the rear window of a car slopes.
+#: Factor between the depths of a pair's two pixels that costs nothing: the rear window of a car slopes.
 SLACK = 1.2
 
 
 def uprightness(depth: Tensor, panoptic: Tensor, upright_ids: tuple[int, ...]) -> Tensor:
-    """Ask that depth does not grow by more than a fifth between a pixel of an upright segment and one above it.
+    """Ask that depth does not change by more than a fifth between a pixel of an upright segment and one above it.
 
-    L = max(0, log(upper / lower) - log 1.2), for pairs of pixels of one segment in one column, a sixteenth, an eighth
+    L = max(0, |log(upper / lower)| - log 1.2), for pairs of pixels of one segment in one column, a sixteenth, an eighth
     and a quarter of the image's height apart. The gradient reaches the upper pixel alone: near the ground depth is
-    easier to see, and a LiDAR on a car seldom reaches high. So depth as a whole comes a little nearer, which is to be
-    corrected after training.
+    easier to see, and a LiDAR on a car seldom reaches high. Where nothing is measured up there, it is all that keeps
+    depth from falling.
 
     Args:
         depth: (B, 1, H, W), positive.
@@ -45,14 +45,14 @@ def uprightness(depth: Tensor, panoptic: Tensor, upright_ids: tuple[int, ...]) -
     check_shapes(depth=(depth, "B 1 H W"), panoptic=(panoptic, "B 1 H W"))
     upright = torch.isin(panoptic // LABEL_DIVISOR, panoptic.new_tensor(upright_ids))
     height, log_depth = depth.shape[2], depth.log()
-    growths, pairs = [], []
+    changes, pairs = [], []
     for rise in sorted({max(1, round(share * height)) for share in RISES if height > 1}):
-        growth = log_depth[..., :-rise, :] - log_depth[..., rise:, :].detach()
-        growths.append((growth - math.log(SLACK)).clamp(min=0).flatten(1))
+        change = log_depth[..., :-rise, :] - log_depth[..., rise:, :].detach()
+        changes.append((change.abs() - math.log(SLACK)).clamp(min=0).flatten(1))
         pairs.append((upright[..., rise:, :] & (panoptic[..., rise:, :] == panoptic[..., :-rise, :])).flatten(1))
-    if not growths:
+    if not changes:
         return depth.new_zeros(())
-    return masked_mean(torch.cat(growths, 1), torch.cat(pairs, 1))
+    return masked_mean(torch.cat(changes, 1), torch.cat(pairs, 1))
 
 
 def uprightness_term(inputs: TermInputs) -> Tensor:
