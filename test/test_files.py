@@ -371,7 +371,7 @@ def test_predictions_of_an_input_that_was_replaced_are_not_gone_on_with(tmp_path
     write_image(tmp_path / "1.png", np.ones((64, 128, 3), np.uint8))
     with pytest.raises(SystemExit, match="2"):
         main(words)
-    assert "predictions that were made with input_fingerprint" in capsys.readouterr().err
+    assert f"predictions of {tmp_path}, whose files have changed since" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(10)

@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from monodvps_ros.data.listing import entries
 from monodvps_ros.errors import DataError, counted, shown
 from monodvps_ros.files import read_json, write_bytes
 
+#: Ending of the keys under which fingerprints of what another key names stand.
+FINGERPRINT = "_fingerprint"
+
 
 def check_manifest(path: Path, expected: dict[str, Any], what: str = "predictions") -> None:
-    """Write a manifest, or check that the one that is there is the same.
+    """Write a manifest, or check that the one that is there is the same; one that lies there alone is replaced.
 
     Args:
         path: of the manifest; its folder must exist.
@@ -21,17 +25,27 @@ def check_manifest(path: Path, expected: dict[str, Any], what: str = "prediction
     Raises:
         DataError: it is not, or cannot be read or written.
     """
-    if not path.exists():
+    if not path.exists() or not _has_others(path):
         write_bytes(path, (json.dumps(expected, indent=1) + "\n").encode())
         return
     found = read_manifest(path)
     different = [key for key in expected if found.get(key) != expected[key]]
     if different:
         key = different[0]
+        if key.endswith(FINGERPRINT):
+            source = expected[key.removesuffix(FINGERPRINT)]
+            raise DataError(
+                f"{path.parent}: contains {what} of {source}, whose files have changed since; choose another folder"
+            )
         raise DataError(
             f"{path.parent}: contains {what} that were made with {key} {shown(found.get(key))}, which is now "
             f"{shown(expected[key])} ({counted(len(different), 'difference')}); choose another folder"
         )
+
+
+def _has_others(path: Path) -> bool:
+    """Whether there is anything finished in a manifest's folder besides it, or in a folder there."""
+    return any(entry != path and (entry.is_file() or any(entries(entry))) for entry in entries(path.parent))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _find_images(reader: BagReader, topics: dict[str, str]) -> str:
     if len(pictures) == 1:
         return pictures.pop()
     if not pictures:
-        refused = _joined(f"{shortened(name)}: {problem}" for name, problem in problems.items())
+        refused = _joined((f"{shortened(name)}: {problem}" for name, problem in problems.items()), "; ")
         raise DataError(
             f"{reader.path}: contains no camera images ({IMAGE_TYPE} or {COMPRESSED_TYPE} of a picture encoding)"
             f"{refused and f'; {refused}'}; its topics: {_listed(reader, topics)}"
@@ -185,7 +185,7 @@ def _listed(reader: BagReader, topics: dict[str, str]) -> str:
     return _joined(f"{shortened(name)} ({shortened(type_name)})" for name, type_name in found) or "none"
 
 
-def _joined(texts: Iterable[str]) -> str:
+def _joined(texts: Iterable[str], by: str = ", ") -> str:
     listed = list(texts)
     more = [f"and {len(listed) - _LISTED} more"] if len(listed) > _LISTED else []
-    return ", ".join([*listed[:_LISTED], *more])
+    return by.join([*listed[:_LISTED], *more])
