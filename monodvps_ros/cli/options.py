@@ -9,7 +9,7 @@ import typer
 from monodvps_ros.errors import ConfigError, shown
 
 #: Splits of 'drives', without the imports that rendering needs.
-Split = Literal["train", "val", "test", "train2"]
+Split = Literal["train", "val", "test", "train2", "train3"]
 RectifiedOption = Annotated[
     Literal["auto", "true", "false"],
     typer.Option(

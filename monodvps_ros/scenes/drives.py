@@ -2,7 +2,8 @@
 """The data set 'drives': a fixed set of synthetic drives to train, validate and test on.
 
 Version 1 is the splits train, val and test. Version 2 trains on 'train2' instead: many short drives, a frame each half
-second, all labelled, cameras of more kinds, and more large vehicles; val and test are the same.
+second, all labelled, cameras of more kinds, and more large vehicles; 'train3' is more of the same. Val and test are
+those of version 1.
 
 Every number of it stands here. Towns differ by their seeds; the splits also differ in cameras (height, pitch, focal
 length) and in which camera goes with which weather, so that a test measures more than memory.
@@ -14,10 +15,10 @@ from monodvps_ros.config import SceneConfig
 
 RATE_HZ = 10.0
 HEIGHT, WIDTH = 192, 640
-#: Every fifth frame of 'train2' is rendered.
+#: Every fifth frame of 'train2' and 'train3' is rendered.
 SPARSE_RATE_HZ = 2.0
 #: Frames of a drive, by split.
-FRAMES = {"train": 60, "val": 30, "test": 40, "train2": 12}
+FRAMES = {"train": 60, "val": 30, "test": 40, "train2": 12, "train3": 12}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class SplitDrive:
     """One drive of a split.
 
     Attributes:
-        split: 'train', 'val', 'test' or 'train2'.
+        split: one of `SPLITS`.
         index: of the drive in its split, from 0.
         seed: of the town and all that is random in it.
         labelled: whether its panoptic labels may be trained on; where not, they are to be predicted.
@@ -52,13 +53,13 @@ class SplitDrive:
 
 
 def split(name: str) -> tuple[SplitDrive, ...]:
-    """Return the drives of a split, 'train', 'val', 'test' or 'train2', in their order.
+    """Return the drives of a split, one of `SPLITS`, in their order.
 
     Raises:
         KeyError: there is no such split.
     """
-    if name == "train2":
-        return tuple(_short_drive(index) for index in range(_SHORT_DRIVES))
+    if name in _SHORT_DRIVES:
+        return tuple(_short_drive(name, index) for index in range(_SHORT_DRIVES[name].count))
     return tuple(_drive(name, index, row) for index, row in enumerate(_TABLES[name]))
 
 
@@ -113,9 +114,19 @@ _TABLES: dict[str, tuple[_Row, ...]] = {
     ),
 }
 #: Names of the splits.
-SPLITS = (*_TABLES, "train2")
+SPLITS = (*_TABLES, "train2", "train3")
 
-_SHORT_DRIVES, _FIRST_SHORT_SEED = 120, 4001
+
+@dataclass(frozen=True)
+class _ShortDrives:
+    """How many short drives a split has, the seed of the first, and how many cameras other splits take before it."""
+
+    count: int
+    first_seed: int
+    first_camera: int
+
+
+_SHORT_DRIVES = {"train2": _ShortDrives(120, 4001, 0), "train3": _ShortDrives(100, 5001, 120)}
 _STARTS_S = (0.0, 3.0, 6.0, 9.0, 12.0, 15.0, 18.0, 22.0)
 _WEATHERS = ("clear", "overcast", "morning", "evening", "clear", "fog", "overcast")
 _LARGE_VEHICLES = (2, 1, 2, 1, 3)
@@ -139,16 +150,17 @@ def _drive(name: str, index: int, row: _Row) -> SplitDrive:
     return SplitDrive(name, index, seed, name != "train" or index < _LABELLED, config)
 
 
-def _short_drive(index: int) -> SplitDrive:
-    """Make a drive of 'train2'; its camera is of another kind than the one before, and of all of them none is alike."""
+def _short_drive(name: str, index: int) -> SplitDrive:
+    """Make a short drive; its camera is of another kind than the one before, and of all of them none is alike."""
+    number = _SHORT_DRIVES[name].first_camera + index
     height_m, pitch_deg, focal, speed_mps, traffic = (
-        low + (high - low) * _radical_inverse(index + 1, base)
+        low + (high - low) * _radical_inverse(number + 1, base)
         for base, low, high in ((2, 1.1, 2.3), (3, -1.5, 5.0), (5, 0.45, 0.9), (7, 8.0, 14.0), (11, 0.8, 1.8))
     )
     config = SceneConfig(
-        frames=FRAMES["train2"],
+        frames=FRAMES[name],
         rate_hz=SPARSE_RATE_HZ,
-        start_s=_STARTS_S[index % len(_STARTS_S)],
+        start_s=_STARTS_S[number % len(_STARTS_S)],
         height=HEIGHT,
         width=WIDTH,
         focal_px=round(focal * WIDTH, 2),
@@ -156,10 +168,10 @@ def _short_drive(index: int) -> SplitDrive:
         camera_pitch_deg=round(pitch_deg, 2),
         max_speed_mps=round(speed_mps, 2),
         traffic=round(traffic, 2),
-        large_vehicles=_LARGE_VEHICLES[index % len(_LARGE_VEHICLES)],
-        weather=_WEATHERS[index % len(_WEATHERS)],
+        large_vehicles=_LARGE_VEHICLES[number % len(_LARGE_VEHICLES)],
+        weather=_WEATHERS[number % len(_WEATHERS)],
     )
-    return SplitDrive("train2", index, _FIRST_SHORT_SEED + index, True, config)
+    return SplitDrive(name, index, _SHORT_DRIVES[name].first_seed + index, True, config)
 
 
 def _radical_inverse(number: int, base: int) -> float:
