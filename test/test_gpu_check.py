@@ -9,6 +9,7 @@ import pytest
 import torch
 from gpu_check_waits import count_waits, fixed_shapes
 
+from monodvps_ros.errors import DeviceError
 from monodvps_ros.perception import code_maps
 from monodvps_ros.perception.device import Download, to_host
 
@@ -63,6 +64,22 @@ def test_a_check_that_breaks_off_fails_and_the_others_go_on(monkeypatch, capsys)
     assert [(check.name, check.passed) for check in found] == [("broken", False), ("second", True)]
     table = gpu_check.as_table(found)
     assert "broke off: RuntimeError: no kernel image" in table and "FAIL" in table and "<= 3" in table
+
+
+@pytest.mark.parametrize(("engine", "passed"), [("onnxruntime", None), ("torch", False)])
+def test_an_engine_that_cannot_use_the_device_fails_only_where_it_is_torch(monkeypatch, engine, passed):
+    def refuse(config, device):
+        raise DeviceError("cannot use 'cuda'")
+
+    monkeypatch.setattr(gpu_check, "load_engine", refuse)
+    (found,) = gpu_check.check_engine("street", engine, "float32", CPU, (torch.zeros(1), torch.zeros(1)))
+    assert found.passed is passed and "cannot use 'cuda'" in found.value
+
+
+def test_precisions_that_an_engine_does_not_offer_are_said(monkeypatch):
+    monkeypatch.setattr(gpu_check, "check_engine", lambda *_: iter(()))
+    found = {check.name: check.value for check in gpu_check.check_engines(gpu_check.FULL, CPU)}
+    assert found["engine torch float16"] == "not offered on cpu" and "engine torch bfloat16" not in found
 
 
 def test_outputs_that_differ_fail(monkeypatch):

@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 import train_street
 from small_network import TINY
 
@@ -85,12 +86,18 @@ def test_what_is_done_is_left_out(street, tmp_path):
     assert left() == before[7:]
 
 
-def test_sources_are_as_many_as_their_weights(tmp_path):
-    sources = train_street.sources(tmp_path)
-    config = load(TrainingConfig, train_street.CONFIGS / "street_1.yaml")
-    assert len(sources) == len(config.source_weights) == 8
-    assert sum(config.source_weights) == pytest.approx(1.0)
-    assert [path.name for path in sources[:2]] == [f"{name}_depth" for name in train_street.BASELINES_M]
+@pytest.mark.parametrize("run", train_street.RUNS)
+def test_sources_are_as_many_as_their_weights(tmp_path, run):
+    sources = train_street.sources(tmp_path, run)
+    config = load(TrainingConfig, train_street.CONFIGS / f"{run}.yaml")
+    assert len(sources) == (9 if run >= "street_6" else 8)
+    if config.source_weights:  # empty: by their sizes
+        assert len(sources) == len(config.source_weights)
+        assert sum(config.source_weights) == pytest.approx(1.0)
+    names = [path.name for path in sources]
+    assert names[:2] == [f"{name}_depth" for name in train_street.BASELINES_M]
+    assert names[2] == ("kitti_street268_taught" if run == train_street.DEPTH_RUN else "kitti_street268")
+    assert names[7:] == ["train2", "train3"][: len(names) - 7]
 
 
 def test_a_run_is_done_at_its_last_step(tmp_path):
@@ -115,6 +122,42 @@ def test_each_run_starts_from_the_one_before(tmp_path, monkeypatch):
     assert called[-1][-1] == "--resume" and "--weights" not in called[-1]
     second.make()
     assert called[-1][-2:] == ["--weights", str(tmp_path / "street_1" / train_street.CHECKPOINT)]
+
+
+def test_the_run_of_the_depth_decoder_starts_from_a_mean(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(train_street, "command", lambda *words: called.append([str(word) for word in words]))
+    steps = {step.name: step for step in train_street.training_steps(tmp_path / "data", tmp_path, 1)}
+    networks = []
+    for number, run in enumerate((train_street.TEACHING_RUN, train_street.JOINT_RUN)):
+        torch.manual_seed(number)
+        networks.append(MonoDVPS(TINY).eval())
+        (tmp_path / run).mkdir()
+        save_weights(tmp_path / run / train_street.WEIGHTS, networks[-1], {"steps": number})
+    steps["mean of two depth decoders"].make()
+    mean = tmp_path / train_street.JOINT_RUN / train_street.MEAN
+    assert steps["mean of two depth decoders"].is_done() and read_card(mean)["card"] == {"steps": 1}
+    found, first, second = (net.state_dict() for net in (load_network(mean, for_inference=False), *networks))
+    decoder = [name for name in found if name.startswith(train_street.DEPTH_DECODER)]
+    assert decoder
+    for name, value in found.items():
+        is_mean = name in decoder and value.is_floating_point()
+        expected = (first[name] + second[name]) / 2 if is_mean else second[name]
+        torch.testing.assert_close(value, expected)
+    steps[f"train {train_street.DEPTH_RUN}"].make()
+    assert called[-1][-2:] == ["--weights", str(mean)]
+
+
+def test_a_network_teaches_the_depth_of_sequences_without_stereo(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(train_street, "command", lambda *words: called.append([str(word) for word in words]))
+    steps = train_street.training_steps(tmp_path / "data", tmp_path, 1)
+    taught = [step for step in steps if step.name.startswith("estimate the depth")]
+    assert [step.name.split()[-1] for step in taught] == list(train_street.SEQUENCES[1:])
+    (tmp_path / "data" / "kitti_street268_taught").mkdir(parents=True)
+    taught[0].make()
+    weights = tmp_path / train_street.TEACHING_RUN / train_street.WEIGHTS
+    assert called[-1][-2:] == ["--depth-teacher", str(weights)] and taught[0].is_done()
 
 
 def test_the_scale_is_fitted_to_measured_depth(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from monodvps_ros.scenes import Drive
 from monodvps_ros.training.module import TrainingModule
 from monodvps_ros.training.run import train
 
-CONFIG = Path(__file__).parent.parent / "config" / "shipped" / "street_6_motion.yaml"
+CONFIG = Path(__file__).parent.parent / "config" / "shipped" / "street_8_motion.yaml"
 SETTINGS = {
     "network.input_height": 96,
     "network.input_width": 320,

@@ -29,7 +29,7 @@ from torch import Tensor
 from monodvps_ros.benchmark.stages import street_output
 from monodvps_ros.config import NetworkConfig, PipelineConfig, TrainingConfig, load
 from monodvps_ros.engines.selection import candidates, load_engine
-from monodvps_ros.errors import MonoDVPSError
+from monodvps_ros.errors import DeviceError, MonoDVPSError
 from monodvps_ros.files import write_text
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.network import MonoDVPS, prepare_for_inference
@@ -265,6 +265,7 @@ def check_engines(sizes: Sizes, device: torch.device) -> Iterator[Check]:
             try:
                 candidates(engine, precision, device)
             except MonoDVPSError:
+                yield Check(f"engine {engine} {precision}", f"not offered on {device.type}")
                 continue
             yield from check_engine(sizes.weights, engine, precision, device, (image, expected))
 
@@ -277,7 +278,10 @@ def check_engine(
     try:
         model = load_engine(PipelineConfig(weights=weights, engine=engine, precision=precision), device)
     except MonoDVPSError as error:
-        yield Check(name, f"failed: {error}", "", "loads", passed=False)
+        if isinstance(error, DeviceError) and engine != "torch":  # an onnxruntime without CUDA
+            yield Check(name, f"not usable: {error}")
+        else:
+            yield Check(name, f"failed: {error}", "", "loads", passed=False)
         return
     image, dtype = probe[0].to(device), getattr(torch, precision)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=engine == "torch" and dtype.itemsize == 2):

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from monodvps_ros.config import PipelineConfig, TrainingConfig, load
 from monodvps_ros.data import open_source
@@ -45,9 +46,20 @@ DONE = ".complete"
 #: Entry of the card that says by which factor the scale was corrected.
 SCALED = "scale_corrected_by"
 CHECKPOINT, WEIGHTS = "checkpoints/last.ckpt", "weights.safetensors"
-RUNS = ("street_1", "street_2", "street_3", "street_4_panoptic", "street_5_upright", "street_6_motion")
+RUNS = (
+    "street_1", "street_2", "street_3", "street_4_panoptic", "street_5_upright", "street_6_joint", "street_7_depth",
+    "street_8_motion",
+)  # fmt: skip
 #: The run whose network corrects the ground of the sequences, for the runs after it.
 CORRECTING_RUN = "street_2"
+#: The run whose network is the teacher of depth on sequences without stereo, in the run of `DEPTH_RUN`.
+TEACHING_RUN = "street_5_upright"
+#: The run of everything at once. From it on, the drives of 'train3' are trained on too.
+JOINT_RUN = "street_6_joint"
+#: The run of the depth decoder, from the mean of those of `TEACHING_RUN` and `JOINT_RUN`.
+DEPTH_RUN = "street_7_depth"
+MEAN = "mean.safetensors"
+DEPTH_DECODER = "depth_head."
 
 
 @dataclass(frozen=True)
@@ -149,9 +161,16 @@ def correct_ground(data: Path, name: str, weights: Path) -> None:
     (seen / DONE).touch()
 
 
+def teach_depth(data: Path, name: str, weights: Path) -> None:
+    """Estimate the depth of a sequence without stereo by a network."""
+    command("pseudo-label", "--data", data / name, "--out", data / f"{name}_taught", "--depth-teacher", weights)
+    (data / f"{name}_taught" / DONE).touch()
+
+
 def render(drives: Path) -> None:
     """Render the short drives."""
-    command("scenes", "--split", "train2", "--out", drives, "--jobs", 2)
+    for split in ("train2", "train3"):
+        command("scenes", "--split", split, "--out", drives, "--jobs", 2)
     (drives / DONE).touch()
 
 
@@ -168,10 +187,16 @@ def data_steps(street: Path, data: Path) -> list[Step]:
     return [*steps, Step("render drives", (drives / DONE).exists, partial(render, drives))]
 
 
-def sources(data: Path) -> list[Path]:
-    """Return what is trained on, in the order of `source_weights` in street_1.yaml."""
-    names = [f"{name}_depth" if name in BASELINES_M else name for name in (STILLS, *SEQUENCES, CAMVID)]
-    return [*(data / name for name in names), data / "drives/train2"]
+def sources(data: Path, run: str) -> list[Path]:
+    """Return what a run is trained on, in the order of its `source_weights`."""
+
+    def folder(name: str) -> Path:
+        if name in BASELINES_M:
+            return data / f"{name}_depth"
+        return data / (f"{name}_taught" if run == DEPTH_RUN and name in SEQUENCES else name)
+
+    drives = ("train2", "train3") if RUNS.index(run) >= RUNS.index(JOINT_RUN) else ("train2",)
+    return [*map(folder, (STILLS, *SEQUENCES, CAMVID)), *(data / "drives" / name for name in drives)]
 
 
 def is_trained(config: Path, weights: Path) -> bool:
@@ -179,27 +204,45 @@ def is_trained(config: Path, weights: Path) -> bool:
     return weights.is_file() and int(read_card(weights)["card"]["steps"]) >= load(TrainingConfig, config).max_steps
 
 
-def train(config: Path, data: Path, start: Path, out: Path, devices: int) -> None:
+def train(run: str, data: Path, start: Path, out: Path, devices: int) -> None:
     """Train, or go on from the last checkpoint."""
     begin = ["--resume"] if (out / CHECKPOINT).exists() else ["--weights", start]
-    command("train", "--config", config, "--data", *sources(data), "--out", out, "--devices", devices, *begin)
+    config = CONFIGS / f"{run}.yaml"
+    command("train", "--config", config, "--data", *sources(data, run), "--out", out, "--devices", devices, *begin)
+
+
+def write_mean(first: Path, second: Path, target: Path) -> None:
+    """Write a network whose depth decoder is the mean of two networks' and whose other parts are the second's."""
+    one, network = (load_network(path, for_inference=False) for path in (first, second))
+    weights, before = network.state_dict(), one.state_dict()
+    for name, value in weights.items():
+        if name.startswith(DEPTH_DECODER) and value.is_floating_point():
+            weights[name] = torch.lerp(before[name], value, 0.5)
+    network.load_state_dict(weights)
+    save_weights(target, network, read_card(second)["card"], pose_network=load_pose_network(second))
 
 
 def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
-    """All runs one after the other, each from the one before."""
+    """All runs one after the other, each from the one before, with what is made of their networks in between."""
     steps, start = [], SHIPPED
     for name in RUNS:
-        config, folder = CONFIGS / f"{name}.yaml", out / name
-        done = partial(is_trained, config, folder / WEIGHTS)
-        steps.append(Step(f"train {name}", done, partial(train, config, data, start, folder, devices)))
+        folder = out / name
+        weights = folder / WEIGHTS
+        done = partial(is_trained, CONFIGS / f"{name}.yaml", weights)
+        steps.append(Step(f"train {name}", done, partial(train, name, data, start, folder, devices)))
         start = folder / CHECKPOINT
         if name == CORRECTING_RUN:
             for sequence in SEQUENCES:
-                ready, make = (
-                    data / f"{sequence}_ground" / DONE,
-                    partial(correct_ground, data, sequence, folder / WEIGHTS),
-                )
+                ready, make = data / f"{sequence}_ground" / DONE, partial(correct_ground, data, sequence, weights)
                 steps.append(Step(f"correct the ground of {sequence}", ready.exists, make))
+        if name == TEACHING_RUN:
+            for sequence in (found for found in SEQUENCES if found not in BASELINES_M):
+                ready, make = data / f"{sequence}_taught" / DONE, partial(teach_depth, data, sequence, weights)
+                steps.append(Step(f"estimate the depth of {sequence}", ready.exists, make))
+        if name == JOINT_RUN:
+            start = folder / MEAN
+            make = partial(write_mean, out / TEACHING_RUN / WEIGHTS, weights, start)
+            steps.append(Step("mean of two depth decoders", start.exists, make))
     return steps
 
 
