@@ -14,7 +14,12 @@ from monodvps_ros.evaluation.result import FIGURES
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("config/*/*.md"))
+    for path in (
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *ROOT.glob("config/*/*.md"),
+        *ROOT.glob("monodvps_ros/weights/*.md"),
+    )
 )
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 

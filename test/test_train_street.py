@@ -3,6 +3,9 @@
 
 import dataclasses
 import json
+import os
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -79,8 +82,8 @@ def test_what_is_done_is_left_out(street, tmp_path):
         return [step.name for step in train_street.data_steps(street, data) if not step.is_done()]
 
     before = left()
-    assert len(before) == 7 + 2 + 1
-    assert before[-1] == "render drives"
+    assert len(before) == 7 + 2 + 2
+    assert before[-2:] == ["render train2", "render train3"]
     for step in train_street.data_steps(street, data)[:7]:
         step.make()
     assert left() == before[7:]
@@ -124,27 +127,33 @@ def test_each_run_starts_from_the_one_before(tmp_path, monkeypatch):
     assert called[-1][-2:] == ["--weights", str(tmp_path / "street_1" / train_street.CHECKPOINT)]
 
 
-def test_the_run_of_the_depth_decoder_starts_from_a_mean(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("run", "other", "share", "then"),
+    [("street_6_joint", "street_5_upright", 0.5, "street_7_depth"),
+     ("street_7_depth", "street_6_joint", 0.75, "street_8_motion")],
+)  # fmt: skip
+def test_the_mean_of_two_depth_decoders_goes_on(tmp_path, monkeypatch, run, other, share, then):
     called = []
     monkeypatch.setattr(train_street, "command", lambda *words: called.append([str(word) for word in words]))
     steps = {step.name: step for step in train_street.training_steps(tmp_path / "data", tmp_path, 1)}
     networks = []
-    for number, run in enumerate((train_street.TEACHING_RUN, train_street.JOINT_RUN)):
+    for number, name in enumerate((other, run)):
         torch.manual_seed(number)
         networks.append(MonoDVPS(TINY).eval())
-        (tmp_path / run).mkdir()
-        save_weights(tmp_path / run / train_street.WEIGHTS, networks[-1], {"steps": number})
-    steps["mean of two depth decoders"].make()
-    mean = tmp_path / train_street.JOINT_RUN / train_street.MEAN
-    assert steps["mean of two depth decoders"].is_done() and read_card(mean)["card"] == {"steps": 1}
+        (tmp_path / name).mkdir()
+        save_weights(tmp_path / name / train_street.WEIGHTS, networks[-1], {"steps": number})
+    step = steps[f"mean of the depth decoders of {other} and {run}"]
+    step.make()
+    mean = tmp_path / run / train_street.MEAN
+    assert step.is_done() and read_card(mean)["card"] == {"steps": 1}
     found, first, second = (net.state_dict() for net in (load_network(mean, for_inference=False), *networks))
     decoder = [name for name in found if name.startswith(train_street.DEPTH_DECODER)]
     assert decoder
     for name, value in found.items():
         is_mean = name in decoder and value.is_floating_point()
-        expected = (first[name] + second[name]) / 2 if is_mean else second[name]
+        expected = (1 - share) * first[name] + share * second[name] if is_mean else second[name]
         torch.testing.assert_close(value, expected)
-    steps[f"train {train_street.DEPTH_RUN}"].make()
+    steps[f"train {then}"].make()
     assert called[-1][-2:] == ["--weights", str(mean)]
 
 
@@ -155,9 +164,55 @@ def test_a_network_teaches_the_depth_of_sequences_without_stereo(tmp_path, monke
     taught = [step for step in steps if step.name.startswith("estimate the depth")]
     assert [step.name.split()[-1] for step in taught] == list(train_street.SEQUENCES[1:])
     (tmp_path / "data" / "kitti_street268_taught").mkdir(parents=True)
-    taught[0].make()
     weights = tmp_path / train_street.TEACHING_RUN / train_street.WEIGHTS
+    weights.parent.mkdir()
+    weights.touch()
+    taught[0].make()
     assert called[-1][-2:] == ["--depth-teacher", str(weights)] and taught[0].is_done()
+    os.utime(weights, (time.time() + 9, time.time() + 9))  # trained again
+    assert not taught[0].is_done()
+
+
+@pytest.mark.slow
+def test_taught_depth_counts_as_measured(street, tmp_path):
+    data, name, weights = tmp_path / "data", train_street.SEQUENCES[1], tmp_path / "w.safetensors"
+    save_weights(weights, MonoDVPS(dataclasses.replace(TINY, metric=True, canonical_focal_px=60.0)), {})
+    train_street.link(street, data, name)
+    train_street.teach_depth(data, name, weights)
+    samples = list(open_source(data / f"{name}_taught"))
+    assert len(samples) == 3
+    assert all(np.isfinite(sample.truth.depth_m).any() and sample.truth.panoptic is not None for sample in samples)
+
+
+def test_networks_of_different_settings_have_no_mean(tmp_path):
+    paths = [tmp_path / f"{focal_px}.safetensors" for focal_px in (60.0, 61.0)]
+    for path in paths:
+        config = dataclasses.replace(TINY, metric=True, canonical_focal_px=float(path.stem))
+        save_weights(path, MonoDVPS(config), {})
+    with pytest.raises(DataError, match="different settings"):
+        train_street.write_mean(*paths, 0.5, tmp_path / "mean.safetensors")
+
+
+def test_what_was_made_of_older_weights_is_made_again(tmp_path):
+    made, origin = tmp_path / "made", tmp_path / "origin"
+    assert not train_street.is_newer(made, origin)
+    made.touch()
+    assert not train_street.is_newer(made, origin)
+    origin.touch()
+    os.utime(origin, (1, 1))
+    assert train_street.is_newer(made, origin)
+    os.utime(made, (0, 0))
+    assert not train_street.is_newer(made, origin)
+
+
+def test_only_the_joint_run_is_of_one_process(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(train_street, "command", lambda *words: called.append([str(word) for word in words]))
+    for step in train_street.training_steps(tmp_path / "data", tmp_path, 2):
+        if step.name.startswith("train "):
+            step.make()
+    processes = [(Path(words[2]).stem, words[words.index("--devices") + 1]) for words in called]
+    assert processes == [(run, "1" if run == train_street.JOINT_RUN else "2") for run in train_street.RUNS]
 
 
 def test_the_scale_is_fitted_to_measured_depth(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from torch import Tensor
 from monodvps_ros.benchmark.stages import street_output
 from monodvps_ros.config import NetworkConfig, PipelineConfig, TrainingConfig, load
 from monodvps_ros.engines.selection import candidates, load_engine
-from monodvps_ros.errors import DeviceError, MonoDVPSError
+from monodvps_ros.errors import ConfigError, DeviceError, MonoDVPSError
 from monodvps_ros.files import write_text
 from monodvps_ros.labels import CITYSCAPES, LabelSpace
 from monodvps_ros.network import MonoDVPS, prepare_for_inference
@@ -264,7 +264,7 @@ def check_engines(sizes: Sizes, device: torch.device) -> Iterator[Check]:
         for precision in ("float32",) if sizes is QUICK else ("float32", "float16", "bfloat16"):
             try:
                 candidates(engine, precision, device)
-            except MonoDVPSError:
+            except ConfigError:
                 yield Check(f"engine {engine} {precision}", f"not offered on {device.type}")
                 continue
             yield from check_engine(sizes.weights, engine, precision, device, (image, expected))

@@ -42,6 +42,7 @@ HELD_OUT_SEQUENCE = "0001TP"
 BASELINES_M = {"stereo_kitti2015": 0.5327, "kitti_village400_gray_stereo": 0.5372}
 SEQUENCES = ("kitti_village400_gray_stereo", "kitti_street268", "kitti_avenue91", "nuscenes100", "carnd_motorway38_mit")
 STILLS, CAMVID = "stereo_kitti2015", "camvid428"
+SHORT_DRIVES = ("train2", "train3")
 DONE = ".complete"
 #: Entry of the card that says by which factor the scale was corrected.
 SCALED = "scale_corrected_by"
@@ -54,10 +55,12 @@ RUNS = (
 CORRECTING_RUN = "street_2"
 #: The run whose network is the teacher of depth on sequences without stereo, in the run of `DEPTH_RUN`.
 TEACHING_RUN = "street_5_upright"
-#: The run of everything at once. From it on, the drives of 'train3' are trained on too.
+#: The run of everything at once, by one process on a GPU. From it on, the drives of 'train3' are trained on too.
 JOINT_RUN = "street_6_joint"
-#: The run of the depth decoder, from the mean of those of `TEACHING_RUN` and `JOINT_RUN`.
+#: The run of the depth decoder alone.
 DEPTH_RUN = "street_7_depth"
+#: Runs after which the mean of the depth decoders of another run and of this one goes on, and the share of this one.
+MEANS = {JOINT_RUN: (TEACHING_RUN, 0.5), DEPTH_RUN: (JOINT_RUN, 0.75)}
 MEAN = "mean.safetensors"
 DEPTH_DECODER = "depth_head."
 
@@ -167,11 +170,10 @@ def teach_depth(data: Path, name: str, weights: Path) -> None:
     (data / f"{name}_taught" / DONE).touch()
 
 
-def render(drives: Path) -> None:
-    """Render the short drives."""
-    for split in ("train2", "train3"):
-        command("scenes", "--split", split, "--out", drives, "--jobs", 2)
-    (drives / DONE).touch()
+def render(drives: Path, split: str) -> None:
+    """Render the short drives of a split."""
+    command("scenes", "--split", split, "--out", drives, "--jobs", 2)
+    (drives / f".{split}").touch()
 
 
 def data_steps(street: Path, data: Path) -> list[Step]:
@@ -184,7 +186,11 @@ def data_steps(street: Path, data: Path) -> list[Step]:
         ready = data / f"{name}_depth" / DONE
         steps.append(Step(f"stereo depth of {name}", ready.exists, partial(measure, data, name)))
     drives = data / "drives"
-    return [*steps, Step("render drives", (drives / DONE).exists, partial(render, drives))]
+    rendered = {split: drives / f".{split}" for split in SHORT_DRIVES}
+    return [
+        *steps,
+        *(Step(f"render {split}", mark.exists, partial(render, drives, split)) for split, mark in rendered.items()),
+    ]
 
 
 def sources(data: Path, run: str) -> list[Path]:
@@ -195,8 +201,13 @@ def sources(data: Path, run: str) -> list[Path]:
             return data / f"{name}_depth"
         return data / (f"{name}_taught" if run == DEPTH_RUN and name in SEQUENCES else name)
 
-    drives = ("train2", "train3") if RUNS.index(run) >= RUNS.index(JOINT_RUN) else ("train2",)
+    drives = SHORT_DRIVES if RUNS.index(run) >= RUNS.index(JOINT_RUN) else SHORT_DRIVES[:1]
     return [*map(folder, (STILLS, *SEQUENCES, CAMVID)), *(data / "drives" / name for name in drives)]
+
+
+def is_newer(made: Path, *origins: Path) -> bool:
+    """Say whether a file is there and no older than all that it was made of."""
+    return all(path.exists() and made.exists() and made.stat().st_mtime >= path.stat().st_mtime for path in origins)
 
 
 def is_trained(config: Path, weights: Path) -> bool:
@@ -211,13 +222,19 @@ def train(run: str, data: Path, start: Path, out: Path, devices: int) -> None:
     command("train", "--config", config, "--data", *sources(data, run), "--out", out, "--devices", devices, *begin)
 
 
-def write_mean(first: Path, second: Path, target: Path) -> None:
-    """Write a network whose depth decoder is the mean of two networks' and whose other parts are the second's."""
+def write_mean(first: Path, second: Path, share: float, target: Path) -> None:
+    """Write the second network with the mean of both networks' depth decoders, its own with a share of the weight.
+
+    Raises:
+        DataError: the networks differ in their settings.
+    """
     one, network = (load_network(path, for_inference=False) for path in (first, second))
+    if one.config != network.config:
+        raise DataError(f"{first} and {second}: networks of different settings have no mean; train both anew")
     weights, before = network.state_dict(), one.state_dict()
     for name, value in weights.items():
         if name.startswith(DEPTH_DECODER) and value.is_floating_point():
-            weights[name] = torch.lerp(before[name], value, 0.5)
+            weights[name] = torch.lerp(before[name], value, share)
     network.load_state_dict(weights)
     save_weights(target, network, read_card(second)["card"], pose_network=load_pose_network(second))
 
@@ -229,7 +246,8 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
         folder = out / name
         weights = folder / WEIGHTS
         done = partial(is_trained, CONFIGS / f"{name}.yaml", weights)
-        steps.append(Step(f"train {name}", done, partial(train, name, data, start, folder, devices)))
+        processes = 1 if name == JOINT_RUN else devices
+        steps.append(Step(f"train {name}", done, partial(train, name, data, start, folder, processes)))
         start = folder / CHECKPOINT
         if name == CORRECTING_RUN:
             for sequence in SEQUENCES:
@@ -237,12 +255,14 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
                 steps.append(Step(f"correct the ground of {sequence}", ready.exists, make))
         if name == TEACHING_RUN:
             for sequence in (found for found in SEQUENCES if found not in BASELINES_M):
-                ready, make = data / f"{sequence}_taught" / DONE, partial(teach_depth, data, sequence, weights)
-                steps.append(Step(f"estimate the depth of {sequence}", ready.exists, make))
-        if name == JOINT_RUN:
-            start = folder / MEAN
-            make = partial(write_mean, out / TEACHING_RUN / WEIGHTS, weights, start)
-            steps.append(Step("mean of two depth decoders", start.exists, make))
+                is_taught = partial(is_newer, data / f"{sequence}_taught" / DONE, weights)
+                make = partial(teach_depth, data, sequence, weights)
+                steps.append(Step(f"estimate the depth of {sequence}", is_taught, make))
+        if name in MEANS:
+            (other, share), start = MEANS[name], folder / MEAN
+            parts = out / other / WEIGHTS, weights
+            make, done = partial(write_mean, *parts, share, start), partial(is_newer, start, *parts)
+            steps.append(Step(f"mean of the depth decoders of {other} and {name}", done, make))
     return steps
 
 
@@ -278,16 +298,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--street", type=Path, required=True, help="Folder of the street recordings.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for everything that is made.")
-    parser.add_argument("--devices", type=int, default=1, help="Training processes.")
+    parser.add_argument("--devices", type=int, default=1, help="Training processes of the runs on a CPU.")
     parser.add_argument("--dry-run", action="store_true", help="Say what is done and what is left to do.")
     given = parser.parse_args()
     out = given.out.resolve()
     weights, last = out / "street.safetensors", out / RUNS[-1] / WEIGHTS
-    export = Step("export", weights.exists, lambda: command("export", "--checkpoint", last, "--out", weights, "--half"))
+    exported = partial(is_newer, weights, last)
+    export = Step("export", exported, lambda: command("export", "--checkpoint", last, "--out", weights, "--half"))
     measured = out / "data" / f"{STILLS}_depth"
     scale = Step(
         "fit the scale",
-        lambda: weights.exists() and SCALED in read_card(weights)["card"],
+        lambda: exported() and SCALED in read_card(weights)["card"],
         lambda: fit_scale(weights, measured),
     )
     for step in [

@@ -2,8 +2,8 @@
 """The data set 'drives': a fixed set of synthetic drives to train, validate and test on.
 
 Version 1 is the splits train, val and test. Version 2 trains on 'train2' instead: many short drives, a frame each half
-second, all labelled, cameras of more kinds, and more large vehicles; 'train3' is more of the same. Val and test are
-those of version 1.
+second, all labelled, cameras of more kinds, and more large vehicles. Version 3 has those of 'train3' beside them. Val
+and test are always the same.
 
 Every number of it stands here. Towns differ by their seeds; the splits also differ in cameras (height, pitch, focal
 length) and in which camera goes with which weather, so that a test measures more than memory.
