@@ -247,7 +247,8 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
         weights = folder / WEIGHTS
         done = partial(is_trained, CONFIGS / f"{name}.yaml", weights)
         processes = 1 if name == JOINT_RUN else devices
-        steps.append(Step(f"train {name}", done, partial(train, name, data, start, folder, processes)))
+        where = " on a GPU" if name == JOINT_RUN else ""
+        steps.append(Step(f"train {name}{where}", done, partial(train, name, data, start, folder, processes)))
         start = folder / CHECKPOINT
         if name == CORRECTING_RUN:
             for sequence in SEQUENCES:

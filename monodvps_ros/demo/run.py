@@ -228,7 +228,8 @@ def _summarize(report: dict[str, Any], folder: OutputFolder, pictures: list[Path
         console.print(f"latency: median {latency['p50']:.0f} ms, maximum {latency['max']:.0f} ms")
     if report["frames_dropped"] > report["frames_processed"]:
         console.print(
-            "This machine does not keep up with that rate; play more slowly, with a smaller --rate.", style="yellow"
+            "This machine does not keep up with that rate; play more slowly, with a smaller --rate of 'monodvps demo'.",
+            style="yellow",
         )
     if report["frames_processed"] and not report["outputs"][f"/{topic_of(Output.CLOUD)}"]["count"]:
         console.print(
