@@ -207,7 +207,9 @@ def sources(data: Path, run: str) -> list[Path]:
 
 def is_newer(made: Path, *origins: Path) -> bool:
     """Say whether a file is there and no older than all that it was made of."""
-    return all(path.exists() and made.exists() and made.stat().st_mtime >= path.stat().st_mtime for path in origins)
+    if not all(path.exists() for path in (made, *origins)):
+        return False
+    return made.stat().st_mtime >= max(path.stat().st_mtime for path in origins)
 
 
 def is_trained(config: Path, weights: Path) -> bool:
@@ -246,8 +248,7 @@ def training_steps(data: Path, out: Path, devices: int) -> list[Step]:
         folder = out / name
         weights = folder / WEIGHTS
         done = partial(is_trained, CONFIGS / f"{name}.yaml", weights)
-        processes = 1 if name == JOINT_RUN else devices
-        where = " on a GPU" if name == JOINT_RUN else ""
+        processes, where = (1, " on a GPU") if name == JOINT_RUN else (devices, "")
         steps.append(Step(f"train {name}{where}", done, partial(train, name, data, start, folder, processes)))
         start = folder / CHECKPOINT
         if name == CORRECTING_RUN:

@@ -113,8 +113,6 @@ _TABLES: dict[str, tuple[_Row, ...]] = {
         (3008, 9.0, 1.73, 2.3, 0.58, "overcast", 9.0, 1.4),
     ),
 }
-#: Names of the splits.
-SPLITS = (*_TABLES, "train2", "train3")
 
 
 @dataclass(frozen=True)
@@ -127,6 +125,8 @@ class _ShortDrives:
 
 
 _SHORT_DRIVES = {"train2": _ShortDrives(120, 4001, 0), "train3": _ShortDrives(100, 5001, 120)}
+#: Names of the splits.
+SPLITS = (*_TABLES, *_SHORT_DRIVES)
 _STARTS_S = (0.0, 3.0, 6.0, 9.0, 12.0, 15.0, 18.0, 22.0)
 _WEATHERS = ("clear", "overcast", "morning", "evening", "clear", "fog", "overcast")
 _LARGE_VEHICLES = (2, 1, 2, 1, 3)
